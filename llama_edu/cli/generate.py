@@ -1,0 +1,45 @@
+"""llama-edu generate: continue a prompt."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+NAME = "generate"
+HELP = "continue a prompt"
+DESCRIPTION = "Continue a prompt, printing the text as it is made, until --n-tokens, EOS or BOS."
+EXAMPLE = 'llama-edu generate data/stories --prompt "Once upon a time" --seed 1'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """FILE, the prompt, how many tokens, and how to choose them."""
+    from llama_edu.cli.arguments import add_model, add_sampling
+
+    add_model(parser)
+    parser.add_argument("--prompt", default="", metavar="P", help="the beginning (default empty)")
+    parser.add_argument("--n-tokens", type=int, default=256, metavar="N",
+                        help="at most so many new tokens (default 256)")  # fmt: skip
+    add_sampling(parser)
+    parser.add_argument("--ids", action="store_true",
+                        help="print token ids, BOS and prompt included, instead of text")  # fmt: skip
+    parser.add_argument("--no-mmap", action="store_true", help="read the weights into memory")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the text, or the ids."""
+    from llama_edu.cli.arguments import sampling_settings
+    from llama_edu.llama import load
+
+    settings = sampling_settings(args)
+    with load(args.file, mmap=not args.no_mmap, tokenizer=args.tokenizer) as llama:
+        generation = llama.generate_tokens(args.prompt, args.n_tokens, settings, seed=args.seed)
+        if args.ids:
+            for _ in generation:
+                pass
+            print(*generation.tokens)
+            return
+        sys.stdout.write(args.prompt)
+        for token in generation:
+            sys.stdout.write(token.text)
+            sys.stdout.flush()
+        sys.stdout.write("\n")

@@ -1,0 +1,146 @@
+"""ModelConfig: the sizes of one LLaMA, frozen, and refused when they cannot fit together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from llama_edu.errors import ShapeError
+
+#: Which two numbers of a head RoPE rotates together: (2i, 2i + 1) as in Meta's, ggml and GGUF
+#: files, or (i, i + head_dim / 2) as in Hugging Face files.
+RopePairing = Literal["interleaved", "halves"]
+
+#: No count in a real model comes near this; a header that exceeds it is damaged or hostile.
+_LARGEST_COUNT = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """How a model stretches its rotations to contexts longer than it was first trained on.
+
+    kind "linear" divides every frequency by `factor`; kind "llama3" leaves short wavelengths alone,
+    divides long ones by `factor` and blends between (Llama 3.1). Source: FORMATS of Llama 3.1,
+    `rope_scaling` in its config.json.
+    """
+
+    kind: Literal["linear", "llama3"]
+    factor: float
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    original_max_seq_len: int = 8192
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.factor) and self.factor > 0):
+            raise ShapeError(f"rope scaling: factor {self.factor}, expected a positive number")
+        if self.kind == "llama3" and not self.high_freq_factor > self.low_freq_factor > 0:
+            raise ShapeError(
+                f"rope scaling: low_freq_factor {self.low_freq_factor} and high_freq_factor "
+                f"{self.high_freq_factor}, expected 0 < low < high"
+            )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of one model, in Meta's words (the README's glossary maps the other dialects).
+
+    `head_dim` 0 means dim / n_heads. Raises ShapeError when two sizes contradict each other.
+    """
+
+    dim: int
+    hidden_dim: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    vocab_size: int
+    max_seq_len: int = 2048
+    norm_eps: float = 1e-6
+    rope_theta: float = 10000.0
+    head_dim: int = 0
+    rope_pairing: RopePairing = "interleaved"
+    rope_scaling: RopeScaling | None = None
+
+    def __post_init__(self) -> None:
+        counts = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len")
+        for field in counts:
+            value = getattr(self, field)
+            if not 0 < value <= _LARGEST_COUNT:
+                raise ShapeError(
+                    f"model sizes: {field} is {value:,}, expected 1 to {_LARGEST_COUNT:,}"
+                )
+        if self.head_dim == 0:
+            if self.dim % self.n_heads:
+                raise ShapeError(
+                    f"model sizes: dim {self.dim} is not a multiple of n_heads {self.n_heads}"
+                )
+            object.__setattr__(self, "head_dim", self.dim // self.n_heads)
+        if self.head_dim % 2 or self.head_dim < 0:
+            raise ShapeError(
+                f"model sizes: head_dim {self.head_dim} is not even; RoPE rotates pairs of numbers"
+            )
+        if self.n_heads % self.n_kv_heads:
+            raise ShapeError(
+                f"model sizes: n_heads {self.n_heads} is not a multiple of n_kv_heads "
+                f"{self.n_kv_heads}; each key/value head serves an equal group of query heads"
+            )
+        for field in ("norm_eps", "rope_theta"):
+            value = getattr(self, field)
+            if not (math.isfinite(value) and value > 0):
+                raise ShapeError(f"model sizes: {field} is {value}, expected a positive number")
+
+    @property
+    def n_groups(self) -> int:
+        """Query heads that share one key/value head."""
+        return self.n_heads // self.n_kv_heads
+
+    @property
+    def q_dim(self) -> int:
+        """Width of all query heads side by side; equals dim in most models."""
+        return self.n_heads * self.head_dim
+
+    @property
+    def kv_dim(self) -> int:
+        """Width of all key (or value) heads side by side."""
+        return self.n_kv_heads * self.head_dim
+
+    def tensor_shapes(self, *, tied_output: bool = False) -> dict[str, tuple[int, ...]]:
+        """Every weight's name and its shape, (out_features, in_features), in canonical order."""
+        shapes: dict[str, tuple[int, ...]] = {
+            "token_embedding": (self.vocab_size, self.dim),
+            "final_norm": (self.dim,),
+        }
+        if not tied_output:
+            shapes["output"] = (self.vocab_size, self.dim)
+        for i in range(self.n_layers):
+            shapes |= {
+                f"layers.{i}.wq": (self.q_dim, self.dim),
+                f"layers.{i}.wk": (self.kv_dim, self.dim),
+                f"layers.{i}.wv": (self.kv_dim, self.dim),
+                f"layers.{i}.wo": (self.dim, self.q_dim),
+                f"layers.{i}.w_gate": (self.hidden_dim, self.dim),
+                f"layers.{i}.w_down": (self.dim, self.hidden_dim),
+                f"layers.{i}.w_up": (self.hidden_dim, self.dim),
+                f"layers.{i}.attention_norm": (self.dim,),
+                f"layers.{i}.ffn_norm": (self.dim,),
+            }
+        return shapes
+
+    @property
+    def n_parameters(self) -> int:
+        """Numbers in all weights together, the output matrix counted even where it is tied."""
+        return sum(math.prod(shape) for shape in self.tensor_shapes().values())
+
+
+def hidden_dim_by_rule(dim: int, multiple_of: int, multiplier: float | None = None) -> int:
+    """Width of the feed-forward layer that Meta's code derives from dim and multiple_of.
+
+    Two thirds of 4 * dim, times `multiplier` (Llama 2 and later), rounded up to a multiple.
+    Source: `FeedForward.__init__` in Meta's llama/model.py.
+    """
+    if dim <= 0 or multiple_of <= 0:
+        raise ShapeError(f"model sizes: dim {dim} and multiple_of {multiple_of}, expected both > 0")
+    width = 2 * (4 * dim) // 3
+    if multiplier is not None:
+        width = int(multiplier * width)
+    return (width + multiple_of - 1) // multiple_of * multiple_of

@@ -1,0 +1,140 @@
+"""Cursor: reads a header number by number, never past the end, and names what it reads.
+
+A header is data from a stranger. Every read first compares with the bytes left, so that a count or
+a length that lies becomes one sentence instead of a huge allocation or an endless loop.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from mmap import mmap
+
+from llama_edu.errors import FormatError
+from llama_edu.files.fields import Field, shown
+
+#: Numbers as formats name them -> struct's letter.
+LETTERS = {
+    "u8": "B", "i8": "b", "u16": "H", "i16": "h", "u32": "I", "i32": "i",
+    "u64": "Q", "i64": "q", "f32": "f", "f64": "d",
+}  # fmt: skip
+
+_STRUCTS = {
+    order: {kind: struct.Struct(order + letter) for kind, letter in LETTERS.items()}
+    for order in "<>"
+}
+
+
+class Cursor:
+    """A position in the bytes of a file that moves forward as fields are read.
+
+    Args:
+        data: the file, mapped or in memory. Slices are copies; nothing keeps a pointer into it.
+        where: begins every error, usually the path.
+        order: "<" least significant byte first, ">" most significant first.
+        trace: whether to keep a Field of everything that is read, in `fields`.
+    """
+
+    def __init__(
+        self, data: mmap | bytes, where: object, *, order: str = "<", trace: bool = False
+    ) -> None:
+        self.data = data
+        self.where = where
+        self.offset = 0
+        self.order = order
+        self.fields: list[Field] | None = [] if trace else None
+        self._prefix = ""
+
+    @property
+    def left(self) -> int:
+        """Bytes from here to the end of the file."""
+        return len(self.data) - self.offset
+
+    @property
+    def at_end(self) -> bool:
+        """Whether nothing is left."""
+        return self.left == 0
+
+    @contextmanager
+    def inside(self, part: str) -> Iterator[None]:
+        """Put the name of a part before the names of the fields that are read within."""
+        outer, self._prefix = self._prefix, f"{self._prefix}{part}: "
+        yield
+        self._prefix = outer
+
+    def need(self, n_bytes: int, name: str) -> None:
+        """Raise FormatError unless so many bytes are left."""
+        if not 0 <= n_bytes <= self.left:
+            raise FormatError(
+                f"{self.where}: {self._prefix}{name} at byte {self.offset:,} needs {n_bytes:,} "
+                f"bytes, {self.left:,} are left; the file is truncated or damaged"
+            )
+
+    def need_each(self, count: int, smallest_bytes: int, name: str) -> None:
+        """Raise FormatError unless `count` records of at least `smallest_bytes` can follow."""
+        if count < 0 or count * smallest_bytes > self.left:
+            raise FormatError(
+                f"{self.where}: {self._prefix}{name} is {count:,}, which takes at least "
+                f"{max(count, 0) * smallest_bytes:,} bytes, {self.left:,} are left; the file is "
+                f"truncated or damaged"
+            )
+
+    def number(self, kind: str, name: str) -> int | float:
+        """The number of a kind such as "u32" that lies here; moves past it."""
+        packed = _STRUCTS[self.order][kind]
+        self.need(packed.size, name)
+        (value,) = packed.unpack_from(self.data, self.offset)
+        self._passed(packed.size, name, value)
+        return value
+
+    def integer(self, kind: str, name: str) -> int:
+        """The whole number of a kind such as "u32" that lies here; moves past it."""
+        value = self.number(kind, name)
+        assert isinstance(value, int)  # the caller never asks for f32 or f64 here
+        return value
+
+    def u32(self, name: str) -> int:
+        """Four bytes as a number from 0 on."""
+        return self.integer("u32", name)
+
+    def i32(self, name: str) -> int:
+        """Four bytes as a signed number."""
+        return self.integer("i32", name)
+
+    def f32(self, name: str) -> float:
+        """Four bytes as a float."""
+        return self.number("f32", name)
+
+    def count(self, name: str, *, least: int, at_most: int) -> int:
+        """A signed 32-bit count; FormatError outside the bounds, before anybody believes it."""
+        value = self.i32(name)
+        if not least <= value <= at_most:
+            raise FormatError(
+                f"{self.where}: {self._prefix}{name} at byte {self.offset - 4:,} is {value:,}, "
+                f"expected {least:,} to {at_most:,}; the file is truncated or damaged"
+            )
+        return value
+
+    def take(self, n_bytes: int, name: str) -> bytes:
+        """A copy of the next bytes; moves past them."""
+        self.need(n_bytes, name)
+        value = self.data[self.offset : self.offset + n_bytes]
+        self._passed(n_bytes, name, value)
+        return value
+
+    def skip(self, n_bytes: int, name: str, value: str = "") -> int:
+        """Move past bytes without reading them, and return where they begin.
+
+        `value` is what a trace says of them.
+        """
+        self.need(n_bytes, name)
+        start = self.offset
+        self._passed(n_bytes, name, value, as_is=True)
+        return start
+
+    def _passed(self, n_bytes: int, name: str, value: object, *, as_is: bool = False) -> None:
+        if self.fields is not None and n_bytes:
+            text = str(value) if as_is else shown(value)
+            self.fields.append(Field(self.offset, n_bytes, self._prefix + name, text))
+        self.offset += n_bytes

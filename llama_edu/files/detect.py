@@ -1,0 +1,96 @@
+"""Which format is this? Told by content, never by the file's name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from llama_edu.errors import FormatError
+from llama_edu.files import ggml, llama2c
+from llama_edu.files.layout import Checkpoint
+from llama_edu.files.mapped import open_weights
+from llama_edu.files.meta import is_meta_folder, read_meta_folder
+
+#: First bytes of files that people have in the place of a model, what they are, what to do.
+_NOT_MODELS = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the file", "run: git lfs pull"),
+    (b"\x89PNG", "a PNG picture", "check the path"),
+    (b"\xff\xd8\xff", "a JPEG picture", "check the path"),
+    (b"%PDF", "a PDF document", "check the path"),
+    (b"\x1f\x8b", "compressed with gzip", "run: gunzip"),
+    (b"\xfd7zXZ", "compressed with xz", "run: unxz"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd", "run: unzstd"),
+    (b"7z\xbc\xaf", "a 7z archive", "unpack it first"),
+    (b"\x93NUMPY", "one numpy array", "expected a model with all its tensors"),
+    (b"\x89HDF", "an HDF5 file", "expected a LLaMA checkpoint"),
+    (b"\x0a", "a sentencepiece tokenizer", "give it with --tokenizer, and a weight file here"),
+)
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read the header of any weight file, or the headers in any folder, that this package knows.
+
+    No weight is read. Errors say what the file is when that can be told.
+
+    Raises:
+        FormatError: no such file, or nothing that this package reads.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read_folder(path)
+    with open_weights(path) as file:
+        head = file.read(64)
+    file_bytes = path.stat().st_size
+    if not head:
+        raise FormatError(f"{path}: is empty, expected a weight file; download it again")
+    if head[:4] in ggml.MAGICS:
+        return ggml.read_ggml(path)
+    if head.startswith(b"PK\x03\x04"):
+        raise _zip_error(path)
+    if llama2c.looks_like_llama2c(head, file_bytes):
+        return llama2c.read_llama2c(path)
+    raise FormatError(f"{path}: {_what_it_is(path, head)}")
+
+
+def _read_folder(path: Path) -> Checkpoint:
+    if is_meta_folder(path):
+        return read_meta_folder(path)
+    raise FormatError(
+        f"{path}: this folder has no consolidated.00.pth, expected a checkpoint in Meta's layout; "
+        f"give a folder with weights, or one weight file"
+    )
+
+
+def _zip_error(path: Path) -> FormatError:
+    if path.suffix == ".pth":
+        return FormatError(
+            f"{path}: is one part of a checkpoint in Meta's layout; give its folder, "
+            f"{path.parent or '.'}, where params.json is"
+        )
+    return FormatError(f"{path}: is a zip archive, expected a weight file; unpack it first")
+
+
+def _what_it_is(path: Path, head: bytes) -> str:
+    """The rest of a sentence about a file that cannot be read."""
+    for magic, what, action in _NOT_MODELS:
+        if head.startswith(magic):
+            return f"starts with {head[:24]!r}, expected a weight file; this is {what}; {action}"
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return (
+            f"starts with {head[:24]!r}, expected a weight file; this is an HTML page, perhaps "
+            f"a download that needed a login; download the file itself"
+        )
+    if head.lstrip().startswith((b"{", b"[")):
+        return f"starts with {head[:24]!r}, expected a weight file; this is JSON text"
+    if len(head) >= 28 and 0 < int.from_bytes(head[:4], "little") < 2**20:
+        try:
+            llama2c.read_llama2c(path)
+        except FormatError as error:
+            return (
+                f"starts with {head[:8]!r}, which no format begins with; read as a llama2.c file, "
+                f"{str(error).partition(': ')[2]}"
+            )
+    return (
+        f"starts with {head[:8]!r}, expected ggml, ggmf, ggjt, GGUF, safetensors, a llama2.c file, "
+        f"or a folder in Meta's layout; check what was downloaded"
+    )

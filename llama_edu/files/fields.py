@@ -1,0 +1,34 @@
+"""Field: one named run of bytes of a header, for the annotated hex view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Characters of a value that a field shows; a chat template can be thousands long.
+SHOWN_CHARACTERS = 60
+
+
+@dataclass(frozen=True)
+class Field:
+    """What the bytes from `offset` to `offset + n_bytes` of a file mean.
+
+    Attributes:
+        name: as the format's documentation calls it, for example "n_tensors".
+        value: what the bytes say, as text; Python's escapes stand for control characters.
+    """
+
+    offset: int
+    n_bytes: int
+    name: str
+    value: str
+
+    @property
+    def end(self) -> int:
+        """First byte after the field."""
+        return self.offset + self.n_bytes
+
+
+def shown(value: object) -> str:
+    """A value as one short line: strings and bytes quoted and escaped, long ones cut."""
+    text = ascii(value) if isinstance(value, str | bytes) else str(value)
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."

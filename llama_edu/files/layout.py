@@ -1,0 +1,243 @@
+"""What the rest of the program sees of a weight file: TensorSpec and Checkpoint.
+
+A reader of any format turns a header into these records and does nothing else. No weight is read
+here, and nothing here knows which format the numbers came from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from llama_edu.config import ModelConfig
+from llama_edu.errors import FormatError
+from llama_edu.files.blocks import BLOCK_TYPES
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Where one tensor lies: everything that is needed to make a view on it, and no data.
+
+    Attributes:
+        name: our name, for example "layers.3.wq".
+        type: the stored number type, a key of `blocks.BLOCK_TYPES`, for example "f16".
+        shape: (out_features, in_features) or (features,), as numpy counts, outermost first.
+        offset: first byte, counted from the start of the file.
+        n_bytes: bytes from the first to the last stored number.
+        file: index into `Checkpoint.paths`.
+        stored_name: the name in the file, where it differs from ours.
+        big_endian: whether numbers of several bytes are stored most significant byte first.
+        strides: elements from one index to the next along each axis, where not C order (.pth only).
+    """
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    offset: int
+    n_bytes: int
+    file: int = 0
+    stored_name: str = ""
+    big_endian: bool = False
+    strides: tuple[int, ...] | None = None
+
+    @property
+    def n_elements(self) -> int:
+        """How many numbers the tensor has."""
+        return math.prod(self.shape)
+
+    @property
+    def end(self) -> int:
+        """First byte after the tensor."""
+        return self.offset + self.n_bytes
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The numpy dtype of one stored block (one number, for the plain types)."""
+        dtype = BLOCK_TYPES[self.type].dtype
+        return dtype.newbyteorder(">") if self.big_endian else dtype
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """Shape of the view in blocks: the last axis is divided by the block size."""
+        block_size = BLOCK_TYPES[self.type].block_size
+        return (*self.shape[:-1], self.shape[-1] // block_size) if block_size > 1 else self.shape
+
+
+@dataclass(frozen=True)
+class SplitTensor:
+    """One tensor that was cut over several files, as fairscale did for several GPUs.
+
+    `axis` is the axis along which the pieces lie (0 rows, 1 columns), or None where every part
+    carries a full copy (the norms). There is no view on the whole: joining it needs a copy.
+    """
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    axis: int | None
+    pieces: tuple[TensorSpec, ...]
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the joined tensor."""
+        return self.pieces[0].n_bytes if self.axis is None else sum(p.n_bytes for p in self.pieces)
+
+    @property
+    def n_elements(self) -> int:
+        """How many numbers the joined tensor has."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class PlannedTensor:
+    """One tensor that a writer is about to write: what it will be, not yet where."""
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes that the data will take, without padding."""
+        return n_bytes_for(self.type, self.shape, self.name)
+
+
+#: Given a planned tensor, its data as stored: an array of the type's dtype, C order.
+LoadTensor = Callable[[PlannedTensor], np.ndarray]
+
+
+#: Kinds of vocabulary pieces, numbered as in GGUF's token_type.
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The pieces a weight file carries, for files that bring no tokenizer of their own.
+
+    Attributes:
+        pieces: bytes of each piece as text: spaces are spaces (not U+2581), a byte piece is its one
+            byte. Indexable and sized; may build entries only when asked.
+        scores: (n,) float32, higher merges first; all zero in `ggml` files, which have none.
+        kinds: (n,) uint8, NORMAL ... BYTE.
+        model: "spm" (merge by score) or "bpe" (byte-level merges by rank).
+    """
+
+    pieces: Sequence[bytes]
+    scores: np.ndarray
+    kinds: np.ndarray
+    model: str = "spm"
+    unk_id: int = 0
+    bos_id: int = 1
+    eos_id: int = 2
+    add_bos: bool = True
+    add_space_prefix: bool = True
+    merges: Sequence[str] = ()
+    pre_tokenizer: str = ""
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A named run of bytes of a file, for `inspect`: header, vocabulary, tensors, padding."""
+
+    name: str
+    offset: int
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One model on disk, possibly in several files: sizes, vocabulary and where each tensor lies.
+
+    Attributes:
+        format: name and version, for example "ggjt v1".
+        recognised_by: the bytes or names by which the format was told.
+        paths: the files; `TensorSpec.file` counts into them.
+        tensors: our name -> TensorSpec, or SplitTensor in multi-part files.
+        vocabulary: what the file itself carries, or None.
+        tokenizer_path: a tokenizer file found beside the weights, or None.
+        sections: header, vocabulary ...: the bytes that are not tensors, as far as known.
+        ignored: names of tensors that the file has and no LLaMA needs (rope.freqs, biases of 0).
+        metadata: what else the header says, shown by `inspect`, never evaluated.
+    """
+
+    format: str
+    recognised_by: str
+    paths: tuple[Path, ...]
+    config: ModelConfig
+    tensors: Mapping[str, TensorSpec | SplitTensor]
+    vocabulary: Vocabulary | None = None
+    tokenizer_path: Path | None = None
+    sections: tuple[Section, ...] = ()
+    ignored: tuple[str, ...] = ()
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def is_split(self) -> bool:
+        """Whether some tensor is cut over several files and must be joined in memory."""
+        return any(isinstance(t, SplitTensor) for t in self.tensors.values())
+
+    @property
+    def tied_output(self) -> bool:
+        """Whether the output matrix is the token embedding itself."""
+        return "output" not in self.tensors
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all weights, joined; a tied output counts once."""
+        return sum(t.n_bytes for t in self.tensors.values())
+
+
+def n_bytes_for(type_name: str, shape: Sequence[int], where: str) -> int:
+    """Bytes that a contiguous tensor of this type and shape takes.
+
+    Raises FormatError, beginning with `where`, when a row is not a whole number of blocks.
+    """
+    block = BLOCK_TYPES[type_name]
+    if block.block_size > 1 and (not shape or shape[-1] % block.block_size):
+        raise FormatError(
+            f"{where}: rows of {shape[-1] if shape else 0} numbers, expected a multiple of "
+            f"{block.block_size}, the block size of {type_name}; the file is damaged"
+        )
+    return math.prod(shape) // block.block_size * block.dtype.itemsize
+
+
+def check_tensors(
+    tensors: Mapping[str, TensorSpec | SplitTensor], config: ModelConfig, where: object
+) -> None:
+    """Raise FormatError unless the tensors are exactly those that the sizes call for."""
+    expected_count = 9 * config.n_layers + 2
+    if len(tensors) < expected_count:
+        # before building a list of n_layers names, which a hostile header could make endless
+        present = {name.split(".")[1] for name in tensors if name.startswith("layers.")}
+        lacking = next((i for i in range(config.n_layers) if str(i) not in present), None)
+        if lacking is not None:
+            raise FormatError(
+                f"{where}: has {len(tensors):,} weights and none for layer {lacking}, expected "
+                f"{expected_count:,} for {config.n_layers:,} layers; the file is incomplete"
+            )
+    expected = config.tensor_shapes(tied_output="output" not in tensors)
+    missing = [name for name in expected if name not in tensors]
+    if missing:
+        raise FormatError(
+            f"{where}: {len(missing)} of {len(expected)} weights are missing, the first is "
+            f"{missing[0]}; the file is incomplete or its sizes are wrong"
+        )
+    extra = [name for name in tensors if name not in expected]
+    if extra:
+        raise FormatError(
+            f"{where}: has {extra[0]}, which a model of {config.n_layers} layers does not have; "
+            f"expected {len(expected)} weights"
+        )
+    for name, shape in expected.items():
+        if tensors[name].shape != shape:
+            raise FormatError(
+                f"{where}: {name} has shape {tensors[name].shape}, expected {shape} from the sizes "
+                f"in the header; the two contradict each other"
+            )

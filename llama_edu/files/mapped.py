@@ -1,0 +1,178 @@
+"""MappedFile: one weight file in the address space, and views on it that copy nothing.
+
+This is the idea of the whole project in one class. Opening maps the file and reads no weight;
+`view` returns an array whose data are the file's own pages; the kernel fetches a page at the
+moment when somebody first looks at it. `read` is the old way, kept for comparison: it copies.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from llama_edu.errors import FormatError
+from llama_edu.files.layout import TensorSpec
+
+
+@dataclass(frozen=True)
+class FileIdentity:
+    """What tells one file from another, and an old one from its rewritten self."""
+
+    device: int
+    inode: int
+    n_bytes: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> FileIdentity:
+        """The identity in a stat result."""
+        return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+class MappedFile:
+    """A file mapped read-only into memory.
+
+    Args:
+        path: the file.
+        private: map MAP_PRIVATE instead of MAP_SHARED. Reads are the same pages of the page cache
+            either way; instruments that must register the range with the kernel need private.
+
+    A context manager. Closing while views are alive raises BufferError and names them: a view
+    whose mapping is gone would be a pointer into nothing.
+    Source: mmap(2); PR #613 of llama.cpp, which maps the file the same way.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, private: bool = False) -> None:
+        self.path = Path(path)
+        self._views: list[tuple[str, weakref.ref[np.ndarray]]] = []
+        with open_weights(self.path) as file:
+            self.identity = FileIdentity.of(os.fstat(file.fileno()))
+            if self.identity.n_bytes == 0:
+                raise FormatError(f"{path}: is empty, expected a weight file; download it again")
+            if private and hasattr(mmap, "MAP_PRIVATE"):
+                flags = {"flags": mmap.MAP_PRIVATE, "prot": mmap.PROT_READ}
+            else:
+                flags = {"access": mmap.ACCESS_READ}
+            self.mmap = mmap.mmap(file.fileno(), self.identity.n_bytes, **flags)
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the file when it was opened."""
+        return self.identity.n_bytes
+
+    @property
+    def address(self) -> int:
+        """Where the mapping starts in this process's memory; a multiple of the page size."""
+        return np.frombuffer(self.mmap, np.uint8, 1).ctypes.data
+
+    def view(self, spec: TensorSpec) -> np.ndarray:
+        """The tensor in place: a read-only array on the mapping that does not own its data.
+
+        Returns:
+            `spec.stored_shape` of `spec.dtype`; for the plain types this is the tensor's shape.
+        Raises:
+            FormatError: the tensor reaches beyond the end of the file.
+        """
+        check_range(spec, self.n_bytes, self.path)
+        strides = None
+        if spec.strides is not None:
+            strides = tuple(s * spec.dtype.itemsize for s in spec.strides)
+        array = np.ndarray(spec.stored_shape, spec.dtype, self.mmap, spec.offset, strides)
+        self._views.append((spec.name, weakref.ref(array)))
+        return array
+
+    def read(self, spec: TensorSpec) -> np.ndarray:
+        """The tensor as a private copy, made with read(2) and not through the mapping."""
+        check_range(spec, self.n_bytes, self.path)
+        if spec.strides is not None:
+            return self.view(spec).copy()
+        array = np.empty(spec.stored_shape, spec.dtype)
+        with open_weights(self.path) as file:
+            file.seek(spec.offset)
+            n_read = file.readinto(memoryview(array).cast("B")) if array.nbytes else 0
+        if n_read != spec.n_bytes:
+            raise FormatError(
+                f"{self.path}: {spec.name} ends after {n_read:,} of {spec.n_bytes:,} bytes; the "
+                f"file shrank after it was opened"
+            )
+        array.flags.writeable = False
+        return array
+
+    def check_unchanged(self) -> None:
+        """Raise FormatError when the file is no longer the one that was opened.
+
+        Reading a mapped page beyond the new end of a shortened file kills the process with SIGBUS,
+        so whoever is about to touch many pages asks this first.
+        """
+        try:
+            now = FileIdentity.of(self.path.stat())
+        except OSError as error:
+            raise FormatError(f"{self.path}: cannot be found any more ({error.strerror})") from None
+        if now != self.identity:
+            what = "was replaced" if now.inode != self.identity.inode else "was changed"
+            raise FormatError(
+                f"{self.path}: {what} after it was opened: {self.identity.n_bytes:,} bytes then, "
+                f"{now.n_bytes:,} now; open it again"
+            )
+
+    @property
+    def held_views(self) -> tuple[str, ...]:
+        """Names of the tensors on which somebody still holds a view."""
+        self._views = [(name, ref) for name, ref in self._views if ref() is not None]
+        return tuple(dict.fromkeys(name for name, _ in self._views))
+
+    @property
+    def closed(self) -> bool:
+        """Whether the mapping is gone."""
+        return self.mmap.closed
+
+    def close(self) -> None:
+        """Unmap the file.
+
+        Raises BufferError, naming the tensors, when views are still held.
+        """
+        try:
+            self.mmap.close()
+        except BufferError:
+            held = self.held_views
+            names = ", ".join(held[:3]) + (f" and {len(held) - 3} more" if len(held) > 3 else "")
+            raise BufferError(
+                f"{self.path}: {len(held)} views are still held ({names}); delete them before "
+                f"closing the file"
+            ) from None
+
+    def __enter__(self) -> MappedFile:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"{self.n_bytes:,} bytes"
+        return f"MappedFile({self.path.name!r}, {state})"
+
+
+def open_weights(path: Path):
+    """Open a file for binary reading; a FormatError in words when that is not possible."""
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise FormatError(f"{path}: no such file; check the path") from None
+    except IsADirectoryError:
+        raise FormatError(f"{path}: is a folder, expected one weight file") from None
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be opened ({error.strerror})") from None
+
+
+def check_range(spec: TensorSpec, file_bytes: int, where: object) -> None:
+    """Raise FormatError unless every byte of the tensor lies inside the file."""
+    if not (0 <= spec.offset and 0 <= spec.n_bytes and spec.end <= file_bytes):
+        raise FormatError(
+            f"{where}: {spec.name} lies at bytes {spec.offset:,} to {spec.end:,}, the file has "
+            f"{file_bytes:,}; it is truncated or damaged, download it again"
+        )

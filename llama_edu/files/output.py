@@ -1,0 +1,62 @@
+"""Writing a file so that the destination is either the old file, whole, or the new one, whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from llama_edu.errors import FormatError
+
+
+@contextmanager
+def atomic_output(path: str | os.PathLike[str], n_bytes: int = 0) -> Iterator[BinaryIO]:
+    """Open a file beside `path` for writing and move it into place when all went well.
+
+    A process that has the old file mapped keeps the old bytes: os.replace gives the name to a new
+    inode and leaves the old one alone. When anything fails the new file is removed.
+
+    Args:
+        path: the destination. n_bytes: how much will be written, checked against the free space.
+    Raises:
+        FormatError: the folder is missing or cannot be written, or the disk is too full.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise FormatError(f"{path}: is a folder, expected the name of a file to write")
+    folder = path.parent
+    if not folder.is_dir():
+        raise FormatError(f"{folder}: no such folder; make it first, or choose another output")
+    free_bytes = shutil.disk_usage(folder).free
+    if n_bytes > free_bytes:
+        raise FormatError(
+            f"{path}: needs {n_bytes:,} bytes, the disk has {free_bytes:,} free; nothing was written"
+        )
+    try:
+        descriptor, beside = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.", suffix=".tmp")
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be written ({error.strerror})") from None
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+        mode = path.stat().st_mode if path.exists() else 0o666 & ~_umask()
+        Path(beside).chmod(mode & 0o777)
+        os.replace(beside, path)
+    except BaseException as error:
+        Path(beside).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise FormatError(
+                f"{path}: writing failed ({error.strerror}); nothing was changed"
+            ) from None
+        raise
+
+
+def _umask() -> int:
+    """The process's file mode mask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

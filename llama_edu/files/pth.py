@@ -1,0 +1,343 @@
+"""PyTorch checkpoints without PyTorch: a zip whose records are mapped in place.
+
+A .pth file (torch 1.6 and later) is an uncompressed zip. `data.pkl` says which tensors there are;
+each `data/N` record holds the numbers of one storage, at a known offset, so a tensor can be viewed
+in the file like in any other. A pickle is a program: this reader runs it with an allow-list of
+exactly the names that describe tensors and refuses every other by name, before anything of it runs.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import struct
+import zipfile
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+from llama_edu.errors import FormatError, LlamaEduError
+from llama_edu.files.layout import TensorSpec
+from llama_edu.files.mapped import open_weights
+
+#: Pickles of real checkpoints are below 1 MB; a header this long is not one.
+_LARGEST_PICKLE_BYTES = 64 * 2**20
+
+#: Storage class or dtype name -> (our type or None, bytes per number).
+_NUMBER_TYPES: dict[str, tuple[str | None, int]] = {
+    "FloatStorage": ("f32", 4), "HalfStorage": ("f16", 2), "BFloat16Storage": ("bf16", 2),
+    "DoubleStorage": ("f64", 8), "IntStorage": (None, 4), "LongStorage": (None, 8),
+    "ShortStorage": (None, 2), "CharStorage": (None, 1), "ByteStorage": (None, 1),
+    "BoolStorage": (None, 1),
+    "float32": ("f32", 4), "float16": ("f16", 2), "bfloat16": ("bf16", 2), "float64": ("f64", 8),
+    "int32": (None, 4), "int64": (None, 8), "int16": (None, 2), "int8": (None, 1),
+    "uint8": (None, 1), "bool": (None, 1),
+}  # fmt: skip
+
+#: First bytes of a file written by torch before 1.6.
+LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
+
+
+@dataclass(frozen=True)
+class PthContents:
+    """What a .pth file holds: the tensors of its (possibly wrapped) weight dict, and the rest."""
+
+    tensors: dict[str, TensorSpec]
+    other_names: tuple[str, ...]
+    pickle_range: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _NumberType:
+    """Stands for torch.HalfStorage, torch.float16 and their like."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class _Storage:
+    number_type: str
+    key: str
+    n_elements: int
+    first: int = 0
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    number_type: str
+
+
+def _rebuild_tensor(storage, offset, shape, strides, *_) -> _Tensor:
+    if not (
+        isinstance(storage, _Storage)
+        and isinstance(shape, tuple)
+        and isinstance(strides, tuple)
+        and len(shape) == len(strides)
+        and all(type(n) is int and n >= 0 for n in (offset, *shape, *strides))
+    ):
+        raise ValueError("a tensor record with impossible sizes")
+    return _Tensor(storage, offset, shape, strides, storage.number_type)
+
+
+def _rebuild_tensor_v3(storage, offset, shape, strides, _grad, _hooks, dtype, *_) -> _Tensor:
+    tensor = _rebuild_tensor(storage, offset, shape, strides)
+    if not isinstance(dtype, _NumberType):
+        raise ValueError("a tensor record without a number type")
+    return _Tensor(tensor.storage, offset, shape, strides, dtype.name)
+
+
+def _rebuild_parameter(data, *_):
+    return data
+
+
+#: Every name a pickle may ask for, and what it gets: descriptions, never torch.
+_ALLOWED: dict[tuple[str, str], object] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v3"): _rebuild_tensor_v3,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch.storage", "UntypedStorage"): _NumberType("uint8"),
+    **{("torch", name): _NumberType(name) for name in _NUMBER_TYPES},
+}
+
+
+class _AllowListUnpickler(pickle._Unpickler):
+    """Python's own unpickler in Python, which takes memory only for what the pickle holds."""
+
+    dispatch = dict(pickle._Unpickler.dispatch)
+
+    def __init__(self, file: io.BytesIO, where: object) -> None:
+        super().__init__(file, encoding="utf-8")
+        self._where = where
+
+    def find_class(self, module: str, name: str) -> object:
+        """The description for an allowed name; FormatError for any other."""
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            shown = ascii(f"{module}.{name}")[1:-1][:80]
+            raise FormatError(
+                f"{self._where}: its pickle asks for {shown}, expected only names that describe "
+                f"tensors; it may run code, so it was refused and nothing of it was run"
+            ) from None
+
+    def persistent_load(self, pid) -> _Storage:
+        """The storage that ("storage", class, key, location, n_elements[, view]) names."""
+        kind, number_type, key, _, n_elements, *view = pid
+        if not (
+            kind == "storage"
+            and isinstance(number_type, _NumberType)
+            and isinstance(key, str)
+            and type(n_elements) is int
+            and n_elements >= 0
+        ):
+            raise ValueError("a storage record of an unknown form")
+        first = 0
+        if view and view[0] is not None:
+            _, first, _ = view[0]
+            if type(first) is not int or first < 0:
+                raise ValueError("a storage view with an impossible offset")
+        return _Storage(number_type.name, key, n_elements, first)
+
+    def _load_build(self) -> None:
+        # state may only decorate a dict (Hugging Face's _metadata); it is dropped
+        self.stack.pop()
+        if not isinstance(self.stack[-1], dict):
+            raise ValueError("an object with state that is not a dict of tensors")
+
+    dispatch[pickle.BUILD[0]] = _load_build
+
+
+def read_pth(path: Path) -> PthContents:
+    """Where every tensor of a .pth file lies, by its stored name.
+
+    Raises:
+        FormatError: not a torch file, compressed, truncated, or a pickle outside the allow-list.
+    """
+    with open_weights(path) as file:
+        start = file.read(len(LEGACY_MAGIC))
+    return _read_legacy(path) if start == LEGACY_MAGIC else _read_zip(path)
+
+
+def _read_zip(path: Path) -> PthContents:
+    """Torch 1.6 and later: find the records through the central directory."""
+    file_bytes = path.stat().st_size
+    try:
+        with zipfile.ZipFile(path) as archive, open_weights(path) as file:
+            infos = archive.infolist()
+            names = [info.filename for info in infos]
+            if len(set(names)) != len(names):
+                raise FormatError(f"{path}: two records of the zip have one name; it is damaged")
+            pickles = [n for n in names if n == "data.pkl" or n.endswith("/data.pkl")]
+            if len(pickles) != 1:
+                raise FormatError(
+                    f"{path}: a zip with {len(pickles)} data.pkl records, expected one; this is "
+                    f"not a PyTorch checkpoint"
+                )
+            top = pickles[0].removesuffix("data.pkl")
+            records = {
+                info.filename.removeprefix(top): _record_range(file, info, path, file_bytes)
+                for info in infos
+                if info.filename.startswith(top)
+            }
+            order = records.get("byteorder")
+            if order is not None and _bytes_at(file, *order)[:8] != b"little":
+                raise FormatError(f"{path}: numbers are big-endian, expected little-endian")
+            pickle_range = records["data.pkl"]
+            if pickle_range[1] > _LARGEST_PICKLE_BYTES:
+                raise FormatError(f"{path}: data.pkl has {pickle_range[1]:,} bytes, too many")
+            program = _bytes_at(file, *pickle_range)
+    except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, OSError) as error:
+        raise FormatError(
+            f"{path}: its zip directory cannot be read ({error}); the file is truncated or "
+            f"damaged, download it again"
+        ) from None
+    contents = _run(_AllowListUnpickler(io.BytesIO(program), path), path)
+    storages = {
+        name.removeprefix("data/"): place
+        for name, place in records.items()
+        if name.startswith("data/")
+    }
+    return _collect(contents, storages, pickle_range, path)
+
+
+def _record_range(file, info: zipfile.ZipInfo, path: Path, file_bytes: int) -> tuple[int, int]:
+    """First byte and size of a record's data; only the local header says how long it is itself."""
+    if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
+        raise FormatError(
+            f"{path}: record {ascii(info.filename)[1:-1]} is compressed and cannot be mapped; save "
+            f"it with torch.save"
+        )
+    header = _bytes_at(file, info.header_offset, 30)
+    if len(header) < 30 or header[:4] != b"PK\x03\x04":
+        raise FormatError(f"{path}: the zip has no record at byte {info.header_offset:,}")
+    name_bytes, extra_bytes = struct.unpack_from("<HH", header, 26)
+    start = info.header_offset + 30 + name_bytes + extra_bytes
+    if start + info.file_size > file_bytes:
+        raise FormatError(
+            f"{path}: record {ascii(info.filename)[1:-1]} ends at byte "
+            f"{start + info.file_size:,}, the file has {file_bytes:,}; it is truncated"
+        )
+    return start, info.file_size
+
+
+def _read_legacy(path: Path) -> PthContents:
+    """Before torch 1.6: five pickles in a row, then each storage's count and numbers."""
+    file_bytes = path.stat().st_size
+    with open_weights(path) as file:
+        head = io.BytesIO(file.read(_LARGEST_PICKLE_BYTES))
+        for _ in range(3):  # a magic number, the version, facts about the writer's machine
+            _run(_AllowListUnpickler(head, path), path)
+        start = head.tell()
+        contents = _run(_AllowListUnpickler(head, path), path)
+        pickle_range = (start, head.tell() - start)
+        keys = _run(_AllowListUnpickler(head, path), path)
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise FormatError(f"{path}: its list of storages is not a list of names")
+        item_bytes = {
+            tensor.storage.key: _NUMBER_TYPES[tensor.storage.number_type][1]
+            for tensor in _tensors_in(contents).values()
+        }
+        storages, offset = {}, head.tell()
+        for key in keys:
+            count = _bytes_at(file, offset, 8)
+            n_elements = int.from_bytes(count, "little", signed=True)
+            n_bytes = n_elements * item_bytes.get(key, 1)
+            if len(count) < 8 or n_elements < 0 or offset + 8 + n_bytes > file_bytes:
+                raise FormatError(
+                    f"{path}: storage {ascii(key)[1:-1]} at byte {offset:,} reaches beyond the "
+                    f"file's {file_bytes:,} bytes; it is truncated or damaged"
+                )
+            storages[key] = (offset + 8, n_bytes)
+            offset += 8 + n_bytes
+    return _collect(contents, storages, pickle_range, path)
+
+
+def _bytes_at(file, offset: int, n_bytes: int) -> bytes:
+    file.seek(offset)
+    return file.read(n_bytes)
+
+
+def _run(unpickler: _AllowListUnpickler, path: Path):
+    """Load one pickle; whatever a damaged one throws becomes a FormatError."""
+    try:
+        return unpickler.load()
+    except LlamaEduError:
+        raise
+    except Exception as error:
+        raise FormatError(
+            f"{path}: its pickle is damaged ({type(error).__name__}: {ascii(str(error))[1:101]})"
+        ) from None
+
+
+def _tensors_in(contents: object) -> dict[str, _Tensor]:
+    """The dict of weights, also inside {"model": ...} or {"state_dict": ...} of a training run."""
+    if not isinstance(contents, dict):
+        return {}
+    for wrapper in ("model", "state_dict"):
+        if isinstance(contents.get(wrapper), dict):
+            contents = contents[wrapper]
+            break
+    return {
+        name.removeprefix("_orig_mod."): value
+        for name, value in contents.items()
+        if isinstance(name, str) and isinstance(value, _Tensor)
+    }
+
+
+def _collect(
+    contents: object,
+    storages: dict[str, tuple[int, int]],
+    pickle_range: tuple[int, int],
+    path: Path,
+) -> PthContents:
+    """Turn the pickle's tensors into specs, each checked against the record it lies in."""
+    tensors, other_names = {}, []
+    for name, tensor in _tensors_in(contents).items():
+        type_name, item_bytes = _NUMBER_TYPES[tensor.number_type]
+        if type_name is None:
+            other_names.append(name)
+            continue
+        if tensor.storage.key not in storages:
+            raise FormatError(
+                f"{path}: {name} lies in storage {ascii(tensor.storage.key)[1:-1]}, which the "
+                f"file does not have; it is damaged"
+            )
+        start, storage_bytes = storages[tensor.storage.key]
+        first = (tensor.storage.first + tensor.offset) * item_bytes
+        extent = 0
+        if 0 not in tensor.shape:
+            pairs = zip(tensor.shape, tensor.strides, strict=True)
+            extent = item_bytes * (1 + sum((n - 1) * stride for n, stride in pairs))
+        if first + extent > storage_bytes:
+            raise FormatError(
+                f"{path}: {name} needs {first + extent:,} bytes of its storage, which has "
+                f"{storage_bytes:,}; the file is damaged"
+            )
+        if math.prod(tensor.shape) * item_bytes > extent:
+            raise FormatError(
+                f"{path}: {name} of shape {tensor.shape} repeats its {extent:,} bytes, expected "
+                f"one place for each number; save it with .contiguous()"
+            )
+        contiguous = tensor.strides == _c_strides(tensor.shape) or math.prod(tensor.shape) <= 1
+        tensors[name] = TensorSpec(
+            name=name,
+            type=type_name,
+            shape=tensor.shape,
+            offset=start + first,
+            n_bytes=extent,
+            stored_name=name,
+            strides=None if contiguous else tensor.strides,
+        )
+    if not tensors:
+        raise FormatError(f"{path}: holds no tensors, expected a dict of names and tensors")
+    return PthContents(tensors, tuple(other_names), pickle_range)
+
+
+def _c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))

@@ -1,0 +1,228 @@
+"""The front door: load() maps a checkpoint, Llama turns text into more text."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from llama_edu.config import ModelConfig
+from llama_edu.errors import RequestError
+from llama_edu.files.detect import read_checkpoint
+from llama_edu.files.join import join
+from llama_edu.files.layout import Checkpoint, SplitTensor, TensorSpec, Vocabulary
+from llama_edu.files.mapped import MappedFile
+from llama_edu.files.vocabularies import is_sentencepiece, read_vocabulary
+from llama_edu.transformer.cache import KVCache
+from llama_edu.transformer.generate import PREFILL_CHUNK, Generation
+from llama_edu.transformer.model import Model, check_tokens, forward, rope_frequencies
+from llama_edu.transformer.sampling import SamplingSettings
+from llama_edu.transformer.tokenizer import (
+    ScoreMergeTokenizer,
+    SentencePieceTokenizer,
+    Tokenizer,
+)
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What loading cost: bytes that were mapped and bytes that had to be copied."""
+
+    mapped_bytes: int
+    copied_bytes: int
+    elapsed_s: float
+
+
+def load(
+    path: str | os.PathLike[str],
+    mmap: bool = True,
+    *,
+    tokenizer: str | os.PathLike[str] | None = None,
+) -> Llama:
+    """Open a checkpoint of any known format, ready to generate.
+
+    With mmap nothing is read but the headers; every weight is a view of the file. Pieces of a
+    multi-part checkpoint are the exception: they are joined in memory, and `loading` says so.
+
+    Args:
+        path: a weight file, or a folder in Meta's layout.
+        mmap: False reads every weight into private memory instead, the way it was before 2023.
+        tokenizer: a tokenizer.model or tokenizer.bin, for files that carry no vocabulary.
+    Raises:
+        FormatError: the file is not a checkpoint, or a damaged one.
+    """
+    start = time.perf_counter()
+    checkpoint = read_checkpoint(path)
+    chosen_tokenizer = _tokenizer_for(checkpoint, tokenizer)
+    files = [MappedFile(p) for p in checkpoint.paths]
+
+    def array(spec: TensorSpec) -> np.ndarray:
+        file = files[spec.file]
+        return file.view(spec) if mmap else file.read(spec)
+
+    weights: dict[str, np.ndarray] = {}
+    mapped_bytes = copied_bytes = 0
+    for name, tensor in checkpoint.tensors.items():
+        if isinstance(tensor, SplitTensor):
+            weights[name] = join(tensor, array)
+            weights[name].flags.writeable = False
+            is_copy = tensor.axis is not None or not mmap
+        else:
+            weights[name] = array(tensor)
+            is_copy = not mmap
+        copied_bytes += tensor.n_bytes if is_copy else 0
+        mapped_bytes += 0 if is_copy else tensor.n_bytes
+    loading = Loading(mapped_bytes, copied_bytes, time.perf_counter() - start)
+    return Llama(checkpoint, weights, chosen_tokenizer, files, loading)
+
+
+class Llama:
+    """A checkpoint that is open: its weights, its tokenizer, and what can be done with them.
+
+    A context manager; leaving it unmaps the file. Views of weights that were handed out must be
+    gone by then.
+
+    Attributes:
+        checkpoint: where every tensor lies. config: the model's sizes.
+        weights: name -> read-only view of the stored numbers.
+        tokenizer: text to ids and back, or None where the file has none and none was given.
+        loading: what was mapped and what was copied.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        weights: dict[str, np.ndarray],
+        tokenizer: Tokenizer | None,
+        files: Sequence[MappedFile],
+        loading: Loading,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.config: ModelConfig = checkpoint.config
+        self._weights = weights
+        self.weights: Mapping[str, np.ndarray] = MappingProxyType(weights)
+        self._tokenizer = tokenizer
+        self._files = tuple(files)
+        self.loading = loading
+        self.model = Model(self.config, self.weights, rope_frequencies(self.config))
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Text to ids and back. RequestError where the file has none and none was given."""
+        if self._tokenizer is None:
+            raise RequestError(
+                f"{self.checkpoint.paths[0]}: carries no tokenizer and none lies beside it; give "
+                f"one with --tokenizer FILE, or tokenizer= in Python"
+            )
+        return self._tokenizer
+
+    def logits(self, tokens: Sequence[int]) -> np.ndarray:
+        """Score every possible next token after each of the given ones.
+
+        Args:
+            tokens: T ids, BOS included where the model should see one.
+        Returns:
+            (T, vocab_size) float32; row t is what the model expects after tokens[: t + 1].
+        Raises:
+            RequestError: an unknown id, none at all, or more than the context holds.
+        """
+        check_tokens(tokens, self.config)
+        if len(tokens) > self.config.max_seq_len:
+            raise RequestError(
+                f"tokens: {len(tokens)} given, the model's context is {self.config.max_seq_len}"
+            )
+        cache = KVCache(self.config, len(tokens))
+        out = np.empty((len(tokens), self.config.vocab_size), np.float32)
+        for start in range(0, len(tokens), PREFILL_CHUNK):
+            chunk = tokens[start : start + PREFILL_CHUNK]
+            out[start : start + len(chunk)] = forward(self.model, chunk, cache)
+        return out
+
+    def generate(
+        self,
+        prompt: str = "",
+        n_tokens: int = 256,
+        *,
+        temperature: float = 0.8,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repeat_penalty: float = 1.0,
+        seed: int | None = None,
+    ) -> Iterator[str]:
+        """Continue a prompt; yields the new text piece by piece as it is made.
+
+        Args:
+            prompt: the beginning, "" for a text from nothing. BOS is put in front.
+            n_tokens: at most so many new tokens; the text ends earlier at EOS.
+            temperature ... repeat_penalty: see SamplingSettings. temperature 0 is greedy.
+            seed: same seed, same text; None draws a new one.
+        """
+        settings = SamplingSettings(temperature, top_k, top_p, min_p, repeat_penalty)
+        generation = self.generate_tokens(prompt, n_tokens, settings, seed=seed)
+        return (token.text for token in generation)
+
+    def generate_tokens(
+        self,
+        prompt: str | Sequence[int] = "",
+        n_tokens: int = 256,
+        settings: SamplingSettings | None = None,
+        *,
+        seed: int | None = None,
+    ) -> Generation:
+        """Continue a prompt (text, or ids with BOS); yields GeneratedToken with id and logits."""
+        tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        if seed is not None and seed < 0:
+            raise RequestError(f"seed is {seed}, expected 0 or more")
+        rng = np.random.default_rng(seed)
+        settings = settings or SamplingSettings()
+        return Generation(self.model, self.tokenizer, tokens, n_tokens, settings, rng)
+
+    def close(self) -> None:
+        """Unmap the file. BufferError, naming the tensors, while somebody holds a view."""
+        self._weights.clear()
+        for file in self._files:
+            file.close()
+
+    def __enter__(self) -> Llama:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        config = self.config
+        return (
+            f"Llama({self.checkpoint.paths[0].name!r}, {self.checkpoint.format}, "
+            f"{config.n_parameters:,} parameters: dim {config.dim}, {config.n_layers} layers, "
+            f"{config.n_heads} heads, {config.vocab_size:,} pieces)"
+        )
+
+
+def _tokenizer_for(
+    checkpoint: Checkpoint, given: str | os.PathLike[str] | None
+) -> Tokenizer | None:
+    """The given tokenizer file, the file's own vocabulary, or the file found beside it."""
+    if given is None and checkpoint.vocabulary is not None:
+        return ScoreMergeTokenizer(checkpoint.vocabulary)
+    path = Path(given) if given is not None else checkpoint.tokenizer_path
+    if path is None:
+        return None
+    vocab_size = checkpoint.config.vocab_size
+    tokenizer: Tokenizer
+    if is_sentencepiece(path):
+        tokenizer = SentencePieceTokenizer(path)
+    else:
+        vocabulary: Vocabulary = read_vocabulary(path, vocab_size)
+        tokenizer = ScoreMergeTokenizer(vocabulary)
+    if tokenizer.vocab_size != vocab_size:
+        raise RequestError(
+            f"{path}: has {tokenizer.vocab_size} pieces, the model has {vocab_size}; this is "
+            f"another model's tokenizer"
+        )
+    return tokenizer

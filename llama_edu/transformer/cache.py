@@ -1,0 +1,68 @@
+"""KVCache: the keys and values of every position seen so far."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from llama_edu.config import ModelConfig
+from llama_edu.errors import RequestError
+
+
+class KVCache:
+    """Room for the keys and values of `capacity` positions, written in place and read by views.
+
+    Attributes:
+        keys, values: (n_layers, n_kv_heads, capacity, head_dim) float32. The memory is taken from
+            the system page by page as positions are filled, not when the cache is made.
+        length: positions filled so far; the next token stands at this position.
+    """
+
+    def __init__(self, config: ModelConfig, capacity: int | None = None) -> None:
+        capacity = config.max_seq_len if capacity is None else capacity
+        if not 0 < capacity <= config.max_seq_len:
+            raise RequestError(
+                f"KV cache: capacity {capacity}, expected 1 to {config.max_seq_len}, the model's "
+                f"context"
+            )
+        shape = (config.n_layers, config.n_kv_heads, capacity, config.head_dim)
+        self.keys = np.zeros(shape, np.float32)
+        self.values = np.zeros(shape, np.float32)
+        self.length = 0
+
+    @property
+    def capacity(self) -> int:
+        """Positions for which there is room."""
+        return self.keys.shape[2]
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of keys and values together when all positions are filled."""
+        return self.keys.nbytes + self.values.nbytes
+
+    def extend(self, layer: int, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Write the newest keys and values of one layer; the caller moves `length` at the end.
+
+        Args:
+            k, v: (T, n_kv_heads, head_dim) float32.
+        Returns:
+            Two (n_kv_heads, length + T, head_dim) float32 views: all positions up to the newest.
+        """
+        start, end = self.length, self.length + len(k)
+        self.keys[layer, :, start:end] = k.transpose(1, 0, 2)
+        self.values[layer, :, start:end] = v.transpose(1, 0, 2)
+        return self.keys[layer, :, :end], self.values[layer, :, :end]
+
+    def truncate(self, length: int) -> None:
+        """Forget every position from `length` on, so that another text can follow there."""
+        if not 0 <= length <= self.length:
+            raise RequestError(
+                f"KV cache: cannot go back to position {length}, expected 0 to {self.length}"
+            )
+        self.length = length
+
+    def __repr__(self) -> str:
+        n_layers, n_kv_heads, capacity, head_dim = self.keys.shape
+        return (
+            f"KVCache({self.length} of {capacity} positions, {n_layers} layers x {n_kv_heads} "
+            f"heads x {head_dim}, {self.n_bytes:,} bytes when full)"
+        )

@@ -1,0 +1,134 @@
+"""Prefill the prompt, then decode one token after another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llama_edu.errors import RequestError
+from llama_edu.transformer.cache import KVCache
+from llama_edu.transformer.model import Model, check_tokens, forward
+from llama_edu.transformer.sampling import SamplingSettings, sample
+from llama_edu.transformer.tokenizer import StreamDecoder, Tokenizer
+
+#: Prompt positions computed together. More is hardly faster and needs more memory for scores.
+PREFILL_CHUNK = 128
+
+
+@dataclass(frozen=True, eq=False)
+class GeneratedToken:
+    """One new token.
+
+    Attributes:
+        id: the token. position: where it stands; BOS stands at 0.
+        text: what it adds to the text; "" while a character's bytes are incomplete.
+        logits: (vocab_size,) float32, the scores from which it was chosen.
+    """
+
+    id: int
+    position: int
+    text: str
+    logits: np.ndarray
+
+
+class Generation:
+    """An iterator over new tokens that also counts and times.
+
+    Attributes:
+        tokens: all ids so far, BOS and prompt included; the token that ended the text is not.
+        n_prompt: how many of them are the prompt.
+        reason: why it ended: "eos", "length", "context" or "closed"; "" while it runs.
+        prefill_s, decode_s: seconds spent on the prompt and on the new tokens.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        tokenizer: Tokenizer,
+        prompt: Sequence[int],
+        n_tokens: int,
+        settings: SamplingSettings,
+        rng: np.random.Generator,
+        *,
+        cache: KVCache | None = None,
+    ) -> None:
+        context = model.config.max_seq_len
+        if n_tokens < 0:
+            raise RequestError(f"n_tokens is {n_tokens}, expected 0 or more")
+        if len(prompt) > context:
+            raise RequestError(
+                f"prompt: has {len(prompt)} tokens, the model's context is {context}; shorten it"
+            )
+        check_tokens(prompt, model.config)
+        self.tokens = list(prompt)
+        self.n_prompt = len(prompt)
+        self.reason = ""
+        self.prefill_s = self.decode_s = 0.0
+        self._model, self._tokenizer, self._settings, self._rng = model, tokenizer, settings, rng
+        self._n_tokens = n_tokens
+        self.cache = cache or KVCache(model.config, min(context, len(prompt) + n_tokens))
+        self._steps = self._run()
+
+    @property
+    def n_new(self) -> int:
+        """How many tokens were generated so far."""
+        return len(self.tokens) - self.n_prompt
+
+    @property
+    def tokens_per_s(self) -> float:
+        """New tokens per second of decoding; the first comes from the prefill and is not counted."""
+        return (self.n_new - 1) / self.decode_s if self.decode_s and self.n_new > 1 else 0.0
+
+    def __iter__(self) -> Iterator[GeneratedToken]:
+        return self._steps
+
+    def close(self) -> None:
+        """End early; tokens made so far stay."""
+        self._steps.close()
+        self.reason = self.reason or "closed"
+
+    def _run(self) -> Iterator[GeneratedToken]:
+        decoder = StreamDecoder(self._tokenizer, at_start=self.n_prompt <= 1)
+        stops = (self._tokenizer.bos_id, self._tokenizer.eos_id)
+        start = time.perf_counter()
+        logits = prefill(self._model, self.tokens, self.cache)
+        self.prefill_s = time.perf_counter() - start
+        while True:
+            if self.n_new >= self._n_tokens:
+                self.reason = "length"
+                break
+            if len(self.tokens) >= self._model.config.max_seq_len:
+                self.reason = "context"
+                break
+            start = time.perf_counter()
+            token = sample(logits, self._settings, self._rng, self.tokens)
+            if token in stops:
+                self.reason = "eos"
+                break
+            position = len(self.tokens)
+            self.tokens.append(token)
+            self.decode_s += time.perf_counter() - start
+            yield GeneratedToken(token, position, decoder.push(token), logits)
+            if self.n_new < self._n_tokens and len(self.tokens) < self._model.config.max_seq_len:
+                start = time.perf_counter()
+                logits = forward(self._model, [token], self.cache, last_only=True)[0]
+                self.decode_s += time.perf_counter() - start
+        rest = decoder.finish()
+        if rest:  # the text ends inside a character
+            yield GeneratedToken(self.tokens[-1], len(self.tokens) - 1, rest, logits)
+
+
+def prefill(model: Model, tokens: Sequence[int], cache: KVCache) -> np.ndarray:
+    """Read all tokens, many positions at once, and score what may follow the last.
+
+    Returns:
+        (vocab_size,) float32 logits of the last position.
+    """
+    logits = np.empty(0, np.float32)
+    for start in range(0, len(tokens), PREFILL_CHUNK):
+        chunk = tokens[start : start + PREFILL_CHUNK]
+        logits = forward(model, chunk, cache, last_only=True)[0]
+    return logits

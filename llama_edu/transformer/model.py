@@ -1,0 +1,150 @@
+"""forward(): tokens in, logits out. The spine of the program; it reads like the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from llama_edu.config import ModelConfig
+from llama_edu.errors import RequestError
+from llama_edu.files.blocks import dequantize
+from llama_edu.transformer import kernels
+from llama_edu.transformer.cache import KVCache
+from llama_edu.transformer.matmul import matmul
+
+
+class AccessLog(Protocol):
+    """Told which weights the forward pass is about to read; see `pages.ledger`."""
+
+    def whole(self, name: str) -> None:
+        """Every byte of this tensor is needed."""
+
+    def rows(self, name: str, rows: Sequence[int]) -> None:
+        """Only these rows of this tensor are needed."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What forward() computes with: sizes, weights as stored, and the functions that multiply.
+
+    Attributes:
+        weights: our name -> view of a stored dtype, (out_features, in_features / block_size).
+        frequencies: (head_dim / 2,) float64, RoPE's radians per position; see rope_frequencies.
+        matmul: x @ w.T for stored weights.
+        log: told what is read, or None.
+    """
+
+    config: ModelConfig
+    weights: Mapping[str, np.ndarray]
+    frequencies: np.ndarray
+    matmul: Callable[[np.ndarray, np.ndarray], np.ndarray] = matmul
+    log: AccessLog | None = None
+
+
+def forward(
+    model: Model, tokens: Sequence[int], cache: KVCache, *, last_only: bool = False
+) -> np.ndarray:
+    """Read tokens at the positions after those in the cache, and score what may come next.
+
+    Args:
+        tokens: T ids, each below vocab_size.
+        cache: holds the earlier positions; afterwards holds these T as well.
+        last_only: score only the last position, which is all that generating needs.
+    Returns:
+        (T, vocab_size) float32 logits, or (1, vocab_size) with last_only.
+    Raises:
+        RequestError: an unknown id, no token at all, or more positions than the cache has room for.
+    """
+    config, weights = model.config, model.weights
+    T, start = len(tokens), cache.length
+    check_tokens(tokens, config)
+    if start + T > cache.capacity:
+        raise RequestError(
+            f"context: {start + T} positions needed, expected at most {cache.capacity}; shorten "
+            f"the text"
+        )
+
+    def linear(x: np.ndarray, name: str) -> np.ndarray:
+        if model.log:
+            model.log.whole(name)
+        return model.matmul(x, weights[name])
+
+    def norm(x: np.ndarray, name: str) -> np.ndarray:
+        if model.log:
+            model.log.whole(name)
+        return kernels.rms_norm(x, dequantize_vector(weights[name]), config.norm_eps)
+
+    rope = kernels.rope_halves if config.rope_pairing == "halves" else kernels.rope_interleaved
+    rotations = kernels.rope_rotations(np.arange(start, start + T), model.frequencies)
+
+    x = embed(model, tokens)  # (T, dim)
+    for i in range(config.n_layers):
+        layer = f"layers.{i}."
+        h = norm(x, layer + "attention_norm")
+        q = linear(h, layer + "wq").reshape(T, config.n_heads, config.head_dim)
+        k = linear(h, layer + "wk").reshape(T, config.n_kv_heads, config.head_dim)
+        v = linear(h, layer + "wv").reshape(T, config.n_kv_heads, config.head_dim)
+        keys, values = cache.extend(i, rope(k, rotations), v)
+        x = x + linear(kernels.attention(rope(q, rotations), keys, values), layer + "wo")
+
+        h = norm(x, layer + "ffn_norm")
+        h = kernels.swiglu(linear(h, layer + "w_gate"), linear(h, layer + "w_up"))
+        x = x + linear(h, layer + "w_down")
+    cache.length += T
+
+    x = norm(x[-1:] if last_only else x, "final_norm")
+    return linear(x, "output" if "output" in weights else "token_embedding")
+
+
+def embed(model: Model, tokens: Sequence[int]) -> np.ndarray:
+    """Look up the rows of the embedding table that these tokens need, and no others.
+
+    Returns:
+        (T, dim) float32, a copy of T rows.
+    """
+    if model.log:
+        model.log.rows("token_embedding", tokens)
+    return dequantize(model.weights["token_embedding"][np.asarray(tokens)])
+
+
+def dequantize_vector(weight: np.ndarray) -> np.ndarray:
+    """A norm's weights as float32: in place where they already are, else a copy of one vector."""
+    return weight if weight.dtype == np.float32 else dequantize(weight)
+
+
+def rope_frequencies(config: ModelConfig, divisors: np.ndarray | None = None) -> np.ndarray:
+    """How fast each pair of a head turns, in radians per position.
+
+    Args:
+        divisors: (head_dim / 2,) what a file's rope_freqs tensor divides each frequency by.
+    Returns:
+        (head_dim / 2,) float64, falling from 1 to about 1 / rope_theta.
+    """
+    pairs = np.arange(0, config.head_dim, 2, dtype=np.float64)
+    frequencies = config.rope_theta ** (-pairs / config.head_dim)
+    if divisors is not None:
+        return frequencies / divisors
+    scaling = config.rope_scaling
+    if scaling is None:
+        return frequencies
+    if scaling.kind == "linear":
+        return frequencies / scaling.factor
+    # llama3: 1 for waves that fit the first context often, `factor` for waves longer than it
+    turns = scaling.original_max_seq_len * frequencies / (2 * np.pi)
+    blend = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
+    blend = np.clip(blend, 0, 1)
+    return frequencies * ((1 - blend) / scaling.factor + blend)
+
+
+def check_tokens(tokens: Sequence[int], config: ModelConfig) -> None:
+    """Raise RequestError unless there is at least one token and every id is in the vocabulary."""
+    if len(tokens) == 0:
+        raise RequestError("tokens: none given, expected at least one; start with BOS (id 1)")
+    for position, token in enumerate(tokens):
+        if not 0 <= token < config.vocab_size:
+            raise RequestError(
+                f"tokens: id {token} at position {position}, expected 0 to {config.vocab_size - 1}"
+            )

@@ -1,0 +1,130 @@
+"""From logits to the next token: greedy, temperature, top-k, top-p, min-p, repeat penalty.
+
+The order is that of llama.cpp in March 2023: penalty, temperature, top-k, softmax, top-p; min-p,
+which came later, looks at the same probabilities as top-p. Nothing here is random by itself: the
+generator is an argument.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llama_edu.errors import RequestError
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How to choose; each value that switches a rule off is its default.
+
+    Attributes:
+        temperature: logits are divided by it; 0 always takes the likeliest token.
+        top_k: keep only the k likeliest; 0 keeps all.
+        top_p: keep the fewest tokens whose probabilities reach p together; 1 keeps all.
+        min_p: drop tokens less likely than min_p times the likeliest; 0 keeps all.
+        repeat_penalty: divides positive and multiplies negative logits of recent tokens; 1 is none.
+        repeat_last_n: how many of the newest tokens count as recent.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repeat_penalty: float = 1.0
+    repeat_last_n: int = 64
+
+    def __post_init__(self) -> None:
+        rules = {
+            "temperature": (self.temperature >= 0, "0 or more"),
+            "top_k": (self.top_k >= 0, "0 (off) or more"),
+            "top_p": (0 < self.top_p <= 1, "more than 0, at most 1 (off)"),
+            "min_p": (0 <= self.min_p <= 1, "0 (off) to 1"),
+            "repeat_penalty": (self.repeat_penalty > 0, "more than 0; 1 is off"),
+            "repeat_last_n": (self.repeat_last_n >= 0, "0 or more"),
+        }
+        for name, (holds, expected) in rules.items():
+            value = getattr(self, name)
+            if not (holds and math.isfinite(value)):  # NaN fails every comparison above
+                raise RequestError(f"sampling: {name} is {value}, expected {expected}")
+
+
+GREEDY = SamplingSettings(temperature=0.0)
+
+
+def candidates(
+    logits: np.ndarray, settings: SamplingSettings, recent: Sequence[int] = ()
+) -> tuple[np.ndarray, np.ndarray]:
+    """The tokens that may be chosen and how likely each is.
+
+    Args:
+        logits: (vocab_size,) float32, not changed.
+        recent: ids seen so far, newest last; only the last `repeat_last_n` count.
+    Returns:
+        ids (n,) int64, likeliest first and the lower id first among equals; probabilities (n,)
+        float64, which sum to 1.
+    """
+    scores = penalize(logits, settings, recent)
+    if settings.temperature == 0:
+        return np.array([np.argmax(scores)]), np.ones(1)
+    scores = scores.astype(np.float64) - scores.max()
+    with np.errstate(over="ignore"):  # a tiny temperature sends all but the best to -inf
+        scores /= settings.temperature
+    n_kept = settings.top_k if 0 < settings.top_k < len(scores) else len(scores)
+    if n_kept < len(scores):
+        # everything as good as the k-th best, so that equal scores are decided by id below
+        kth = np.partition(scores, len(scores) - n_kept)[len(scores) - n_kept]
+        ids = np.flatnonzero(scores >= kth)
+    else:
+        ids = np.arange(len(scores))
+    ids = ids[np.argsort(-scores[ids], kind="stable")][:n_kept]
+    probabilities = np.exp(scores[ids] - scores[ids[0]])
+    probabilities /= probabilities.sum()
+    n_kept = len(ids)
+    if settings.top_p < 1:
+        n_kept = min(n_kept, 1 + int(np.searchsorted(np.cumsum(probabilities), settings.top_p)))
+    if settings.min_p > 0:
+        n_kept = min(n_kept, int(np.sum(probabilities >= settings.min_p * probabilities[0])))
+    ids, probabilities = ids[:n_kept], probabilities[:n_kept]
+    return ids, probabilities / probabilities.sum()
+
+
+def penalize(
+    logits: np.ndarray, settings: SamplingSettings, recent: Sequence[int] = ()
+) -> np.ndarray:
+    """Make recent tokens less likely: positive logits divided, negative ones multiplied.
+
+    Returns:
+        (vocab_size,) float32, `logits` itself where there is nothing to change.
+    Source: Keskar et al., arXiv 1909.05858, with llama.cpp's rule for negative logits.
+    """
+    if settings.repeat_penalty == 1 or settings.repeat_last_n == 0 or not len(recent):
+        return logits
+    ids = np.unique(np.asarray(recent[-settings.repeat_last_n :]))
+    penalized = logits.copy()
+    chosen = penalized[ids]
+    penalty = np.float32(settings.repeat_penalty)
+    penalized[ids] = np.where(chosen < 0, chosen * penalty, chosen / penalty)
+    return penalized
+
+
+def sample(
+    logits: np.ndarray,
+    settings: SamplingSettings,
+    rng: np.random.Generator,
+    recent: Sequence[int] = (),
+) -> int:
+    """Choose the next token.
+
+    Args:
+        logits: (vocab_size,) float32. rng: drawn from once, or not at all for a single candidate.
+    Returns:
+        The chosen id.
+    """
+    ids, probabilities = candidates(logits, settings, recent)
+    if len(ids) == 1:
+        return int(ids[0])
+    chosen = np.searchsorted(np.cumsum(probabilities), rng.random(), side="right")
+    return int(ids[min(int(chosen), len(ids) - 1)])  # the sum may end a rounding below 1
