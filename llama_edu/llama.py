@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
 
@@ -20,13 +21,24 @@ from llama_edu.files.mapped import MappedFile
 from llama_edu.files.vocabularies import is_sentencepiece, read_vocabulary
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import PREFILL_CHUNK, Generation
-from llama_edu.transformer.model import Model, check_tokens, forward, rope_frequencies
+from llama_edu.transformer.model import AccessLog, Model, check_tokens, forward, rope_frequencies
 from llama_edu.transformer.sampling import SamplingSettings
+from llama_edu.transformer.threads import check_threads
 from llama_edu.transformer.tokenizer import (
     ScoreMergeTokenizer,
     SentencePieceTokenizer,
     Tokenizer,
 )
+
+
+class Lab(Protocol):
+    """What load() needs of a pages.PageLab, which this module does not import."""
+
+    path: Path
+    ledger: AccessLog
+
+    def view(self, tensor: TensorSpec) -> np.ndarray:
+        """A read-only view on one tensor, in the lab's own mapping."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,8 @@ def load(
     mmap: bool = True,
     *,
     tokenizer: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
+    lab: Lab | None = None,
 ) -> Llama:
     """Open a checkpoint of any known format, ready to generate.
 
@@ -53,15 +67,23 @@ def load(
         path: a weight file, or a folder in Meta's layout.
         mmap: False reads every weight into private memory instead, the way it was before 2023.
         tokenizer: a tokenizer.model or tokenizer.bin, for files that carry no vocabulary.
+        threads: cores that may work; None for all that this process may use.
+        lab: a pages.PageLab on the same file; the weights are then views on its mapping, and the
+            forward pass notes in its ledger what it reads.
     Raises:
         FormatError: the file is not a checkpoint, or a damaged one.
     """
     start = time.perf_counter()
+    threads = check_threads(threads)
     checkpoint = read_checkpoint(path)
     chosen_tokenizer = _tokenizer_for(checkpoint, tokenizer)
-    files = [MappedFile(p) for p in checkpoint.paths]
+    if lab is not None:
+        _check_lab(lab, checkpoint, mmap)
+    files = [MappedFile(p) for p in checkpoint.paths] if lab is None else []
 
     def array(spec: TensorSpec) -> np.ndarray:
+        if lab is not None:
+            return lab.view(spec)
         file = files[spec.file]
         return file.view(spec) if mmap else file.read(spec)
 
@@ -77,8 +99,17 @@ def load(
             is_copy = not mmap
         copied_bytes += tensor.n_bytes if is_copy else 0
         mapped_bytes += 0 if is_copy else tensor.n_bytes
+    stored_divisors = checkpoint.metadata.get("rope_freqs")
+    divisors = array(stored_divisors) if isinstance(stored_divisors, TensorSpec) else None
+    model = Model(
+        checkpoint.config,
+        MappingProxyType(weights),
+        rope_frequencies(checkpoint.config, divisors),
+        threads=threads,
+        log=lab.ledger if lab is not None else None,
+    )
     loading = Loading(mapped_bytes, copied_bytes, time.perf_counter() - start)
-    return Llama(checkpoint, weights, chosen_tokenizer, files, loading)
+    return Llama(checkpoint, weights, chosen_tokenizer, files, loading, model)
 
 
 class Llama:
@@ -101,15 +132,16 @@ class Llama:
         tokenizer: Tokenizer | None,
         files: Sequence[MappedFile],
         loading: Loading,
+        model: Model,
     ) -> None:
         self.checkpoint = checkpoint
         self.config: ModelConfig = checkpoint.config
         self._weights = weights
-        self.weights: Mapping[str, np.ndarray] = MappingProxyType(weights)
+        self.weights: Mapping[str, np.ndarray] = model.weights
         self._tokenizer = tokenizer
         self._files = tuple(files)
         self.loading = loading
-        self.model = Model(self.config, self.weights, rope_frequencies(self.config))
+        self.model = model
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -131,6 +163,7 @@ class Llama:
         Raises:
             RequestError: an unknown id, none at all, or more than the context holds.
         """
+        self._check_open()
         check_tokens(tokens, self.config)
         if len(tokens) > self.config.max_seq_len:
             raise RequestError(
@@ -176,6 +209,7 @@ class Llama:
         seed: int | None = None,
     ) -> Generation:
         """Continue a prompt (text, or ids with BOS); yields GeneratedToken with id and logits."""
+        self._check_open()
         tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
         if seed is not None and seed < 0:
             raise RequestError(f"seed is {seed}, expected 0 or more")
@@ -189,6 +223,10 @@ class Llama:
         for file in self._files:
             file.close()
 
+    def _check_open(self) -> None:
+        if not self._weights:
+            raise RequestError(f"{self.checkpoint.paths[0]}: is closed; load it again")
+
     def __enter__(self) -> Llama:
         return self
 
@@ -201,6 +239,15 @@ class Llama:
             f"Llama({self.checkpoint.paths[0].name!r}, {self.checkpoint.format}, "
             f"{config.n_parameters:,} parameters: dim {config.dim}, {config.n_layers} layers, "
             f"{config.n_heads} heads, {config.vocab_size:,} pieces)"
+        )
+
+
+def _check_lab(lab: Lab, checkpoint: Checkpoint, mmap: bool) -> None:
+    if not mmap:
+        raise RequestError("load: lab and mmap=False exclude each other; a lab watches a mapping")
+    if not lab.path.samefile(checkpoint.paths[0]):
+        raise RequestError(
+            f"{checkpoint.paths[0]}: the lab maps {lab.path}, expected the same file in both"
         )
 
 

@@ -12,10 +12,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from llama_edu.cli import convert, demo, generate, inspect, logits, tokenize
+from llama_edu.cli import compare, convert, demo, generate, inspect, logits, perplexity, tokenize
 from llama_edu.errors import LlamaEduError
 
-COMMANDS = (demo, inspect, convert, generate, logits, tokenize)
+COMMANDS = (demo, inspect, convert, generate, logits, tokenize, perplexity, compare)
 
 
 def build_parser() -> argparse.ArgumentParser:

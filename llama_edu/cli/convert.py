@@ -13,30 +13,39 @@ EXAMPLE = "llama-edu convert data/stories stories.ggjt --to ggjt-v1 --type f16"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """SRC, DST, --to, --type, --tokenizer."""
-    from llama_edu.files import convert
+    """SRC, DST, the format, the type and what may be lost."""
+    from llama_edu.files.convert import TYPES
+    from llama_edu.files.targets import TARGETS
 
-    parser.add_argument("source", metavar="SRC", help="a weight file, or a folder in Meta's layout")
-    parser.add_argument("destination", metavar="DST", help="the file to write")
-    parser.add_argument("--to", default="ggjt-v1", choices=convert.TARGETS, help="(default ggjt-v1)")
+    parser.add_argument("source", metavar="SRC", help="a weight file, or a folder with weights")
     parser.add_argument(
-        "--type", default="keep", choices=convert.TYPES, help="of the matrices (default keep)"
+        "destination", metavar="DST", help="the file to write (safetensors: a folder)"
     )
+    parser.add_argument("--to", default="ggjt-v1", choices=TARGETS, help="(default ggjt-v1)")
+    parser.add_argument(
+        "--type", default="keep", choices=TYPES, help="of the matrices (default keep)"
+    )
+    parser.add_argument("--parts", type=int, default=1, metavar="N",
+                        help="cut into N files, as for N GPUs (ggml and ggmf only)")  # fmt: skip
     parser.add_argument("--tokenizer", metavar="FILE", help="where the source has no vocabulary")
+    parser.add_argument("--allow-requantize", action="store_true",
+                        help="let blocks of one quantised type become another; the loss is named")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
     """Convert and say what was done."""
-    from llama_edu.cli.progress import byte_progress
+    from llama_edu.cli.progress import progress_bar
     from llama_edu.files.convert import convert
 
-    with byte_progress("converting") as progress:
+    with progress_bar("converting", "B") as progress:
         done = convert(
             args.source,
             args.destination,
             to=args.to,
             type=args.type,
+            parts=args.parts,
             tokenizer=args.tokenizer,
+            allow_requantize=args.allow_requantize,
             progress=progress,
         )
     print(done)

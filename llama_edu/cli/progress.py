@@ -1,4 +1,4 @@
-"""A progress bar with bytes per second on stderr, where stderr is a terminal."""
+"""A progress bar on stderr, shown only where stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def byte_progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A function to call with (bytes done, bytes in all)."""
+def progress_bar(label: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A function to call with (units done, units in all); shows units per second."""
     from tqdm import tqdm
 
-    bar = tqdm(desc=label, unit="B", unit_scale=True, file=sys.stderr, disable=None, leave=False)
+    bar = tqdm(desc=label, unit=unit, unit_scale=True, file=sys.stderr, disable=None, leave=False)
 
     def show(done: int, total: int) -> None:
         bar.total = total

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from llama_edu.errors import FormatError
-from llama_edu.files import ggml, llama2c
+from llama_edu.files import ggml, gguf, huggingface, llama2c, safetensors
 from llama_edu.files.layout import Checkpoint
 from llama_edu.files.mapped import open_weights
 from llama_edu.files.meta import is_meta_folder, read_meta_folder
@@ -45,6 +45,10 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise FormatError(f"{path}: is empty, expected a weight file; download it again")
     if head[:4] in ggml.MAGICS:
         return ggml.read_ggml(path)
+    if head.startswith(b"GGUF"):
+        return gguf.read_gguf(path)
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < file_bytes:
+        return safetensors.read_safetensors(path)
     if head.startswith(b"PK\x03\x04"):
         raise _zip_error(path)
     if llama2c.looks_like_llama2c(head, file_bytes):
@@ -55,9 +59,11 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 def _read_folder(path: Path) -> Checkpoint:
     if is_meta_folder(path):
         return read_meta_folder(path)
+    if huggingface.is_huggingface_folder(path):
+        return huggingface.read_huggingface(path)
     raise FormatError(
-        f"{path}: this folder has no consolidated.00.pth, expected a checkpoint in Meta's layout; "
-        f"give a folder with weights, or one weight file"
+        f"{path}: this folder has neither consolidated.00.pth (Meta's layout) nor config.json with "
+        f"weights (Hugging Face's); give a folder with weights, or one weight file"
     )
 
 

@@ -62,14 +62,9 @@ def multiple_of_for(config: ModelConfig, stated: object = None) -> int:
     )
 
 
-def type_for(target: str, type_name: str) -> str:
-    """The layout that a type, asked for by its plain name, has in this version of the format."""
-    version = max(1, TARGETS[target][1])
-    for name in TYPE_IDS[version].values():
-        if name == type_name or name.partition("_v")[0] == type_name:
-            return name
-    known = ", ".join(name.partition("_v")[0] for name in TYPE_IDS[version].values())
-    raise FormatError(f"{target} has no type {type_name}, expected one of {known}")
+def layouts(target: str) -> tuple[str, ...]:
+    """The types that this version of the format has."""
+    return tuple(TYPE_IDS[max(1, TARGETS[target][1])].values())
 
 
 def write_ggml(

@@ -11,6 +11,7 @@ import numpy as np
 from llama_edu.config import ModelConfig
 from llama_edu.errors import RequestError
 from llama_edu.files.blocks import dequantize
+from llama_edu.files.rope_divisors import llama3_divisors
 from llama_edu.transformer import kernels
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.matmul import matmul
@@ -33,14 +34,16 @@ class Model:
     Attributes:
         weights: our name -> view of a stored dtype, (out_features, in_features / block_size).
         frequencies: (head_dim / 2,) float64, RoPE's radians per position; see rope_frequencies.
-        matmul: x @ w.T for stored weights.
+        matmul: (x, w, threads) -> x @ w.T for stored weights.
+        threads: cores that may work.
         log: told what is read, or None.
     """
 
     config: ModelConfig
     weights: Mapping[str, np.ndarray]
     frequencies: np.ndarray
-    matmul: Callable[[np.ndarray, np.ndarray], np.ndarray] = matmul
+    matmul: Callable[[np.ndarray, np.ndarray, int], np.ndarray] = matmul
+    threads: int = 1
     log: AccessLog | None = None
 
 
@@ -70,7 +73,7 @@ def forward(
     def linear(x: np.ndarray, name: str) -> np.ndarray:
         if model.log:
             model.log.whole(name)
-        return model.matmul(x, weights[name])
+        return model.matmul(x, weights[name], model.threads)
 
     def norm(x: np.ndarray, name: str) -> np.ndarray:
         if model.log:
@@ -132,11 +135,7 @@ def rope_frequencies(config: ModelConfig, divisors: np.ndarray | None = None) ->
         return frequencies
     if scaling.kind == "linear":
         return frequencies / scaling.factor
-    # llama3: 1 for waves that fit the first context often, `factor` for waves longer than it
-    turns = scaling.original_max_seq_len * frequencies / (2 * np.pi)
-    blend = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
-    blend = np.clip(blend, 0, 1)
-    return frequencies * ((1 - blend) / scaling.factor + blend)
+    return frequencies / llama3_divisors(config)
 
 
 def check_tokens(tokens: Sequence[int], config: ModelConfig) -> None:

@@ -1,0 +1,88 @@
+# make demo and make test each work alone on a machine that has python3, make and a C library.
+# Everything is installed into .venv by stamps: a second run installs nothing.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Threads of BLAS inside a test would fight with the other core's test; numbers do not change.
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo lab test test-unit test-notebooks test-slow test-browser bench check format notebooks clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "llama_edu needs Python 3.11 or newer; set PYTHON=python3.12, for example"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { echo "python3 cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
+	@touch $@
+
+$(VENV)/.base: $(VENV)/.python pyproject.toml
+	@echo "installing llama_edu into $(VENV) (numpy, sentencepiece, tqdm) ..."
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.notebooks: $(VENV)/.base
+	@echo "installing JupyterLab, ipywidgets, matplotlib ..."
+	@$(PIP) -e '.[notebooks]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.base
+	@echo "installing the test tools and JupyterLab ..."
+	@$(PIP) -e '.[test]'
+	@touch $@ $(VENV)/.notebooks
+
+$(VENV)/.dev: $(VENV)/.test
+	@$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.reference: $(VENV)/.test
+	@echo "installing the independent implementations that the slow tests compare with ..."
+	@$(PIP) -e '.[reference]'
+	@touch $@
+
+install: $(VENV)/.notebooks ## install everything that reading the course needs
+
+demo: $(VENV)/.base ## convert the bundled checkpoint, map it, write a story
+	@$(BIN)/llama-edu demo
+
+lab: $(VENV)/.notebooks ## open the notebooks in JupyterLab
+	@$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+test: test-unit test-notebooks ## everything that CI runs
+
+test-unit: $(VENV)/.test
+	@$(PYTEST) -q -m "not slow and not browser"
+
+test-notebooks: $(VENV)/.test
+	@$(PYTEST) -q --nbval --nbval-current-env --nbval-sanitize-with=notebooks/sanitize.cfg \
+	  --nbval-cell-timeout=120 -p no:cacheprovider notebooks
+
+test-slow: $(VENV)/.reference ## the checks that take minutes or need PyTorch
+	@$(PYTEST) -q -m slow
+
+test-browser: $(VENV)/.test ## the widgets in a real browser (installs Debian's chromium if missing)
+	@$(PIP) -e '.[browser]'
+	@command -v chromium >/dev/null || { apt-get update -qq && \
+	  apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
+	  || { echo "chromium is missing and cannot be installed here"; exit 1; }
+	@$(PYTEST) -q -m browser tests/browser
+
+bench: $(VENV)/.base ## measure speed and loading, write benchmarks/RESULTS.md
+	@$(BIN)/python -m benchmarks
+
+check: $(VENV)/.dev ## lint and type-check
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+notebooks: $(VENV)/.test ## run all notebooks again and store their outputs
+	@$(BIN)/python tools/run_notebooks.py
+
+clean: ## remove what make made
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

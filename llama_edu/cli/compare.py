@@ -1,0 +1,30 @@
+"""llama-edu compare: are these two files the same model?"""
+
+from __future__ import annotations
+
+import argparse
+
+NAME = "compare"
+HELP = "compare two checkpoints, tensor by tensor"
+DESCRIPTION = (
+    "Compare two checkpoints: largest and mean difference per tensor, the first that differs, and "
+    "the logits of a fixed prompt. Exit code 1 when they differ beyond --tolerance."
+)
+EXAMPLE = "llama-edu compare data/stories stories.ggjt --tolerance 0"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """A, B, --tolerance."""
+    parser.add_argument("a", metavar="A", help="a weight file or a folder")
+    parser.add_argument("b", metavar="B", help="another one")
+    parser.add_argument("--tolerance", type=float, default=0.0, metavar="D",
+                        help="largest difference that counts as the same (default 0)")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the comparison; 1 when the models differ."""
+    from llama_edu.compare import compare
+
+    comparison = compare(args.a, args.b, args.tolerance)
+    print(comparison)
+    return 0 if comparison.same else 1

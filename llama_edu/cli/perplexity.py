@@ -1,0 +1,45 @@
+"""llama-edu perplexity: how surprised a model is by a text."""
+
+from __future__ import annotations
+
+import argparse
+
+NAME = "perplexity"
+HELP = "score a text: nats per token"
+DESCRIPTION = "Score a text file in windows that do not overlap: nats per token and perplexity."
+EXAMPLE = "llama-edu perplexity data/stories --text-file story.txt --context 256"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """FILE, the text, the size of a window."""
+    from llama_edu.cli.arguments import add_model
+
+    add_model(parser)
+    parser.add_argument("--text-file", required=True, metavar="F", help="a UTF-8 text")
+    parser.add_argument("--context", type=int, metavar="N",
+                        help="positions per window (default: the model's context, at most 512)")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> None:
+    """Score and print."""
+    from pathlib import Path
+
+    from llama_edu.cli.progress import progress_bar
+    from llama_edu.errors import RequestError
+    from llama_edu.llama import load
+    from llama_edu.transformer.perplexity import perplexity
+
+    try:
+        text = Path(args.text_file).read_text("utf-8")
+    except OSError as error:
+        raise RequestError(f"{args.text_file}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            f"{args.text_file}: byte {error.start} is not UTF-8, expected a text file"
+        ) from None
+    with load(args.file, tokenizer=args.tokenizer) as llama:
+        tokenizer = llama.tokenizer
+        context = args.context or min(512, llama.config.max_seq_len)
+        with progress_bar("scoring", "token") as progress:
+            tokens = tokenizer.encode(text, bos=False)
+            print(perplexity(llama.model, tokens, tokenizer.bos_id, context, progress))

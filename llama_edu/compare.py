@@ -1,0 +1,138 @@
+"""Are two checkpoints the same model? Tensor by tensor, then by what they compute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from llama_edu.errors import RequestError
+from llama_edu.files.blocks import dequantize
+from llama_edu.files.roworder import permute_rows_to_interleaved
+from llama_edu.llama import Llama, load
+
+#: Ids that every vocabulary has, for comparing logits where no text can be encoded.
+_FIXED_TOKENS = (1, 5, 3, 11, 7, 200, 31, 64)
+
+#: Rows are compared in pieces of about this many float32 bytes.
+_CHUNK_BYTES = 8 * 2**20
+
+
+@dataclass(frozen=True)
+class TensorDifference:
+    """How far one tensor of A lies from B's.
+
+    `largest` and `mean` are of |a - b| over all numbers; `scale` is the largest |a|.
+    """
+
+    name: str
+    types: tuple[str, str]
+    largest: float
+    mean: float
+    scale: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What differs between two checkpoints."""
+
+    names: tuple[str, str]
+    tensors: tuple[TensorDifference, ...]
+    logits_largest: float
+    logits_scale: float
+    same_greedy: bool
+    tolerance: float
+
+    @property
+    def same(self) -> bool:
+        """Whether no weight and no logit differs by more than the tolerance."""
+        return max(self.logits_largest, *(t.largest for t in self.tensors)) <= self.tolerance
+
+    def __str__(self) -> str:
+        a, b = self.names
+        lines = [f"{a}  against  {b}"]
+        different = [t for t in self.tensors if t.largest > 0]
+        lines.append(f"  tensors  {len(self.tensors) - len(different)} of {len(self.tensors)} equal")
+        if different:
+            first = different[0]
+            lines.append(f"  first that differs: {first.name}")
+            lines.append(f"    {'tensor':26s}{'types':>16s}{'largest':>12s}{'mean':>12s}")
+            worst = sorted(different, key=lambda t: -t.largest)[:8]
+            lines += [
+                f"    {t.name:26s}{' / '.join(t.types):>16s}{t.largest:12.3g}{t.mean:12.3g}"
+                for t in worst
+            ]
+            if len(different) > len(worst):
+                lines.append(f"    and {len(different) - len(worst)} more that differ less")
+        lines.append(
+            f"  logits   largest difference {self.logits_largest:.3g} (largest logit "
+            f"{self.logits_scale:.3g}); likeliest tokens {'equal' if self.same_greedy else 'differ'}"
+        )
+        verdict = "same model" if self.same else "different"
+        lines.append(f"  {verdict} at tolerance {self.tolerance:g}")
+        return "\n".join(lines)
+
+
+def compare(a_path: str | Path, b_path: str | Path, tolerance: float = 0.0) -> Comparison:
+    """Compare two checkpoints of the same sizes; needs no tokenizer.
+
+    Args:
+        tolerance: the largest difference of a weight or a logit that still counts as the same.
+    Raises:
+        RequestError: the sizes differ, so that there is nothing to compare number by number.
+    """
+    if not tolerance >= 0:
+        raise RequestError(f"tolerance is {tolerance}, expected 0 or more")
+    with load(a_path) as a, load(b_path) as b:
+        _check_same_sizes(a, b)
+        tensors = tuple(_tensor_difference(name, a, b) for name in a.config.tensor_shapes())
+        tokens = [t for t in _FIXED_TOKENS if t < a.config.vocab_size]
+        a_logits, b_logits = a.logits(tokens), b.logits(tokens)
+    return Comparison(
+        names=(f"{Path(a_path).name} ({a.checkpoint.format})",
+               f"{Path(b_path).name} ({b.checkpoint.format})"),
+        tensors=tensors,
+        logits_largest=float(np.abs(a_logits - b_logits).max()),
+        logits_scale=float(np.abs(a_logits).max()),
+        same_greedy=bool(np.array_equal(a_logits.argmax(-1), b_logits.argmax(-1))),
+        tolerance=tolerance,
+    )  # fmt: skip
+
+
+def _check_same_sizes(a: Llama, b: Llama) -> None:
+    for field in ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size"):
+        values = getattr(a.config, field), getattr(b.config, field)
+        if values[0] != values[1]:
+            raise RequestError(
+                f"{field} is {values[0]} in {a.checkpoint.paths[0].name} and {values[1]} in "
+                f"{b.checkpoint.paths[0].name}; these are different models"
+            )
+
+
+def _tensor_difference(name: str, a: Llama, b: Llama) -> TensorDifference:
+    a_stored, b_stored = _stored(a, name), _stored(b, name)
+    largest = scale = total = 0.0
+    n_elements = 0
+    step = max(1, _CHUNK_BYTES // (4 * max(1, a.config.dim)))
+    for start in range(0, len(a_stored), step):
+        a_numbers = dequantize(a_stored[start : start + step])
+        difference = np.abs(a_numbers - dequantize(b_stored[start : start + step]))
+        largest = max(largest, float(difference.max()))
+        scale = max(scale, float(np.abs(a_numbers).max()))
+        total += float(difference.sum(dtype=np.float64))
+        n_elements += difference.size
+    types = a.checkpoint.tensors, b.checkpoint.tensors
+    type_names = tuple(t[name if name in t else "token_embedding"].type for t in types)
+    return TensorDifference(
+        name, (type_names[0], type_names[1]), largest, total / n_elements, scale
+    )
+
+
+def _stored(llama: Llama, name: str) -> np.ndarray:
+    """The stored tensor with RoPE's pairs side by side, whatever order the file has."""
+    array = llama.weights[name if name in llama.weights else "token_embedding"]
+    if llama.config.rope_pairing == "halves" and name.endswith((".wq", ".wk")):
+        heads = llama.config.n_heads if name.endswith(".wq") else llama.config.n_kv_heads
+        return permute_rows_to_interleaved(array, heads)
+    return array

@@ -1,0 +1,193 @@
+"""What Hugging Face files mean: config.json as a ModelConfig, and tensor names as ours.
+
+Source: LlamaConfig in transformers (configuration_llama.py) and its defaults.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from llama_edu.config import ModelConfig, RopeScaling
+from llama_edu.errors import FormatError, ShapeError
+from llama_edu.files.layout import TensorSpec
+from llama_edu.files.names import Dialect, to_ours
+
+#: Kinds of model that are LLaMAs in all but name.
+_MODEL_TYPES = ("llama", "mistral")
+
+#: Frequencies of RoPE, which follow from rope_theta and which old files carry along.
+_HARMLESS = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq|rope\.freqs|freqs")
+
+_REQUIRED = object()
+
+
+def config_from_json(values: Mapping[str, object], where: object) -> ModelConfig:
+    """The sizes in a config.json. Rows of wq and wk are taken to be in Hugging Face's order.
+
+    Raises:
+        FormatError: a size is missing or no number, or the model is not a plain LLaMA.
+    """
+
+    def get(key: str, kinds: type | tuple[type, ...], default: object = _REQUIRED):
+        value = values.get(key)
+        if value is None and default is not _REQUIRED:
+            return default
+        if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+            found = "is missing" if value is None else f"is {str(value)[:60]!a}"
+            raise FormatError(f"{where}: {key} {found}, expected {_in_words(kinds)}")
+        return value
+
+    model_type = get("model_type", str, "llama")
+    if model_type not in _MODEL_TYPES:
+        raise FormatError(
+            f"{where}: model_type is {model_type[:60]!a}, expected {' or '.join(_MODEL_TYPES)}; "
+            f"this package computes LLaMA models only"
+        )
+    for key, expected in (
+        ("attention_bias", False), ("mlp_bias", False), ("hidden_act", "silu"),
+        ("sliding_window", None), ("quantization_config", None),
+    ):  # fmt: skip
+        found = values.get(key)
+        if found is not None and found != expected:
+            raise FormatError(
+                f"{where}: {key} is {str(found)[:60]!a}, expected {expected}; this kind of LLaMA "
+                f"is not supported"
+            )
+    n_heads = get("num_attention_heads", int)
+    rope = get("rope_parameters", dict, {}) or get("rope_scaling", dict, {})
+    theta = rope.get("rope_theta", values.get("rope_theta"))
+    if theta is not None and (isinstance(theta, bool) or not isinstance(theta, int | float)):
+        raise FormatError(f"{where}: rope_theta is {str(theta)[:60]!a}, expected a number")
+    try:
+        return ModelConfig(
+            dim=get("hidden_size", int),
+            hidden_dim=get("intermediate_size", int),
+            n_layers=get("num_hidden_layers", int),
+            n_heads=n_heads,
+            n_kv_heads=get("num_key_value_heads", int, n_heads),
+            vocab_size=get("vocab_size", int),
+            max_seq_len=get("max_position_embeddings", int, 2048),
+            norm_eps=float(get("rms_norm_eps", (int, float), 1e-6)),
+            rope_theta=10000.0 if theta is None else float(theta),
+            head_dim=get("head_dim", int, 0),
+            rope_pairing="halves",
+            rope_scaling=_scaling_from_json(rope, where),
+        )
+    except (ShapeError, OverflowError) as error:
+        raise FormatError(f"{where}: {error}") from None
+
+
+def _in_words(kinds: type | tuple[type, ...]) -> str:
+    words = {int: "a whole number", str: "a text", dict: "an object", bool: "true or false"}
+    return "a number" if isinstance(kinds, tuple) else words[kinds]
+
+
+def _scaling_from_json(rope: Mapping[str, object], where: object) -> RopeScaling | None:
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind in ("default", None):
+        return None
+    if kind not in ("linear", "llama3"):
+        raise FormatError(
+            f"{where}: rope_scaling is of type {str(kind)[:40]!a}, expected linear or llama3; this "
+            f"way of stretching RoPE is not supported"
+        )
+
+    def number(key: str) -> float:
+        value = rope.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise FormatError(
+                f"{where}: rope_scaling has {key} {str(value)[:40]!a}, expected a number"
+            )
+        return float(value)
+
+    if kind == "linear":
+        return RopeScaling("linear", number("factor"))
+    return RopeScaling(
+        "llama3",
+        number("factor"),
+        number("low_freq_factor"),
+        number("high_freq_factor"),
+        int(number("original_max_position_embeddings")),
+    )
+
+
+def config_to_json(config: ModelConfig, *, tied_output: bool, dtype: str) -> dict[str, object]:
+    """The config.json from which transformers builds the same model.
+
+    Args:
+        config: the sizes; its rope_pairing does not matter, Hugging Face has only one.
+        tied_output: whether the output matrix is the token embedding.
+        dtype: torch's name of the weights' type, for example "float16".
+    """
+    scaling = config.rope_scaling
+    rope: dict[str, object] | None = None
+    if scaling is not None:
+        rope = {"rope_type": scaling.kind, "type": scaling.kind, "factor": scaling.factor}
+        if scaling.kind == "llama3":
+            rope |= {
+                "low_freq_factor": scaling.low_freq_factor,
+                "high_freq_factor": scaling.high_freq_factor,
+                "original_max_position_embeddings": scaling.original_max_seq_len,
+            }
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": config.dim,
+        "intermediate_size": config.hidden_dim,
+        "num_hidden_layers": config.n_layers,
+        "num_attention_heads": config.n_heads,
+        "num_key_value_heads": config.n_kv_heads,
+        "head_dim": config.head_dim,
+        "vocab_size": config.vocab_size,
+        "max_position_embeddings": config.max_seq_len,
+        "rms_norm_eps": config.norm_eps,
+        "rope_theta": config.rope_theta,
+        "rope_scaling": rope,
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "mlp_bias": False,
+        "tie_word_embeddings": tied_output,
+        "torch_dtype": dtype,
+    }
+
+
+def dialect_of(stored_names: Mapping[str, object], where: object) -> Dialect:
+    """Whose names these are, told by the embedding's."""
+    if "model.embed_tokens.weight" in stored_names:
+        return "huggingface"
+    if "tok_embeddings.weight" in stored_names:
+        return "meta"
+    example = ascii(next(iter(stored_names), ""))[1:-1][:80]
+    raise FormatError(
+        f"{where}: has no model.embed_tokens.weight and no tok_embeddings.weight among "
+        f"{len(stored_names):,} tensors such as {example}; this is another kind of model"
+    )
+
+
+def with_our_names(
+    stored: Mapping[str, TensorSpec], dialect: Dialect, *, tied_output: bool, where: object
+) -> tuple[dict[str, TensorSpec], tuple[str, ...]]:
+    """Tensors by our names, and the stored names of those that nothing computes with.
+
+    Args:
+        stored: stored name -> TensorSpec.
+        dialect: whose names these are.
+        tied_output: the config says that the embedding is the output, so a stored copy is ignored.
+        where: begins every error.
+    """
+    tensors: dict[str, TensorSpec] = {}
+    ignored = []
+    for stored_name, spec in stored.items():
+        name = to_ours(stored_name, dialect)
+        if _HARMLESS.fullmatch(stored_name) or (tied_output and name == "output"):
+            ignored.append(stored_name)
+        elif name is None:
+            raise FormatError(
+                f"{where}: has a tensor {ascii(stored_name)[1:-1][:80]}, which no LLaMA has; this "
+                f"is another kind of model"
+            )
+        else:
+            tensors[name] = replace(spec, name=name, stored_name=stored_name)
+    return tensors, tuple(ignored)

@@ -1,0 +1,47 @@
+"""JSON from a stranger: one object, no key twice, and every failure a sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from llama_edu.errors import FormatError
+from llama_edu.files.mapped import open_weights
+
+#: Bytes of JSON that are parsed at all: Python objects take up to twenty times as much memory. An
+#: index of the largest LLaMA is below 1 MB. (safetensors itself allows 100 MB.)
+MAX_JSON_BYTES = 8 * 2**20
+
+
+def parse_object(text: bytes, where: object) -> dict[str, object]:
+    """The object that a JSON text holds. FormatError, beginning with `where`, for anything else."""
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found: dict[str, object] = {}
+        for name, value in pairs:
+            if name in found:
+                raise ValueError(f"key {name[:80]!a} occurs twice")
+            found[name] = value
+        return found
+
+    def refuse(word: str) -> object:
+        raise ValueError(f"{word} is not JSON")
+
+    if len(text) > MAX_JSON_BYTES:
+        raise FormatError(
+            f"{where}: has {len(text):,} bytes of JSON, expected at most {MAX_JSON_BYTES:,}; the "
+            f"file is damaged"
+        )
+    try:
+        value = json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{where}: is not readable JSON ({error}); the file is damaged") from None
+    if not isinstance(value, dict):
+        raise FormatError(f"{where}: holds a JSON {type(value).__name__}, expected an object")
+    return value
+
+
+def read_object(path: Path) -> dict[str, object]:
+    """The object in a JSON file. FormatError where there is no such file or no such object."""
+    with open_weights(path) as file:
+        return parse_object(file.read(MAX_JSON_BYTES + 1), path)

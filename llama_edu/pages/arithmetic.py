@@ -1,0 +1,65 @@
+"""Byte ranges and page ranges: the arithmetic that every count of pages rests on.
+
+A page is `page_size` bytes of the file, page 0 first. A range touches a page when at least one of
+its bytes lies in it, so two neighbours can touch the same page, and the pages of all tensors must
+not be added up: a bitmap counts each once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+#: First byte and number of bytes.
+ByteRange = tuple[int, int]
+
+
+def n_pages_of(n_bytes: int, page_size: int) -> int:
+    """Pages that a file of `n_bytes` takes; the last one may be partly filled."""
+    return -(-n_bytes // page_size)
+
+
+def page_range(offset: int, n_bytes: int, page_size: int) -> range:
+    """The pages that hold at least one byte of the range; empty for an empty range."""
+    if n_bytes <= 0:
+        return range(0)
+    return range(offset // page_size, (offset + n_bytes - 1) // page_size + 1)
+
+
+def pages_of(ranges: Iterable[ByteRange], n_pages: int, page_size: int) -> np.ndarray:
+    """The pages that hold at least one byte of any of the ranges.
+
+    Returns:
+        (n_pages,) bool, a new array.
+    Raises:
+        IndexError: a range reaches beyond the last page.
+    """
+    table = np.array([r for r in ranges if r[1] > 0], np.int64).reshape(-1, 2)
+    first = table[:, 0] // page_size
+    after = (table[:, 0] + table[:, 1] - 1) // page_size + 1
+    if len(table) and (first.min() < 0 or after.max() > n_pages):
+        raise IndexError(f"a range reaches page {after.max() - 1:,}, the file has {n_pages:,}")
+    # +1 where a range begins, -1 where it ends: the running sum counts the ranges over a page
+    change = np.bincount(first, minlength=n_pages + 1) - np.bincount(after, minlength=n_pages + 1)
+    return np.cumsum(change[:n_pages]) > 0
+
+
+def bytes_in_pages(offset: int, n_bytes: int, pages: np.ndarray, page_size: int) -> int:
+    """How many bytes of the range lie in pages that are marked in `pages`, (n_pages,) bool."""
+    span = page_range(offset, n_bytes, page_size)
+    if not span:
+        return 0
+    marked = pages[span.start : span.stop]
+    total = int(marked.sum()) * page_size
+    if marked[0]:
+        total -= offset - span.start * page_size
+    if marked[-1]:
+        total -= span.stop * page_size - (offset + n_bytes)
+    return total
+
+
+def runs_of(pages: np.ndarray) -> list[range]:
+    """The marked pages of a (n_pages,) bool bitmap as ranges, in order, none adjacent."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], pages.astype(np.int8), [0]))))
+    return [range(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]

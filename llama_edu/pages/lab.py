@@ -1,0 +1,177 @@
+"""PageLab: which pages of a weight file did this piece of work need?
+
+    lab = PageLab.open("model.bin")
+    model = load("model.bin", lab=lab)          # its weights are views on the lab's mapping
+    with lab.record("prefill") as record:
+        model.prefill(tokens)
+    print(record)                               # pages per tensor, and how far to trust them
+
+The lab maps the file privately and throws the mapping away at the end: instruments change how the
+kernel treats a mapping, and nobody else should inherit that.
+"""
+
+from __future__ import annotations
+
+import mmap
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from llama_edu.errors import MeasurementError, RequestError
+from llama_edu.files.layout import Checkpoint, SplitTensor, TensorSpec
+from llama_edu.files.mapped import check_range
+from llama_edu.pages.arithmetic import n_pages_of
+from llama_edu.pages.backends import open_backend
+from llama_edu.pages.calibrate import calibrate
+from llama_edu.pages.faults import process_faults
+from llama_edu.pages.ledger import Ledger
+from llama_edu.pages.record import Record
+from llama_edu.pages.verdict import Verdict
+
+
+class PageLab:
+    """A weight file under observation.
+
+    Args:
+        path: one weight file.
+        tensors: name -> TensorSpec; all of them in this file.
+        backend: "auto" for the best that passes calibration here, or one of
+            `backends.backend_names()`.
+        clock: seconds; a test may bring its own.
+
+    Attributes:
+        path, tensors, page_size, n_pages: of the file.
+        backend: the instrument in use; `backend.name`, `backend.sees`.
+        refused: why each better instrument was refused: name -> sentence.
+        ledger: where the forward pass notes what it reads; emptied at the start of each record.
+
+    Raises MeasurementError for a checkpoint in several files, or a named backend that is refused;
+    FormatError for a tensor outside the file. A context manager.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        tensors: Mapping[str, TensorSpec | SplitTensor],
+        backend: str = "auto",
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.path = Path(path)
+        self.tensors: dict[str, TensorSpec] = {}
+        for name, spec in tensors.items():
+            if isinstance(spec, SplitTensor) or spec.file != 0:
+                raise MeasurementError(
+                    f"{self.path}: {name} lies in several files or in a later one, expected all "
+                    f"weights in one file; convert the checkpoint to one file first"
+                )
+            self.tensors[name] = spec
+        self.page_size = mmap.PAGESIZE
+        self._clock = clock
+        self._recording: Record | None = None
+        self.backend, self.refused = open_backend(self.path, backend, calibrate)
+        self.n_pages = n_pages_of(self.backend.mapped.n_bytes, self.page_size)
+        self.ledger = Ledger(self.tensors, self.page_size, self.n_pages)
+        for spec in self.tensors.values():
+            check_range(spec, self.backend.mapped.n_bytes, self.path)
+
+    @classmethod
+    def open(cls, path: Path | str, backend: str = "auto") -> PageLab:
+        """A lab on any weight file that the package can read."""
+        from llama_edu.files.detect import read_checkpoint
+
+        return cls.of(read_checkpoint(Path(path)), backend)
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, backend: str = "auto") -> PageLab:
+        """A lab on a checkpoint that was read already."""
+        if len(checkpoint.paths) != 1:
+            raise MeasurementError(
+                f"{checkpoint.paths[0]}: is one of {len(checkpoint.paths)} files, expected all "
+                f"weights in one file; convert the checkpoint to one file first"
+            )
+        return cls(checkpoint.paths[0], checkpoint.tensors, backend)
+
+    def view(self, tensor: str | TensorSpec) -> np.ndarray:
+        """A read-only view on one tensor, in the lab's own mapping.
+
+        Only what is read through such views is seen.
+        """
+        if isinstance(tensor, TensorSpec):
+            return self.backend.mapped.view(tensor)
+        if tensor not in self.tensors:
+            raise RequestError(f"{tensor}: no such tensor in {self.path.name}")
+        return self.backend.mapped.view(self.tensors[tensor])
+
+    @contextmanager
+    def record(self, label: str = "record") -> Iterator[Record]:
+        """Watch the body of a with block; the record is complete when the block has ended.
+
+        Raises:
+            FormatError: the file changed since the lab was opened, or during the block.
+            MeasurementError: another record of this lab is still open, or the instrument could not
+                be armed.
+        """
+        if self._recording is not None:
+            raise MeasurementError(
+                f"record {label!r}: {self._recording.label!r} has not ended, expected one record "
+                f"at a time; open a second lab for a second observer"
+            )
+        mapped = self.backend.mapped
+        mapped.check_unchanged()
+        record = Record(
+            label, self.path.name, mapped.n_bytes, self.tensors, self.page_size,
+            self.backend.name, self.backend.effect_on_faults,
+        )  # fmt: skip
+        self.ledger.clear()
+        self.backend.arm()
+        self._recording = record
+        faults = process_faults()
+        began = self._clock()
+        try:
+            yield record
+        finally:
+            elapsed_s = self._clock() - began
+            after = process_faults()
+            self._recording = None
+            counted = after - faults if after is not None and faults is not None else None
+            reading = self.backend.read()
+            predicted = self.ledger.pages() if self.ledger.ranges else None
+            mapped.check_unchanged()
+            pages = reading.pages
+            if pages is not None:
+                verdict = Verdict.from_doubts(reading.missed, reading.added, reading.notes)
+            elif predicted is not None:
+                pages = predicted
+                why = "the byte ranges that the forward pass noted, turned into pages"
+                verdict = Verdict("computed, not measured", (why, *reading.notes))
+            else:
+                verdict = Verdict("counts only", reading.notes)
+            record.finish(pages, predicted, counted, elapsed_s, verdict)
+
+    def recalibrate(self) -> None:
+        """Check the instrument on known pages again. MeasurementError when it fails now."""
+        calibrate(self.backend)
+
+    def describe(self) -> str:
+        """Which instrument is in use and why the better ones are not, one line each."""
+        lines = [f"{self.path.name}: {self.n_pages:,} pages of {self.page_size:,} bytes"]
+        lines += [f"refused   {name}: {why}" for name, why in self.refused.items()]
+        lines.append(f"in use    {self.backend.name}: {self.backend.sees}")
+        return "\n".join(lines)
+
+    def close(self) -> None:
+        """Unmap. BufferError, naming the tensors, when views are still held."""
+        self.backend.close()
+
+    def __enter__(self) -> PageLab:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"PageLab({self.path.name!r}, {self.n_pages} pages, backend {self.backend.name!r})"

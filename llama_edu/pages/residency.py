@@ -1,0 +1,227 @@
+"""What of a file is in the page cache now, and asking the kernel to change that.
+
+The page cache belongs to the whole machine: a cached page may have been read by anybody, or by
+nobody (read-ahead). All that one can do is give advice; each call's return code is reported, and
+what it really did is looked up afterwards.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from llama_edu.errors import MeasurementError
+from llama_edu.files.layout import SplitTensor, TensorSpec
+from llama_edu.files.mapped import MappedFile, open_weights
+from llama_edu.pages import kernel
+from llama_edu.pages.arithmetic import page_range
+from llama_edu.pages.reclaim import may_ask_about
+
+#: One "will need" for a whole file fetches only one read-ahead window of it (128 KiB to 8 MiB on
+#: common machines), and says nothing; in pieces of this size all of it is fetched.
+PREFETCH_STEP_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class ResidentRow:
+    """One tensor's share of the page cache."""
+
+    name: str
+    n_pages: int
+    n_resident: int
+    n_bytes: int
+
+    @property
+    def fraction(self) -> float:
+        """Cached pages over pages; 0.0 for a tensor without pages."""
+        return self.n_resident / self.n_pages if self.n_pages else 0.0
+
+
+@dataclass(frozen=True)
+class Residency:
+    """Which pages of one file were in the page cache at one moment; stale at once.
+
+    Attributes:
+        pages: (n_pages,) bool.
+        rows: one per tensor, in file order.
+    """
+
+    file_name: str
+    file_bytes: int
+    page_size: int
+    pages: np.ndarray
+    rows: tuple[ResidentRow, ...]
+
+    @property
+    def n_resident(self) -> int:
+        """Cached pages."""
+        return int(self.pages.sum())
+
+    def __repr__(self) -> str:
+        return f"Residency({self.file_name!r}, {self.n_resident} of {len(self.pages)} pages)"
+
+    def __str__(self) -> str:
+        width = max([len("total"), *(len(row.name) for row in self.rows)])
+        total = ResidentRow("total", len(self.pages), self.n_resident, self.file_bytes)
+        lines = [
+            f"{self.file_name}: {self.n_resident:,} of {len(self.pages):,} pages are in the page "
+            f"cache now, put there by anybody (mincore)",
+            f"{'':{width}}  {'pages':>10} {'cached':>10} {'%':>6} {'bytes':>15}",
+        ]
+        lines += [
+            f"{row.name:{width}}  {row.n_pages:>10,} {row.n_resident:>10,} {row.fraction:>6.1%} "
+            f"{row.n_bytes:>15,}"
+            for row in (*self.rows, total)
+        ]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One piece of advice to the kernel: what was called, how often, and the error code, 0 if none.
+
+    A code of 0 means that the kernel listened, not that it obeyed.
+    """
+
+    call: str
+    n_calls: int
+    code: int
+
+    def __str__(self) -> str:
+        outcome = "0" if not self.code else f"{errno.errorcode.get(self.code, self.code)}"
+        return f"{self.call} x {self.n_calls:,}: returned {outcome}"
+
+
+@dataclass(frozen=True)
+class Change:
+    """The page cache before and after some advice; `advice` in the order given."""
+
+    before: Residency
+    after: Residency
+    advice: tuple[Advice, ...]
+
+    def __str__(self) -> str:
+        moved = f"{self.before.n_resident:,} pages cached before, {self.after.n_resident:,} after"
+        return "\n".join([*(str(a) for a in self.advice), moved, str(self.after)])
+
+
+def residency(
+    path: Path | str, tensors: Mapping[str, TensorSpec | SplitTensor] | None = None, file: int = 0
+) -> Residency:
+    """Which pages of a file are in the page cache at this moment. Reads none of its bytes.
+
+    Args:
+        path: the file.
+        tensors: name -> spec, for the rows; those of other files are left out.
+        file: which of the checkpoint's files this is.
+
+    Raises MeasurementError when this user neither owns nor may write the file: Linux (since 5.2)
+    then calls every page resident. Source: mincore(2).
+    """
+    path = Path(path)
+    with open_weights(path):
+        pass  # a missing file is named before anything else is said about it
+    if os.name != "posix" or not may_ask_about(path):
+        raise MeasurementError(
+            f"{path}: this user neither owns the file nor may write it (or this is no Unix); the "
+            f"system would call every page cached, expected an honest answer; ask as its owner"
+        )
+    with MappedFile(path) as mapped:
+        pages = kernel.mincore_pages(mapped.address, mapped.n_bytes)
+        n_bytes = mapped.n_bytes
+    rows = [_row(spec, pages) for spec in _specs_in(tensors or {}, file)]
+    return Residency(path.name, n_bytes, mmap.PAGESIZE, pages, tuple(rows))
+
+
+def evict(
+    path: Path | str, tensors: Mapping[str, TensorSpec | SplitTensor] | None = None, file: int = 0
+) -> Change:
+    """Ask the kernel to forget the cached pages of a file, and look what it did.
+
+    Pages that any process has mapped stay, as do files on a file system in memory. Source:
+    posix_fadvise(2), POSIX_FADV_DONTNEED.
+    """
+    before = residency(path, tensors, file)
+    with open_weights(Path(path)) as opened:
+        fd = opened.fileno()
+        advice = (
+            # pages that were written and are not on disk yet would stay
+            _advise("fsync", 1, lambda: os.fsync(fd)),
+            _advise(
+                "posix_fadvise(POSIX_FADV_DONTNEED)",
+                1,
+                lambda: os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED),
+            ),
+        )
+    return Change(before, residency(path, tensors, file), advice)
+
+
+def prefetch(
+    path: Path | str,
+    tensors: Mapping[str, TensorSpec | SplitTensor] | None = None,
+    file: int = 0,
+    *,
+    step_bytes: int = PREFETCH_STEP_BYTES,
+    most_s: float = 5.0,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Change:
+    """Ask the kernel to fetch a file into the page cache, piece by piece, and look what it did.
+
+    The advice returns before the disk has answered; the pages are looked at until all are there,
+    until none came for a tenth of a second, or for `most_s` seconds. Source: posix_fadvise(2),
+    POSIX_FADV_WILLNEED.
+    """
+    before = residency(path, tensors, file)
+    with open_weights(Path(path)) as opened:
+        fd = opened.fileno()
+        starts = range(0, before.file_bytes, step_bytes)
+
+        def fetch() -> None:
+            for start in starts:
+                os.posix_fadvise(fd, start, step_bytes, os.POSIX_FADV_WILLNEED)
+
+        advice = (_advise("posix_fadvise(POSIX_FADV_WILLNEED)", len(starts), fetch),)
+    after = residency(path, tensors, file)
+    for _ in range(int(most_s / 0.1)):
+        if after.pages.all():
+            break
+        sleep(0.1)
+        later = residency(path, tensors, file)
+        if later.n_resident == after.n_resident:
+            break
+        after = later
+    return Change(before, after, advice)
+
+
+def _advise(call: str, n_calls: int, give: Callable[[], object]) -> Advice:
+    try:
+        give()
+    except OSError as error:
+        return Advice(call, n_calls, error.errno or errno.EIO)
+    except AttributeError:  # a system without posix_fadvise
+        return Advice(call, n_calls, errno.ENOSYS)
+    return Advice(call, n_calls, 0)
+
+
+def _specs_in(
+    tensors: Mapping[str, TensorSpec | SplitTensor], file: int
+) -> list[TensorSpec]:  # fmt: skip
+    """All pieces that lie in one file, in the order of the file."""
+    specs: list[TensorSpec] = []
+    for tensor in tensors.values():
+        pieces = tensor.pieces if isinstance(tensor, SplitTensor) else (tensor,)
+        specs += [spec for spec in pieces if spec.file == file]
+    return sorted(specs, key=lambda spec: spec.offset)
+
+
+def _row(spec: TensorSpec, pages: np.ndarray) -> ResidentRow:
+    span = page_range(spec.offset, spec.n_bytes, mmap.PAGESIZE)
+    n_resident = int(pages[span.start : span.stop].sum())
+    return ResidentRow(spec.name, len(span), n_resident, spec.n_bytes)

@@ -1,0 +1,341 @@
+"""GenerationWidget: a prompt, the sampling controls, and a text that appears as it is made.
+
+A click may arrive on any of the kernel's threads, so the handlers only start a thread or set an
+event. The worker thread never prints and never makes widgets: it assigns to the ones that exist.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from llama_edu.bundled import bundled_checkpoint
+from llama_edu.errors import LlamaEduError, RequestError
+from llama_edu.llama import Llama, load
+from llama_edu.show.controls import EXAMPLE_PROMPTS, Controls
+from llama_edu.show.extras import need
+from llama_edu.show.report import shown
+from llama_edu.show.token_view import choice_html, note_html, story_html
+from llama_edu.show.writing import Writing
+from llama_edu.transformer.sampling import SamplingSettings
+
+ipywidgets: Any = need("ipywidgets", "GenerationWidget")
+
+#: Seconds between two updates of the text on the screen.
+UPDATE_INTERVAL_S = 0.1
+
+_REASONS = {
+    "eos": "the story is complete",
+    "length": "the length asked for is reached",
+    "context": "the model's context is full",
+    "stopped": "stopped",
+}
+
+
+class GenerationWidget(ipywidgets.VBox):
+    """Writes texts with a model, shows them as they come, and what else could have come.
+
+    The buttons and the methods do the same: `start`, `stop`, `wait`. `run` needs no widgets on the
+    screen: it prints in the cell that calls it, and the kernel's interrupt ends it.
+
+    Attributes:
+        llama: the open model, or None where it could not be opened; `reason` then says why.
+        controls: the prompt and the sliders; set e.g. `controls.temperature.value`.
+    """
+
+    def __init__(
+        self,
+        model: Llama | str | os.PathLike[str] | None = None,
+        *,
+        tokenizer: str | os.PathLike[str] | None = None,
+        prompt: str = "Once upon a time",
+        n_tokens: int = 256,
+        temperature: float = 0.8,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repeat_penalty: float = 1.0,
+        seed: int = 1,
+        pace: int = 0,
+        examples: tuple[str, ...] = EXAMPLE_PROMPTS,
+    ) -> None:
+        """Open the model and build the controls; a model that cannot be opened is said in words.
+
+        Args:
+            model: an open Llama, a path, or None for the bundled checkpoint. What is opened here
+                is closed by `close`.
+            tokenizer: for a path to weights that carry no vocabulary.
+            pace: at most so many tokens per second, for eyes to follow; 0 does not slow down.
+        """
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._busy = False
+        self._failure = ""
+        self._stopping = threading.Event()
+        self._writing: Writing | None = None
+        self._model, self._tokenizer = model, tokenizer
+        self.llama: Llama | None = None
+        SamplingSettings(temperature, top_k, top_p, min_p, repeat_penalty)  # refused in words
+        self._open()
+        self.controls = Controls(
+            self.llama.config if self.llama else None,
+            examples,
+            prompt=prompt,
+            n_tokens=n_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repeat_penalty=repeat_penalty,
+            seed=seed,
+            pace=pace,
+        )
+        self._title = ipywidgets.HTML()
+        self.generate_button = ipywidgets.Button(
+            description="Generate", button_style="primary", icon="play", tooltip="Write a text"
+        )
+        self.stop_button = ipywidgets.Button(
+            description="Stop", icon="stop", disabled=True, tooltip="End before the next token"
+        )
+        self._progress = ipywidgets.IntProgress(
+            min=0, max=1, layout=ipywidgets.Layout(flex="1 1 120px", width="auto")
+        )
+        self._status = ipywidgets.HTML()
+        self._story = ipywidgets.HTML()
+        self.position_slider = ipywidgets.IntSlider(
+            description="look at token",
+            min=1,
+            max=1,
+            disabled=True,
+            tooltip="Which new token to look at: what else could have stood there?",
+            style={"description_width": "110px"},
+            layout=ipywidgets.Layout(width="100%", max_width="600px"),
+        )
+        self._alternatives = ipywidgets.HTML()
+        self.generate_button.on_click(lambda _: self.start())
+        self.stop_button.on_click(lambda _: self.stop())
+        self.position_slider.observe(self._show_position, "value")
+        buttons = ipywidgets.HBox(
+            [self.generate_button, self.stop_button, self._progress],
+            layout=ipywidgets.Layout(flex_flow="row wrap", align_items="center"),
+        )
+        super().__init__(
+            [self._title, *self.controls.widgets, buttons, self._status, self._story,
+             self.position_slider, self._alternatives]
+        )  # fmt: skip
+        self._show()
+
+    @property
+    def text(self) -> str:
+        """The prompt and what followed; "" before the first run."""
+        return self._writing.text if self._writing else ""
+
+    @property
+    def tokens(self) -> list[int]:
+        """The ids of `text`, BOS included; empty before the first run."""
+        return self._writing.tokens if self._writing else []
+
+    @property
+    def reason(self) -> str:
+        """Why the text ended: eos, length, context, stopped, "failed: ..."; "" while it is made."""
+        if self._failure:
+            return f"failed: {self._failure}"
+        return self._writing.reason if self._writing else ""
+
+    def start(self) -> GenerationWidget:
+        """Begin a text in the background, as Generate does; while one is written, do nothing."""
+        if self._take():
+            self._thread = threading.Thread(target=self._work, daemon=True)
+            self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """End the text before its next token, as Stop does."""
+        self._stopping.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end of the background text; False if `timeout` seconds were too few."""
+        thread = self._thread
+        if thread:
+            thread.join(timeout)
+        return not (thread and thread.is_alive())
+
+    def run(self) -> str:
+        """Write a text in this cell, printing it as it comes; interrupting the kernel ends it.
+
+        Returns:
+            The whole text, prompt included.
+        Raises:
+            RequestError: the widget is already writing. Any error of the generation itself.
+        """
+        if not self._take():
+            raise RequestError(
+                "GenerationWidget: is writing already; call .stop() and .wait() first"
+            )
+        try:
+            writing = self._prepare()
+            print(writing.prompt, end="", flush=True)
+            for text in self._pieces(writing):
+                print(text, end="", flush=True)
+        except KeyboardInterrupt:
+            self.stop()
+            if self._writing:
+                self._writing.end("stopped")
+        except Exception as error:
+            self._failure = _sentence(error)
+            raise
+        finally:
+            print()
+            self._give_back()
+        return self.text
+
+    def close(self) -> None:
+        """Stop, wait, take the widget off the page and close the model if it was opened here."""
+        self.stop()
+        self.wait()
+        super().close()
+        if self.llama and not isinstance(self._model, Llama):
+            self.llama.close()
+            self.llama = None
+
+    def _open(self) -> None:
+        """Open the model where that has not been done; failing is remembered, not raised."""
+        try:
+            if isinstance(self._model, Llama):
+                self.llama = self._model
+            else:
+                path = bundled_checkpoint() if self._model is None else self._model
+                self.llama = load(path, tokenizer=self._tokenizer)
+            self._failure = ""
+        except (LlamaEduError, OSError) as error:
+            self._failure = _sentence(error)
+
+    def _take(self) -> bool:
+        """Claim the widget for one run; two clicks may come at once on two threads."""
+        with self._lock:
+            if self._busy:
+                return False
+            self._busy, self._failure, self._writing = True, "", None
+            self._stopping.clear()
+            return True
+
+    def _give_back(self) -> None:
+        with self._lock:
+            self._busy = False
+        self._show()
+
+    def _prepare(self) -> Writing:
+        """The text that the controls ask for, not begun."""
+        if self.llama is None:
+            self._open()
+        if self.llama is None:
+            raise LlamaEduError(self._failure)
+        self._writing = Writing(self.llama, stopping=self._stopping, **self.controls.values())
+        return self._writing
+
+    def _work(self) -> None:
+        try:
+            for _ in self._pieces(self._prepare()):
+                pass
+        except Exception as error:  # an error in a thread is otherwise seen by nobody
+            self._failure = _sentence(error)
+        finally:
+            self._give_back()
+
+    def _pieces(self, writing: Writing) -> Iterator[str]:
+        """The pieces of a text as they come; the screen follows every UPDATE_INTERVAL_S."""
+        self._show()
+        shown_at = time.monotonic()
+        for text in writing:
+            yield text
+            if time.monotonic() - shown_at >= UPDATE_INTERVAL_S:
+                self._show()
+                shown_at = time.monotonic()
+
+    def _show(self) -> None:
+        """Bring every part of the panel up to date."""
+        writing = self._writing
+        n_new = len(writing.choices) if writing else 0
+        self._title.value = note_html(self._title_text())
+        self.generate_button.disabled = self._busy
+        self.stop_button.disabled = not self._busy
+        self._progress.max = max(1, writing.n_tokens if writing else 1)
+        self._progress.value = n_new
+        if self._failure:
+            self._status.value = note_html(self._failure, is_error=True)
+        else:
+            self._status.value = note_html(self._status_text())
+        finished = n_new > 0 and not self._busy
+        self.position_slider.disabled = not finished
+        if finished:
+            self.position_slider.max = n_new
+            self._show_position()
+        else:
+            self._story.value = story_html(writing)
+            self._alternatives.value = ""
+
+    def _show_position(self, _change: object = None) -> None:
+        """Mark the chosen position in the text and list what could have stood there."""
+        writing = self._writing
+        if writing and not self._busy:
+            index = min(self.position_slider.value, len(writing.choices)) - 1
+            self._story.value = story_html(writing, marked=index)
+            self._alternatives.value = choice_html(writing.choices[index], writing.tokenizer)
+
+    def _title_text(self) -> str:
+        if self.llama is None:
+            return "No model is open."
+        config = self.llama.config
+        return (
+            f"{self._name()}: {config.n_parameters:,} parameters, {config.n_layers} layers, "
+            f"{config.vocab_size:,} pieces, context {config.max_seq_len:,} tokens"
+        )
+
+    def _status_text(self) -> str:
+        writing = self._writing
+        if writing is None:
+            return "Press Generate."
+        parts = [f"{len(writing.choices)} new tokens"]
+        if writing.generation.tokens_per_s:
+            parts.append(f"{writing.generation.tokens_per_s:,.0f} tokens/s")
+        if writing.pace:
+            parts.append(f"shown at {writing.pace:g} a second")
+        if writing.first_token_s is not None:
+            parts.append(f"first token after {1e3 * writing.first_token_s:.0f} ms")
+        parts.append(_REASONS.get(writing.reason, "writing"))
+        return " · ".join(parts)
+
+    def _name(self) -> str:
+        """The file's name, or the folder's where the model lies in several parts."""
+        if self.llama is None:
+            return "no model"
+        paths = self.llama.checkpoint.paths
+        return shown(paths[0].name if len(paths) == 1 else paths[0].parent.name)
+
+    def __repr__(self) -> str:
+        """What stands in the notebook where no widget can be shown; no times, so it is stable."""
+        if self._failure:
+            return f"GenerationWidget: {self._failure}"
+        if self._writing is None:
+            return (
+                f"GenerationWidget on {self._name()}, nothing written yet. In a running notebook "
+                f"the controls appear here; .run() writes without them."
+            )
+        state = _REASONS.get(self.reason, "writing")
+        n_new = len(self._writing.choices)
+        return f"GenerationWidget on {self._name()}, {n_new} new tokens, {state}:\n{self.text}"
+
+    def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
+        """The live widget, and beside it the whole text of repr, which ipywidgets would cut."""
+        bundle: dict[str, object] = super()._repr_mimebundle_(**kwargs)
+        return bundle | {"text/plain": repr(self)}
+
+
+def _sentence(error: Exception) -> str:
+    """An error in words: our own are sentences already, others need their name."""
+    if isinstance(error, LlamaEduError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
