@@ -16,7 +16,7 @@ from llama_edu.config import ModelConfig
 from llama_edu.errors import RequestError
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.join import join
-from llama_edu.files.layout import Checkpoint, SplitTensor, TensorSpec, Vocabulary
+from llama_edu.files.layout import Checkpoint, SplitTensor, TensorSpec
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.vocabularies import is_sentencepiece, read_vocabulary
 from llama_edu.transformer.cache import KVCache
@@ -24,11 +24,7 @@ from llama_edu.transformer.generate import PREFILL_CHUNK, Generation
 from llama_edu.transformer.model import AccessLog, Model, check_tokens, forward, rope_frequencies
 from llama_edu.transformer.sampling import SamplingSettings
 from llama_edu.transformer.threads import check_threads
-from llama_edu.transformer.tokenizer import (
-    ScoreMergeTokenizer,
-    SentencePieceTokenizer,
-    Tokenizer,
-)
+from llama_edu.transformer.tokenizer import SentencePieceTokenizer, Tokenizer, tokenizer_of
 
 
 class Lab(Protocol):
@@ -230,8 +226,13 @@ class Llama:
     def __enter__(self) -> Llama:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        try:
+            self.close()
+        except BufferError:
+            if kind is None:
+                raise
+            # the traceback of the error on its way out holds the views; that error matters more
 
     def __repr__(self) -> str:
         config = self.config
@@ -256,17 +257,15 @@ def _tokenizer_for(
 ) -> Tokenizer | None:
     """The given tokenizer file, the file's own vocabulary, or the file found beside it."""
     if given is None and checkpoint.vocabulary is not None:
-        return ScoreMergeTokenizer(checkpoint.vocabulary)
+        return tokenizer_of(checkpoint.vocabulary)
     path = Path(given) if given is not None else checkpoint.tokenizer_path
     if path is None:
         return None
     vocab_size = checkpoint.config.vocab_size
-    tokenizer: Tokenizer
     if is_sentencepiece(path):
-        tokenizer = SentencePieceTokenizer(path)
+        tokenizer: Tokenizer = SentencePieceTokenizer(path)
     else:
-        vocabulary: Vocabulary = read_vocabulary(path, vocab_size)
-        tokenizer = ScoreMergeTokenizer(vocabulary)
+        tokenizer = tokenizer_of(read_vocabulary(path, vocab_size))
     if tokenizer.vocab_size != vocab_size:
         raise RequestError(
             f"{path}: has {tokenizer.vocab_size} pieces, the model has {vocab_size}; this is "

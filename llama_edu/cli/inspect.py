@@ -11,21 +11,29 @@ EXAMPLE = "llama-edu inspect data/stories --tensors"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """FILE, --tensors, --json."""
-    parser.add_argument("file", metavar="FILE", help="a weight file, or a folder in Meta's layout")
+    """FILE and how much to show."""
+    parser.add_argument("file", metavar="FILE", help="a weight file, or a folder with weights")
     parser.add_argument("--tensors", action="store_true", help="list every tensor")
+    parser.add_argument("--metadata", action="store_true", help="list what the header says")
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
+    parser.add_argument("--hex", type=int, metavar="N", dest="hex_bytes",
+                        help="the first N bytes with every field named")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the report."""
+    """Print the report, or the hex view."""
     import json
+    from pathlib import Path
 
     from llama_edu.files.detect import read_checkpoint
+    from llama_edu.show.hexview import hex_view
     from llama_edu.show.report import checkpoint_as_dict, checkpoint_report
 
+    if args.hex_bytes is not None:
+        print(hex_view(Path(args.file), args.hex_bytes))
+        return
     checkpoint = read_checkpoint(args.file)
     if args.json:
         print(json.dumps(checkpoint_as_dict(checkpoint), indent=2))
     else:
-        print(checkpoint_report(checkpoint, tensors=args.tensors))
+        print(checkpoint_report(checkpoint, tensors=args.tensors, metadata=args.metadata))

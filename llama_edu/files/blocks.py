@@ -155,9 +155,8 @@ GGML_TYPE_IDS: dict[int, str] = {
     40: "nvfp4", 41: "q1_0",
 }  # fmt: skip
 
-_BY_DTYPE = {
-    block.dtype.newbyteorder(order): block for block in BLOCK_TYPES.values() for order in "<>"
-}
+_BY_DTYPE = {block.dtype: block for block in BLOCK_TYPES.values()}
+_BY_DTYPE |= {block.dtype.newbyteorder(">"): block for block in BLOCK_TYPES.values()}
 
 
 def block_type_of(array: np.ndarray) -> BlockType:

@@ -175,7 +175,7 @@ def vocabulary_of(checkpoint: Checkpoint, tokenizer: str | Path | None = None) -
     """The vocabulary to write: from the given file, the checkpoint, or the file beside it."""
     path = tokenizer or checkpoint.tokenizer_path
     vocabulary = checkpoint.vocabulary
-    if path is not None and (tokenizer is not None or vocabulary is None):
+    if path is not None:  # a file of 2023 without scores has a path only to find them there
         vocabulary = read_vocabulary(Path(path), checkpoint.config.vocab_size)
     if vocabulary is None:
         raise FormatError(

@@ -10,6 +10,8 @@ from llama_edu.files import ggml, gguf, huggingface, llama2c, safetensors
 from llama_edu.files.layout import Checkpoint
 from llama_edu.files.mapped import open_weights
 from llama_edu.files.meta import is_meta_folder, read_meta_folder
+from llama_edu.files.pth import LEGACY_MAGIC
+from llama_edu.files.training import read_training_checkpoint
 
 #: First bytes of files that people have in the place of a model, what they are, what to do.
 _NOT_MODELS = (
@@ -36,7 +38,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         FormatError: no such file, or nothing that this package reads.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a name is too long
         return _read_folder(path)
     with open_weights(path) as file:
         head = file.read(64)
@@ -49,9 +51,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         return gguf.read_gguf(path)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < file_bytes:
         return safetensors.read_safetensors(path)
-    if head.startswith(b"PK\x03\x04"):
-        raise _zip_error(path)
-    if llama2c.looks_like_llama2c(head, file_bytes):
+    if head.startswith((b"PK\x03\x04", LEGACY_MAGIC)):
+        return read_training_checkpoint(path)
+    if head.startswith(llama2c.MAGIC_V1) or llama2c.looks_like_llama2c(head, file_bytes):
         return llama2c.read_llama2c(path)
     raise FormatError(f"{path}: {_what_it_is(path, head)}")
 
@@ -67,20 +69,8 @@ def _read_folder(path: Path) -> Checkpoint:
     )
 
 
-def _zip_error(path: Path) -> FormatError:
-    if path.suffix == ".pth":
-        return FormatError(
-            f"{path}: is one part of a checkpoint in Meta's layout; give its folder, "
-            f"{path.parent or '.'}, where params.json is"
-        )
-    return FormatError(f"{path}: is a zip archive, expected a weight file; unpack it first")
-
-
 def _what_it_is(path: Path, head: bytes) -> str:
     """The rest of a sentence about a file that cannot be read."""
-    for magic, what, action in _NOT_MODELS:
-        if head.startswith(magic):
-            return f"starts with {head[:24]!r}, expected a weight file; this is {what}; {action}"
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         return (
             f"starts with {head[:24]!r}, expected a weight file; this is an HTML page, perhaps "
@@ -88,6 +78,9 @@ def _what_it_is(path: Path, head: bytes) -> str:
         )
     if head.lstrip().startswith((b"{", b"[")):
         return f"starts with {head[:24]!r}, expected a weight file; this is JSON text"
+    for magic, what, action in _NOT_MODELS:
+        if head.startswith(magic):
+            return f"starts with {head[:24]!r}, expected a weight file; this is {what}; {action}"
     if len(head) >= 28 and 0 < int.from_bytes(head[:4], "little") < 2**20:
         try:
             llama2c.read_llama2c(path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 from llama_edu.config import ModelConfig, hidden_dim_by_rule
 from llama_edu.errors import FormatError, ShapeError
 from llama_edu.files.cursor import Cursor
+from llama_edu.files.fields import Field
 from llama_edu.files.layout import (
     BYTE, CONTROL, NORMAL, UNKNOWN, Checkpoint, Section, SplitTensor, TensorSpec, Vocabulary,
     check_tensors, n_bytes_for,
@@ -157,6 +159,16 @@ def _read_part(path: Path, index: int) -> _Part:
     return _Part(
         header, header_bytes, vocabulary_bytes, vocabulary, records, tuple(ignored), padding
     )
+
+
+def ggml_fields(path: Path) -> Iterator[Field]:
+    """Every field of one file in order, tensor data as one field each, for the hex view."""
+    with open_weights(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
+        cursor = Cursor(buffer, path, trace=True)
+        header = read_header(cursor)
+        _read_vocabulary(cursor, header)
+        _read_records(cursor, header, 0)
+    yield from cursor.fields or ()
 
 
 def read_header(cursor: Cursor) -> Header:

@@ -5,6 +5,7 @@ Source: convert-pth-to-ggml.py of llama.cpp before PR #252 (ggml), at #252 (ggmf
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from typing import BinaryIO
@@ -27,7 +28,7 @@ TARGETS = {
 
 #: Family of a type -> ftype, the header's word for what most matrices are.
 _FTYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q4_2": 5, "q4_3": 6, "q8_0": 7, "q5_0": 8,
-           "q5_1": 9}  # fmt: skip
+           "q5_1": 9, "q2_k": 10, "q3_k": 12, "q4_k": 15, "q5_k": 17, "q6_k": 18}  # fmt: skip
 
 
 def expressible(config: ModelConfig) -> None:
@@ -37,6 +38,8 @@ def expressible(config: ModelConfig) -> None:
         unlike.append(f"grouped-query heads ({config.n_kv_heads} for {config.n_heads})")
     if config.rope_theta != 10000:
         unlike.append(f"rope_theta {config.rope_theta:g}")
+    if not math.isclose(config.norm_eps, 1e-6, rel_tol=1e-6):  # its readers assume this
+        unlike.append(f"norm_eps {config.norm_eps:g}")
     if config.rope_scaling is not None:
         unlike.append("rope scaling")
     if config.q_dim != config.dim:
@@ -86,7 +89,7 @@ def write_ggml(
     """
     magic, version = TARGETS[target]
     matrix_types = [t.type.partition("_v")[0] for t in tensors if len(t.shape) == 2]
-    most = max(set(matrix_types), key=matrix_types.count)
+    most = max(dict.fromkeys(matrix_types), key=matrix_types.count)  # the first of equals
     header = Header(
         magic, version, config.vocab_size, config.dim, multiple_of, config.n_heads,
         config.n_layers, config.dim // config.n_heads, _FTYPES[most],

@@ -177,7 +177,7 @@ def read_header(data: mmap | bytes, path: Path, cursor: Cursor | None = None) ->
     entries: dict[str, Entry] = {}
     for _ in range(n_entries):
         with cursor.inside("key"):
-            key = values.text(MAX_KEY_BYTES)
+            key = values.name(MAX_KEY_BYTES)
         if not key or key in entries:
             what = "occurs twice" if key else "is empty"
             raise FormatError(f"{path}: key {key!r} {what}; the file is damaged")
@@ -259,7 +259,7 @@ def _alignment(entries: dict[str, Entry], path: Path) -> int:
 
 
 def _read_info(cursor: Cursor, values: _Values, dim_kind: str, alignment: int) -> TensorInfo:
-    name = values.text(MAX_NAME_BYTES)
+    name = values.name(MAX_NAME_BYTES)
     if not name:
         raise FormatError(f"{cursor.where}: a tensor has an empty name; the file is damaged")
     n_dims = cursor.integer("u32", "n_dims")
@@ -317,6 +317,16 @@ class _Values:
         if self.terminated and len(raw) > 1 and raw[-1] == 0:
             raw = raw[:-1]
         return raw.decode("utf-8", "backslashreplace")
+
+    def name(self, most_bytes: int) -> str:
+        """A string that errors and tables will show: no control characters, no terminal escapes."""
+        name = self.text(most_bytes)
+        if not name.isprintable():
+            raise FormatError(
+                f"{self.cursor.where}: the name {name[:80]!a} has characters that cannot be "
+                f"printed; the file is damaged"
+            )
+        return name
 
     def entry(self) -> Entry:
         """The type and the value that follow a key."""

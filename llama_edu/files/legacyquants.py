@@ -40,17 +40,22 @@ Q4_2 = np.dtype([("scale", "<f2"), ("pairs", "u1", 8)])
 Q4_3 = np.dtype([("scale", "<f2"), ("minimum", "<f2"), ("pairs", "u1", 8)])
 
 
+def has_field(blocks: np.ndarray, name: str) -> bool:
+    """Whether the blocks of this type have a field of this name."""
+    return name in (blocks.dtype.names or ())
+
+
 def codes_of(blocks: np.ndarray) -> np.ndarray:
     """The 4- or 5-bit codes of blocks in the order of their elements.
 
     Returns:
         (..., n_blocks, block_size) uint8, a copy.
     """
-    if "pairs" in blocks.dtype.names:
+    if has_field(blocks, "pairs"):
         codes = unpack_pairs(blocks["pairs"])
     else:
         codes = unpack_planes(blocks["nibbles"], 4).reshape(*blocks.shape, -1)
-    if "fifth_bits" in blocks.dtype.names:
+    if has_field(blocks, "fifth_bits"):
         high = unpack_bits(blocks["fifth_bits"])
         high *= 16  # as <<= 4, which numpy has no vector loop for
         codes |= high
@@ -64,11 +69,11 @@ def store_codes(codes: np.ndarray, blocks: np.ndarray) -> None:
         codes: (block_size, n_blocks) uint8: row i holds element i of every block.
         blocks: (n_blocks,); scale and minimum are left alone.
     """
-    if "fifth_bits" in blocks.dtype.names:
+    if has_field(blocks, "fifth_bits"):
         places = np.arange(len(codes), dtype=np.uint32)[:, np.newaxis]
         blocks["fifth_bits"] = np.bitwise_or.reduce((codes >> 4).astype(np.uint32) << places)
         codes = codes & 15
-    if "pairs" in blocks.dtype.names:
+    if has_field(blocks, "pairs"):
         blocks["pairs"] = (codes[0::2] | codes[1::2] * np.uint8(16)).T
     else:
         half = len(codes) // 2
@@ -78,7 +83,7 @@ def store_codes(codes: np.ndarray, blocks: np.ndarray) -> None:
 def unpack_centred(blocks: np.ndarray, numbers: np.ndarray) -> None:
     """q4_0 q4_2 q5_0, any version: (code - 8) * scale, with five bits (code - 16) * scale."""
     codes = codes_of(blocks).view(np.int8)
-    codes -= 16 if "fifth_bits" in blocks.dtype.names else 8
+    codes -= 16 if has_field(blocks, "fifth_bits") else 8
     numbers[...] = codes
     numbers *= spread(blocks["scale"].astype(np.float32), numbers)
 

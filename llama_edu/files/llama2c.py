@@ -2,13 +2,15 @@
 
 Version 0 has no magic: seven numbers, then every weight as float32, all layers of one kind
 together. It is recognised by arithmetic: the sizes in the header must call for exactly the bytes
-that the file has. Source: `export.py` and `run.c` of karpathy/llama2.c.
+that the file has. Version 1 has a magic and another order. Source: `export.py` and `run.c` of karpathy/llama2.c.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import numpy as np
 from llama_edu.config import ModelConfig
 from llama_edu.errors import FormatError, ShapeError
 from llama_edu.files.cursor import Cursor
+from llama_edu.files.fields import Field
 from llama_edu.files.layout import BYTE, CONTROL, NORMAL, UNKNOWN, Checkpoint, Section, TensorSpec
 from llama_edu.files.layout import Vocabulary
 from llama_edu.files.mapped import open_weights
@@ -25,8 +28,17 @@ _HEADER_NAMES = (
     "dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len",
 )  # fmt: skip
 
-#: The order of the file: each kind of weight for all layers together.
+#: The order of version 0: each kind of weight for all layers together.
 _LAYER_KINDS_V0 = ("attention_norm", "wq", "wk", "wv", "wo", "ffn_norm", "w_gate", "w_down", "w_up")
+
+#: Version 1 puts the norms first, then the matrices.
+_NORMS_V1 = ("attention_norm", "ffn_norm")
+_MATRICES_V1 = ("wq", "wk", "wv", "wo", "w_gate", "w_down", "w_up")
+
+MAGIC_V1 = b"24ka"
+_HEADER_BYTES_V1 = 256
+
+_BYTE_PIECE = re.compile(rb"<0x([0-9A-F]{2})>")
 
 #: llama2.c trains and runs with this and stores it nowhere.
 _NORM_EPS = 1e-5
@@ -42,14 +54,18 @@ def looks_like_llama2c(head: bytes, file_bytes: int) -> bool:
 
 
 def read_llama2c(path: Path) -> Checkpoint:
-    """The checkpoint in a version 0 file. Its tokenizer is a separate file.
+    """The checkpoint in a float32 file, version 0 or 1. Its tokenizer is a separate file.
 
     Raises:
-        FormatError: the sizes in the header call for more or fewer bytes than the file has.
+        FormatError: the sizes in the header call for more or fewer bytes than the file has, or the
+            file is of version 2, whose int8 numbers and scales lie apart.
     """
-    file_bytes = path.stat().st_size
     with open_weights(path) as file:
-        head = file.read(_HEADER.size)
+        head = file.read(_HEADER_BYTES_V1)
+    return _read_v1(path, head) if head.startswith(MAGIC_V1) else _read_v0(path, head)
+
+
+def _read_v0(path: Path, head: bytes) -> Checkpoint:
     if len(head) < _HEADER.size:
         raise FormatError(
             f"{path}: has {len(head)} bytes, expected a header of {_HEADER.size}; it is truncated"
@@ -58,44 +74,102 @@ def read_llama2c(path: Path) -> Checkpoint:
         config, shared = _config_v0(head)
     except ShapeError as error:
         raise FormatError(f"{path}: {error}; it is not a llama2.c file") from None
-    implied = _implied_bytes(config, shared)
-    if implied != file_bytes:
-        difference = (
-            f"{implied - file_bytes:,} missing" if implied > file_bytes
-            else f"{file_bytes - implied:,} too many"
-        )  # fmt: skip
-        raise FormatError(
-            f"{path}: header implies {implied:,} bytes, file has {file_bytes:,} ({difference}); "
-            f"download it again"
-        )
-    shapes = config.tensor_shapes(tied_output=shared)
-    tensors: dict[str, TensorSpec] = {}
-    offset = _HEADER.size
-
-    def place(name: str) -> None:
-        nonlocal offset
-        n_bytes = 4 * math.prod(shapes[name])
-        tensors[name] = TensorSpec(name, "f32", shapes[name], offset, n_bytes)
-        offset += n_bytes
-
-    place("token_embedding")
-    for kind in _LAYER_KINDS_V0:
-        for layer in range(config.n_layers):
-            place(f"layers.{layer}.{kind}")
-    place("final_norm")
-    tables = Section("rotation tables (not used)", offset, _table_bytes(config))
-    offset += tables.n_bytes
+    _check_size(path, _implied_bytes(config, shared))
+    layout = _Layout(config, shared, _HEADER.size)
+    layout.place("token_embedding")
+    layout.place_layers(_LAYER_KINDS_V0)
+    layout.place("final_norm")
+    tables = Section("rotation tables (not used)", layout.offset, _table_bytes(config))
+    layout.offset += tables.n_bytes
     if not shared:
-        place("output")
+        layout.place("output")
     return Checkpoint(
         format="llama2.c v0",
         recognised_by="seven sizes that call for exactly the bytes this file has",
         paths=(path,),
         config=config,
-        tensors=tensors,
+        tensors=layout.tensors,
         sections=(Section("header", 0, _HEADER.size), tables),
         metadata={"shared_classifier": shared},
     )
+
+
+def _read_v1(path: Path, head: bytes) -> Checkpoint:
+    cursor = Cursor(head, path)
+    cursor.take(4, "magic")
+    version = cursor.i32("version")
+    if version != 1:
+        raise FormatError(
+            f"{path}: llama2.c version {version}, expected 0 or 1; version 2 keeps int8 numbers "
+            f"and their scales apart: export the model again with --version 0 or 1"
+        )
+    values = {name: cursor.i32(name) for name in _HEADER_NAMES}
+    shared = cursor.integer("u8", "shared classifier") != 0
+    try:
+        config = ModelConfig(**values, norm_eps=_NORM_EPS)
+    except ShapeError as error:
+        raise FormatError(f"{path}: {error}; the header is damaged") from None
+    _check_size(path, _HEADER_BYTES_V1 + 4 * _n_weights(config, shared))
+    layout = _Layout(config, shared, _HEADER_BYTES_V1)
+    layout.place_layers(_NORMS_V1)
+    layout.place("final_norm")
+    layout.place("token_embedding")
+    layout.place_layers(_MATRICES_V1)
+    if not shared:
+        layout.place("output")
+    return Checkpoint(
+        format="llama2.c v1",
+        recognised_by=f"magic {MAGIC_V1!r}",
+        paths=(path,),
+        config=config,
+        tensors=layout.tensors,
+        sections=(Section("header", 0, _HEADER_BYTES_V1),),
+        metadata={"shared_classifier": shared},
+    )
+
+
+def llama2c_fields(path: Path) -> Iterator[Field]:
+    """Every field of one file in order, tensor data as one field each, for the hex view."""
+    checkpoint = read_llama2c(path)
+    with open_weights(path) as file:
+        cursor = Cursor(file.read(_HEADER_BYTES_V1), path, trace=True)
+    if checkpoint.format == "llama2.c v1":
+        cursor.take(4, "magic")
+        cursor.i32("version")
+    for name in _HEADER_NAMES:
+        cursor.i32(name)
+    if checkpoint.format == "llama2.c v1":
+        cursor.integer("u8", "shared classifier")
+    yield from cursor.fields or ()
+    end = cursor.offset
+    for spec in sorted(checkpoint.tensors.values(), key=lambda spec: spec.offset):
+        if spec.offset > end:
+            yield Field(end, spec.offset - end, "not used", "")
+        yield Field(spec.offset, spec.n_bytes, f"data of {spec.name}", "f32")
+        end = spec.end
+
+
+class _Layout:
+    """Places tensors one after another."""
+
+    def __init__(self, config: ModelConfig, shared: bool, offset: int) -> None:
+        self.tensors: dict[str, TensorSpec] = {}
+        self.offset = offset
+        self._n_layers = config.n_layers
+        self._shapes = config.tensor_shapes(tied_output=shared)
+
+    def place(self, name: str) -> None:
+        """Put this tensor next."""
+        shape = self._shapes[name]
+        n_bytes = 4 * math.prod(shape)
+        self.tensors[name] = TensorSpec(name, "f32", shape, self.offset, n_bytes)
+        self.offset += n_bytes
+
+    def place_layers(self, kinds: tuple[str, ...]) -> None:
+        """Put each kind next, for all layers together."""
+        for kind in kinds:
+            for layer in range(self._n_layers):
+                self.place(f"layers.{layer}.{kind}")
 
 
 def _config_v0(head: bytes) -> tuple[ModelConfig, bool]:
@@ -110,13 +184,30 @@ def _table_bytes(config: ModelConfig) -> int:
     return 2 * 4 * config.max_seq_len * (config.head_dim // 2)
 
 
-def _implied_bytes(config: ModelConfig, shared: bool) -> int:
+def _n_weights(config: ModelConfig, shared: bool) -> int:
     n_per_layer = (
         config.dim * (2 + 2 * config.q_dim + 2 * config.kv_dim) + 3 * config.dim * config.hidden_dim
     )
     n_outside = config.dim * (1 + config.vocab_size * (1 if shared else 2))
-    n_weights = config.n_layers * n_per_layer + n_outside
-    return _HEADER.size + 4 * n_weights + _table_bytes(config)
+    return config.n_layers * n_per_layer + n_outside
+
+
+def _implied_bytes(config: ModelConfig, shared: bool) -> int:
+    return _HEADER.size + 4 * _n_weights(config, shared) + _table_bytes(config)
+
+
+def _check_size(path: Path, implied: int) -> None:
+    """Raise FormatError unless the file has exactly the bytes that its header calls for."""
+    file_bytes = path.stat().st_size
+    if implied != file_bytes:
+        difference = (
+            f"{implied - file_bytes:,} missing" if implied > file_bytes
+            else f"{file_bytes - implied:,} too many"
+        )  # fmt: skip
+        raise FormatError(
+            f"{path}: header implies {implied:,} bytes, file has {file_bytes:,} ({difference}); "
+            f"download it again"
+        )
 
 
 def looks_like_tokenizer_bin(head: bytes, file_bytes: int) -> bool:
@@ -141,8 +232,9 @@ def read_tokenizer_bin(path: Path, vocab_size: int | None = None) -> Vocabulary:
         scores.append(cursor.f32(f"score of piece {token}"))
         length = cursor.count(f"length of piece {token}", least=0, at_most=min(longest, cursor.left))
         text = cursor.take(length, f"piece {token}")
-        if len(text) == 6 and text.startswith(b"<0x") and text.endswith(b">"):
-            kind, text = BYTE, bytes.fromhex(text[3:5].decode("ascii", "replace"))
+        byte = _BYTE_PIECE.fullmatch(text)
+        if byte:
+            kind, text = BYTE, bytes([int(byte[1], 16)])
         else:
             kind = {0: UNKNOWN, 1: CONTROL, 2: CONTROL}.get(token, NORMAL)
         pieces.append(text)

@@ -82,15 +82,20 @@ class MappedFile:
         strides = None
         if spec.strides is not None:
             strides = tuple(s * spec.dtype.itemsize for s in spec.strides)
-        array = np.ndarray(spec.stored_shape, spec.dtype, self.mmap, spec.offset, strides)
-        self._views.append((spec.name, weakref.ref(array)))
+        # an array on the mmap itself would not keep it from being closed; one on this array does
+        buffer = np.frombuffer(self.mmap, np.uint8)
+        array = np.ndarray(spec.stored_shape, spec.dtype, buffer, spec.offset, strides)
+        # the buffer lives as long as the array and everything that is sliced from it
+        self._views.append((spec.name, weakref.ref(buffer)))
         return array
 
     def read(self, spec: TensorSpec) -> np.ndarray:
         """The tensor as a private copy, made with read(2) and not through the mapping."""
         check_range(spec, self.n_bytes, self.path)
         if spec.strides is not None:
-            return self.view(spec).copy()
+            array = self.view(spec).copy()
+            array.flags.writeable = False
+            return array
         array = np.empty(spec.stored_shape, spec.dtype)
         with open_weights(self.path) as file:
             file.seek(spec.offset)
@@ -149,8 +154,13 @@ class MappedFile:
     def __enter__(self) -> MappedFile:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        try:
+            self.close()
+        except BufferError:
+            if kind is None:
+                raise
+            # the traceback of the error on its way out holds the views; that error matters more
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self.n_bytes:,} bytes"
@@ -167,6 +177,8 @@ def open_weights(path: Path):
         raise FormatError(f"{path}: is a folder, expected one weight file") from None
     except OSError as error:
         raise FormatError(f"{path}: cannot be opened ({error.strerror})") from None
+    except ValueError as error:  # a path with a zero byte
+        raise FormatError(f"{ascii(str(path))}: cannot be opened ({error})") from None
 
 
 def check_range(spec: TensorSpec, file_bytes: int, where: object) -> None:

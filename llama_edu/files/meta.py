@@ -161,7 +161,7 @@ def _config(params: dict, parts: list[dict[str, TensorSpec]], folder: Path) -> M
     else:
         vocab_size = rows
     by_columns = rows == vocab_size
-    if by_columns and columns * n_parts != dim and columns and dim % columns == 0:
+    if by_columns and columns and dim > columns * n_parts and dim % columns == 0:
         raise FormatError(
             f"{folder}: {n_parts} part{'s' if n_parts > 1 else ''} found, expected "
             f"{dim // columns}: one part has {columns} of {dim} columns of the embedding; "
@@ -186,7 +186,7 @@ def _config(params: dict, parts: list[dict[str, TensorSpec]], folder: Path) -> M
             # Llama 3.1 says only that it scales; the numbers are constants in Meta's code
             rope_scaling=RopeScaling("llama3", 8.0) if params.get("use_scaled_rope") else None,
         )
-    except (ShapeError, TypeError) as error:
+    except (ShapeError, TypeError, ValueError, OverflowError) as error:  # NaN, 10**400, "1e-5"
         raise FormatError(f"{where}: {error}") from None
 
 

@@ -54,7 +54,7 @@ def to_ours(name: str, dialect: Dialect) -> str | None:
     layer = _LAYER.search(stem)
     template = _LAYER.sub("{i}", stem, count=1)
     ours = _TO_OURS[dialect].get(template)
-    if ours is None:
+    if ours is None or "{i}" in stem:
         return None
     return ours.replace("{i}", layer.group()) if layer else ours
 

@@ -26,11 +26,11 @@ def atomic_output(path: str | os.PathLike[str], n_bytes: int = 0) -> Iterator[Bi
         FormatError: the folder is missing or cannot be written, or the disk is too full.
     """
     path = Path(path)
-    if path.is_dir():
-        raise FormatError(f"{path}: is a folder, expected the name of a file to write")
+    try:
+        _check_destination(path)
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be written ({error.strerror})") from None
     folder = path.parent
-    if not folder.is_dir():
-        raise FormatError(f"{folder}: no such folder; make it first, or choose another output")
     free_bytes = shutil.disk_usage(folder).free
     if n_bytes > free_bytes:
         raise FormatError(
@@ -53,6 +53,16 @@ def atomic_output(path: str | os.PathLike[str], n_bytes: int = 0) -> Iterator[Bi
                 f"{path}: writing failed ({error.strerror}); nothing was changed"
             ) from None
         raise
+
+
+def _check_destination(path: Path) -> None:
+    """Raise FormatError unless a file of this name can replace what is there, if anything."""
+    if path.is_dir():
+        raise FormatError(f"{path}: is a folder, expected the name of a file to write")
+    if path.exists() and not path.is_file():  # os.replace would take /dev/null away from everybody
+        raise FormatError(f"{path}: is not a regular file, expected the name of a file to write")
+    if not path.parent.is_dir():
+        raise FormatError(f"{path.parent}: no such folder; make it first, or choose another output")
 
 
 def _umask() -> int:

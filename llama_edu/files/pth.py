@@ -23,6 +23,7 @@ from llama_edu.files.mapped import open_weights
 
 #: Pickles of real checkpoints are below 1 MB; a header this long is not one.
 _LARGEST_PICKLE_BYTES = 64 * 2**20
+_MOST_DIMENSIONS = 8
 
 #: Storage class or dtype name -> (our type or None, bytes per number).
 _NUMBER_TYPES: dict[str, tuple[str | None, int]] = {
@@ -41,10 +42,18 @@ LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
 
 @dataclass(frozen=True)
 class PthContents:
-    """What a .pth file holds: the tensors of its (possibly wrapped) weight dict, and the rest."""
+    """What a .pth file holds.
+
+    Attributes:
+        tensors: stored name -> spec, of the weight dict, which may be wrapped in another dict.
+        other_names: tensors of whole numbers, which no LLaMA needs.
+        settings: plain values that lie beside a wrapped weight dict as "model_args" or "config".
+        pickle_range: offset and size of the pickle that says all this.
+    """
 
     tensors: dict[str, TensorSpec]
     other_names: tuple[str, ...]
+    settings: dict[str, object]
     pickle_range: tuple[int, int]
 
 
@@ -72,13 +81,18 @@ class _Tensor:
     number_type: str
 
 
+def _is_size(value: object) -> bool:
+    """Whether a number from a pickle, where it may have a million digits, can count bytes."""
+    return type(value) is int and 0 <= value < 2**63
+
+
 def _rebuild_tensor(storage, offset, shape, strides, *_) -> _Tensor:
     if not (
         isinstance(storage, _Storage)
         and isinstance(shape, tuple)
         and isinstance(strides, tuple)
-        and len(shape) == len(strides)
-        and all(type(n) is int and n >= 0 for n in (offset, *shape, *strides))
+        and len(shape) == len(strides) <= _MOST_DIMENSIONS
+        and all(_is_size(n) for n in (offset, *shape, *strides))
     ):
         raise ValueError("a tensor record with impossible sizes")
     return _Tensor(storage, offset, shape, strides, storage.number_type)
@@ -95,9 +109,24 @@ def _rebuild_parameter(data, *_):
     return data
 
 
+def _check_key(key: object) -> None:
+    """Raise ValueError unless hashing the key is cheap.
+
+    The hash of nested tuples that share their parts can take for ever, or all of the C stack.
+    """
+    if not isinstance(key, str | int):
+        raise ValueError("a dict with a key that is neither text nor a number")
+
+
+def _ordered_dict(pairs=()) -> OrderedDict:
+    for key, _ in pairs:
+        _check_key(key)
+    return OrderedDict(pairs)
+
+
 #: Every name a pickle may ask for, and what it gets: descriptions, never torch.
 _ALLOWED: dict[tuple[str, str], object] = {
-    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "OrderedDict"): _ordered_dict,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v3"): _rebuild_tensor_v3,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
@@ -114,16 +143,17 @@ class _AllowListUnpickler(pickle._Unpickler):
     def __init__(self, file: io.BytesIO, where: object) -> None:
         super().__init__(file, encoding="utf-8")
         self._where = where
+        self.number_types: dict[str, str] = {}  # of every storage that was named, by its key
 
     def find_class(self, module: str, name: str) -> object:
         """The description for an allowed name; FormatError for any other."""
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            shown = ascii(f"{module}.{name}")[1:-1][:80]
             raise FormatError(
-                f"{self._where}: its pickle asks for {shown}, expected only names that describe "
-                f"tensors; it may run code, so it was refused and nothing of it was run"
+                f"{self._where}: its pickle asks for {_shown(f'{module}.{name}')}, expected only "
+                f"names that describe tensors; it may run code, so it was refused and nothing of "
+                f"it was run"
             ) from None
 
     def persistent_load(self, pid) -> _Storage:
@@ -133,15 +163,15 @@ class _AllowListUnpickler(pickle._Unpickler):
             kind == "storage"
             and isinstance(number_type, _NumberType)
             and isinstance(key, str)
-            and type(n_elements) is int
-            and n_elements >= 0
+            and _is_size(n_elements)
         ):
             raise ValueError("a storage record of an unknown form")
         first = 0
         if view and view[0] is not None:
             _, first, _ = view[0]
-            if type(first) is not int or first < 0:
+            if not _is_size(first):
                 raise ValueError("a storage view with an impossible offset")
+        self.number_types[key] = number_type.name
         return _Storage(number_type.name, key, n_elements, first)
 
     def _load_build(self) -> None:
@@ -150,7 +180,23 @@ class _AllowListUnpickler(pickle._Unpickler):
         if not isinstance(self.stack[-1], dict):
             raise ValueError("an object with state that is not a dict of tensors")
 
+    def _load_setitem(self) -> None:
+        _check_key(self.stack[-2])
+        super().load_setitem()
+
+    def _load_setitems(self) -> None:
+        for key in self.stack[::2]:
+            _check_key(key)
+        super().load_setitems()
+
     dispatch[pickle.BUILD[0]] = _load_build
+    dispatch[pickle.SETITEM[0]] = _load_setitem
+    dispatch[pickle.SETITEMS[0]] = _load_setitems
+    for _opcode in (
+        pickle.DICT, pickle.ADDITEMS, pickle.FROZENSET,  # would hash keys, see _check_key
+        pickle.BYTEARRAY8,  # would take as much memory as it asks for
+    ):  # fmt: skip
+        del dispatch[_opcode[0]]
 
 
 def read_pth(path: Path) -> PthContents:
@@ -192,7 +238,9 @@ def _read_zip(path: Path) -> PthContents:
             if pickle_range[1] > _LARGEST_PICKLE_BYTES:
                 raise FormatError(f"{path}: data.pkl has {pickle_range[1]:,} bytes, too many")
             program = _bytes_at(file, *pickle_range)
-    except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, OSError) as error:
+    except LlamaEduError:
+        raise
+    except Exception as error:  # zipfile meets a hostile directory with errors of many kinds
         raise FormatError(
             f"{path}: its zip directory cannot be read ({error}); the file is truncated or "
             f"damaged, download it again"
@@ -210,7 +258,7 @@ def _record_range(file, info: zipfile.ZipInfo, path: Path, file_bytes: int) -> t
     """First byte and size of a record's data; only the local header says how long it is itself."""
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
         raise FormatError(
-            f"{path}: record {ascii(info.filename)[1:-1]} is compressed and cannot be mapped; save "
+            f"{path}: record {_shown(info.filename)} is compressed and cannot be mapped; save "
             f"it with torch.save"
         )
     header = _bytes_at(file, info.header_offset, 30)
@@ -220,7 +268,7 @@ def _record_range(file, info: zipfile.ZipInfo, path: Path, file_bytes: int) -> t
     start = info.header_offset + 30 + name_bytes + extra_bytes
     if start + info.file_size > file_bytes:
         raise FormatError(
-            f"{path}: record {ascii(info.filename)[1:-1]} ends at byte "
+            f"{path}: record {_shown(info.filename)} ends at byte "
             f"{start + info.file_size:,}, the file has {file_bytes:,}; it is truncated"
         )
     return start, info.file_size
@@ -234,23 +282,23 @@ def _read_legacy(path: Path) -> PthContents:
         for _ in range(3):  # a magic number, the version, facts about the writer's machine
             _run(_AllowListUnpickler(head, path), path)
         start = head.tell()
-        contents = _run(_AllowListUnpickler(head, path), path)
+        unpickler = _AllowListUnpickler(head, path)
+        contents = _run(unpickler, path)
         pickle_range = (start, head.tell() - start)
         keys = _run(_AllowListUnpickler(head, path), path)
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
             raise FormatError(f"{path}: its list of storages is not a list of names")
-        item_bytes = {
-            tensor.storage.key: _NUMBER_TYPES[tensor.storage.number_type][1]
-            for tensor in _tensors_in(contents).values()
-        }
         storages, offset = {}, head.tell()
         for key in keys:
+            if key not in unpickler.number_types:
+                raise FormatError(f"{path}: nothing says of what type storage {_shown(key)} is")
+            item_bytes = _NUMBER_TYPES[unpickler.number_types[key]][1]
             count = _bytes_at(file, offset, 8)
             n_elements = int.from_bytes(count, "little", signed=True)
-            n_bytes = n_elements * item_bytes.get(key, 1)
+            n_bytes = n_elements * item_bytes
             if len(count) < 8 or n_elements < 0 or offset + 8 + n_bytes > file_bytes:
                 raise FormatError(
-                    f"{path}: storage {ascii(key)[1:-1]} at byte {offset:,} reaches beyond the "
+                    f"{path}: storage {_shown(key)} at byte {offset:,} reaches beyond the "
                     f"file's {file_bytes:,} bytes; it is truncated or damaged"
                 )
             storages[key] = (offset + 8, n_bytes)
@@ -290,6 +338,16 @@ def _tensors_in(contents: object) -> dict[str, _Tensor]:
     }
 
 
+def _settings_in(contents: object) -> dict[str, object]:
+    """Plain numbers and words that a training run saved beside its weights."""
+    for key in ("model_args", "config"):
+        values = contents.get(key) if isinstance(contents, dict) else None
+        if isinstance(values, dict):
+            plain = (int, float, str, bool, type(None))
+            return {str(k): v for k, v in values.items() if isinstance(v, plain)}
+    return {}
+
+
 def _collect(
     contents: object,
     storages: dict[str, tuple[int, int]],
@@ -299,13 +357,14 @@ def _collect(
     """Turn the pickle's tensors into specs, each checked against the record it lies in."""
     tensors, other_names = {}, []
     for name, tensor in _tensors_in(contents).items():
+        shown = _shown(name)
         type_name, item_bytes = _NUMBER_TYPES[tensor.number_type]
         if type_name is None:
             other_names.append(name)
             continue
         if tensor.storage.key not in storages:
             raise FormatError(
-                f"{path}: {name} lies in storage {ascii(tensor.storage.key)[1:-1]}, which the "
+                f"{path}: {shown} lies in storage {_shown(tensor.storage.key)}, which the "
                 f"file does not have; it is damaged"
             )
         start, storage_bytes = storages[tensor.storage.key]
@@ -316,12 +375,12 @@ def _collect(
             extent = item_bytes * (1 + sum((n - 1) * stride for n, stride in pairs))
         if first + extent > storage_bytes:
             raise FormatError(
-                f"{path}: {name} needs {first + extent:,} bytes of its storage, which has "
+                f"{path}: {shown} needs {first + extent:,} bytes of its storage, which has "
                 f"{storage_bytes:,}; the file is damaged"
             )
         if math.prod(tensor.shape) * item_bytes > extent:
             raise FormatError(
-                f"{path}: {name} of shape {tensor.shape} repeats its {extent:,} bytes, expected "
+                f"{path}: {shown} of shape {tensor.shape} repeats its {extent:,} bytes, expected "
                 f"one place for each number; save it with .contiguous()"
             )
         contiguous = tensor.strides == _c_strides(tensor.shape) or math.prod(tensor.shape) <= 1
@@ -336,7 +395,12 @@ def _collect(
         )
     if not tensors:
         raise FormatError(f"{path}: holds no tensors, expected a dict of names and tensors")
-    return PthContents(tensors, tuple(other_names), pickle_range)
+    return PthContents(tensors, tuple(other_names), _settings_in(contents), pickle_range)
+
+
+def _shown(name: str) -> str:
+    """A name from the file with its control characters escaped, and cut."""
+    return ascii(name)[1:-1][:80]
 
 
 def _c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

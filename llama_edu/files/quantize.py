@@ -20,7 +20,7 @@ import numpy as np
 
 from llama_edu.errors import FormatError, RequestError, ShapeError
 from llama_edu.files.blocks import BLOCK_TYPES
-from llama_edu.files.legacyquants import store_codes
+from llama_edu.files.legacyquants import has_field, store_codes
 
 #: float32 numbers quantised at a time; with the temporary arrays this stays in a core's own cache.
 _PIECE = 32 * 1024
@@ -103,7 +103,7 @@ def _to_bf16(x: np.ndarray, stored: np.ndarray) -> None:
 
 def _to_centred(x: np.ndarray, stored: np.ndarray, *, rounded: bool = False) -> None:
     """q4_0 q4_2 q5_0: the number of largest magnitude gets the code 0, exactly."""
-    half = 16 if "fifth_bits" in stored.dtype.names else 8
+    half = 16 if has_field(stored, "fifth_bits") else 8
     stored["scale"] = scale = _of_largest_magnitude(x) / np.float32(-half)
     scaled = x * _reciprocal(scale)
     codes = _rounded(scaled) + half if rounded else _cut_off(scaled + np.float32(half + 0.5))
@@ -120,9 +120,10 @@ def _to_q4_0_of_march(x: np.ndarray, stored: np.ndarray) -> None:
 
 def _to_above_minimum(x: np.ndarray, stored: np.ndarray, *, rounded: bool = False) -> None:
     """q4_1 q4_3 q5_1: the smallest number gets the code 0, the largest the highest code."""
-    highest = 31 if "fifth_bits" in stored.dtype.names else 15
+    highest = 31 if has_field(stored, "fifth_bits") else 15
     stored["minimum"] = minimum = _first_minimum(x)
-    # adding zero turns -0.0 into 0.0: the C code subtracts the same zero from itself
+    # Of 0.0 and -0.0 it is the processor's choice which is the maximum. C subtracts the first zero
+    # from itself, which is 0.0: adding zero makes it so here.
     stored["scale"] = scale = (x.max(axis=0) - minimum) / np.float32(highest) + np.float32(0)
     scaled = (x - minimum) * _reciprocal(scale)
     codes = _rounded(scaled) if rounded else _cut_off(scaled + np.float32(0.5))
@@ -220,9 +221,9 @@ def _check(numbers: np.ndarray, stored: np.ndarray, first: int, where: str) -> N
     """
     if stored.dtype == np.float16:
         lost = (np.abs(numbers[:, 0]) >= _ROUNDS_TO_INFINITY) & np.isfinite(numbers[:, 0])
-    elif "scale" in (stored.dtype.names or ()):
+    elif has_field(stored, "scale"):
         lost = ~np.isfinite(stored["scale"])
-        if "minimum" in stored.dtype.names:
+        if has_field(stored, "minimum"):
             lost |= ~np.isfinite(stored["minimum"])
     else:
         return

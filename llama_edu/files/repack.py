@@ -13,7 +13,7 @@ import numpy as np
 
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.blocks import BLOCK_TYPES, block_type_of
-from llama_edu.files.legacyquants import codes_of, store_codes
+from llama_edu.files.legacyquants import codes_of, has_field, store_codes
 
 
 def can_repack(from_type: str, to_type: str) -> bool:
@@ -23,11 +23,8 @@ def can_repack(from_type: str, to_type: str) -> bool:
 
 def repack_is_exact(from_type: str, to_type: str) -> bool:
     """Whether no scale is rounded on the way, so that the way back restores every byte."""
-    return all(
-        BLOCK_TYPES[to_type].dtype[name].itemsize >= BLOCK_TYPES[from_type].dtype[name].itemsize
-        for name in BLOCK_TYPES[from_type].dtype.names
-        if name in ("scale", "minimum")
-    )
+    old, new = BLOCK_TYPES[from_type].dtype, BLOCK_TYPES[to_type].dtype
+    return can_repack(from_type, to_type) and new["scale"].itemsize >= old["scale"].itemsize
 
 
 def repack(blocks: np.ndarray, to_type: str, where: str = "array") -> np.ndarray:
@@ -51,7 +48,7 @@ def repack(blocks: np.ndarray, to_type: str, where: str = "array") -> np.ndarray
         )
     out = np.empty(blocks.shape, BLOCK_TYPES[to_type].dtype)
     for name in ("scale", "minimum"):
-        if name in out.dtype.names:
+        if has_field(out, name):
             with np.errstate(over="ignore", invalid="ignore"):
                 out[name] = blocks[name]
             lost = np.isinf(out[name]) & np.isfinite(blocks[name])
@@ -60,7 +57,7 @@ def repack(blocks: np.ndarray, to_type: str, where: str = "array") -> np.ndarray
                     f"{where}: a {name} of {blocks[name][lost][0]:g} is too large for the float16 "
                     f"of {to_type}, which ends at 65,504; keep the older format"
                 )
-    if "bytes" in out.dtype.names:
+    if has_field(out, "bytes"):
         out["bytes"] = blocks["bytes"]
     else:
         store_codes(

@@ -10,10 +10,10 @@ from llama_edu.files.mapped import open_weights
 
 #: Bytes of JSON that are parsed at all: Python objects take up to twenty times as much memory. An
 #: index of the largest LLaMA is below 1 MB. (safetensors itself allows 100 MB.)
-MAX_JSON_BYTES = 8 * 2**20
+MAX_JSON_BYTES = 2 * 2**20
 
 
-def parse_object(text: bytes, where: object) -> dict[str, object]:
+def parse_object(text: bytes, where: object, most_bytes: int = MAX_JSON_BYTES) -> dict[str, object]:
     """The object that a JSON text holds. FormatError, beginning with `where`, for anything else."""
 
     def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -27,10 +27,9 @@ def parse_object(text: bytes, where: object) -> dict[str, object]:
     def refuse(word: str) -> object:
         raise ValueError(f"{word} is not JSON")
 
-    if len(text) > MAX_JSON_BYTES:
+    if len(text) > most_bytes:
         raise FormatError(
-            f"{where}: has {len(text):,} bytes of JSON, expected at most {MAX_JSON_BYTES:,}; the "
-            f"file is damaged"
+            f"{where}: has more than {most_bytes:,} bytes of JSON; the file is damaged"
         )
     try:
         value = json.loads(text, object_pairs_hook=once, parse_constant=refuse)
@@ -41,7 +40,7 @@ def parse_object(text: bytes, where: object) -> dict[str, object]:
     return value
 
 
-def read_object(path: Path) -> dict[str, object]:
+def read_object(path: Path, most_bytes: int = MAX_JSON_BYTES) -> dict[str, object]:
     """The object in a JSON file. FormatError where there is no such file or no such object."""
     with open_weights(path) as file:
-        return parse_object(file.read(MAX_JSON_BYTES + 1), path)
+        return parse_object(file.read(most_bytes + 1), path, most_bytes)

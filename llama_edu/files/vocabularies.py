@@ -70,9 +70,13 @@ def read_sentencepiece(path: Path) -> Vocabulary:
 
 
 def is_sentencepiece(path: Path) -> bool:
-    """Whether a file starts as a sentencepiece model: a protobuf field 1 with its pieces."""
+    """Whether a file starts as a sentencepiece model: a protobuf field 1 with its pieces.
+
+    A tokenizer.bin whose longest piece has 10 bytes starts with the same byte.
+    """
     with open_weights(path) as file:
-        return file.read(1) == b"\x0a"
+        head = file.read(64)
+    return head[:1] == b"\x0a" and not looks_like_tokenizer_bin(head, path.stat().st_size)
 
 
 def read_vocabulary(path: Path, vocab_size: int | None = None) -> Vocabulary:

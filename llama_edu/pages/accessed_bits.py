@@ -80,7 +80,7 @@ class PrivateCopyBits(Backend):
                 f"private copy: the file has {n_bytes:,} bytes, expected at most "
                 f"{int(available / 1.25):,}, as {available:,} bytes of memory are left"
             )
-        kernel.referenced_bytes(0, 0)  # refuses where accessed bits cannot be read at all
+        kernel.area_bytes("Referenced", 0, 0)  # refuses where accessed bits cannot be read at all
         self.mapped = PrivateCopy(path)
         self._reclaim = AnonymousReclaim()
         self._process = os.getpid()
@@ -141,7 +141,7 @@ class PrivateCopyBits(Backend):
 
     def _areas(self) -> list[tuple[int, int, int]]:
         first = self.mapped.address
-        return kernel.referenced_bytes(first, first + self.n_pages * mmap.PAGESIZE)
+        return kernel.area_bytes("Referenced", first, first + self.n_pages * mmap.PAGESIZE)
 
     def _page_areas(self) -> list[tuple[range, int]]:
         """The areas as page ranges of the copy, clipped to it, with their accessed bytes."""

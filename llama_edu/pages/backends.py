@@ -59,6 +59,9 @@ class Backend(abc.ABC):
     #: How its own way of working changes the number of page faults, for the naive figure.
     effect_on_faults: ClassVar[str]
 
+    #: Whether every touched page causes a fault of its own, so that faults show an order.
+    one_fault_per_page: ClassVar[bool] = False
+
     mapped: MappedFile
 
     @abc.abstractmethod

@@ -27,6 +27,7 @@ class CacheBits(Backend):
 
     name = "mincore"
     sees = "pages that the evicted file gained in the page cache (mincore)"
+    one_fault_per_page = False  # a neighbour that is cached already is mapped along with a page
     effect_on_faults = (
         "the instrument evicts the file and switches read-ahead off, so every page is waited for; "
         "on a plain mapping the same work faults far less often"

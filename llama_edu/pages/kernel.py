@@ -42,10 +42,6 @@ _UFFDIO_API = 0xC018AA3F
 _UFFDIO_REGISTER = 0xC020AA00
 _UFFDIO_REGISTER_MODE_WP = 1 << 1
 
-_SMAPS_AREA = re.compile(
-    rb"^([0-9a-f]+)-([0-9a-f]+) .*?^Referenced: +(\d+) kB", re.MULTILINE | re.DOTALL
-)
-
 
 @dataclass(frozen=True)
 class CacheStat:
@@ -208,18 +204,23 @@ def forget_accesses() -> None:
         np.frombuffer(scratch, np.uint8)[:] = 1
 
 
-def referenced_bytes(first: int, last: int) -> list[tuple[int, int, int]]:
-    """Memory areas in [first, last) with the bytes of them that were accessed, in order.
+def area_bytes(field: str, first: int, last: int) -> list[tuple[int, int, int]]:
+    """Memory areas in [first, last) with one of the sums that the kernel keeps of each, in order.
+
+    Args:
+        field: as in proc(5), smaps: "Referenced" (accessed bits), "Rss" (present pages) ...
+        first, last: addresses.
 
     Returns:
-        (start address, end address, bytes) per area. Source: proc(5), smaps, "Referenced".
+        (start address, end address, bytes) per area.
     """
+    pattern = rf"^([0-9a-f]+)-([0-9a-f]+) .*?^{field}: +(\d+) kB"
     try:
         text = Path("/proc/self/smaps").read_bytes()
     except OSError as error:
         raise refusal("/proc/self/smaps", error.errno) from None
     areas = []
-    for match in _SMAPS_AREA.finditer(text):
+    for match in re.finditer(pattern.encode(), text, re.MULTILINE | re.DOTALL):
         start, end = int(match[1], 16), int(match[2], 16)
         if start < last and end > first:
             areas.append((start, end, int(match[3]) * 1024))

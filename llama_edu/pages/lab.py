@@ -13,6 +13,7 @@ kernel treats a mapping, and nobody else should inherit that.
 from __future__ import annotations
 
 import mmap
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,13 +23,14 @@ import numpy as np
 
 from llama_edu.errors import MeasurementError, RequestError
 from llama_edu.files.layout import Checkpoint, SplitTensor, TensorSpec
-from llama_edu.files.mapped import check_range
+from llama_edu.files.mapped import check_range, open_weights
 from llama_edu.pages.arithmetic import n_pages_of
 from llama_edu.pages.backends import open_backend
 from llama_edu.pages.calibrate import calibrate
-from llama_edu.pages.faults import process_faults
+from llama_edu.pages.faults import FaultCounts, process_faults
 from llama_edu.pages.ledger import Ledger
 from llama_edu.pages.record import Record
+from llama_edu.pages.trace import FaultTrace
 from llama_edu.pages.verdict import Verdict
 
 
@@ -69,14 +71,16 @@ class PageLab:
                     f"weights in one file; convert the checkpoint to one file first"
                 )
             self.tensors[name] = spec
+        with open_weights(self.path) as file:
+            n_bytes = os.fstat(file.fileno()).st_size
+        for spec in self.tensors.values():
+            check_range(spec, n_bytes, self.path)
         self.page_size = mmap.PAGESIZE
         self._clock = clock
         self._recording: Record | None = None
         self.backend, self.refused = open_backend(self.path, backend, calibrate)
         self.n_pages = n_pages_of(self.backend.mapped.n_bytes, self.page_size)
         self.ledger = Ledger(self.tensors, self.page_size, self.n_pages)
-        for spec in self.tensors.values():
-            check_range(spec, self.backend.mapped.n_bytes, self.path)
 
     @classmethod
     def open(cls, path: Path | str, backend: str = "auto") -> PageLab:
@@ -107,27 +111,20 @@ class PageLab:
         return self.backend.mapped.view(self.tensors[tensor])
 
     @contextmanager
-    def record(self, label: str = "record") -> Iterator[Record]:
+    def record(self, label: str = "record", *, ordered: bool = False) -> Iterator[Record]:
         """Watch the body of a with block; the record is complete when the block has ended.
+
+        Args:
+            label: what to call it.
+            ordered: also note in which order the pages were touched first: `record.order`.
 
         Raises:
             FormatError: the file changed since the lab was opened, or during the block.
-            MeasurementError: another record of this lab is still open, or the instrument could not
-                be armed.
+            MeasurementError: another record of this lab is still open, the instrument could not be
+                armed, or the order was asked for and cannot be observed here.
         """
-        if self._recording is not None:
-            raise MeasurementError(
-                f"record {label!r}: {self._recording.label!r} has not ended, expected one record "
-                f"at a time; open a second lab for a second observer"
-            )
-        mapped = self.backend.mapped
-        mapped.check_unchanged()
-        record = Record(
-            label, self.path.name, mapped.n_bytes, self.tensors, self.page_size,
-            self.backend.name, self.backend.effect_on_faults,
-        )  # fmt: skip
-        self.ledger.clear()
-        self.backend.arm()
+        record = self._begin(label)
+        trace = self._trace(label) if ordered else None
         self._recording = record
         faults = process_faults()
         began = self._clock()
@@ -136,21 +133,53 @@ class PageLab:
         finally:
             elapsed_s = self._clock() - began
             after = process_faults()
+            if trace:
+                trace.stop()
             self._recording = None
             counted = after - faults if after is not None and faults is not None else None
-            reading = self.backend.read()
-            predicted = self.ledger.pages() if self.ledger.ranges else None
-            mapped.check_unchanged()
-            pages = reading.pages
-            if pages is not None:
-                verdict = Verdict.from_doubts(reading.missed, reading.added, reading.notes)
-            elif predicted is not None:
-                pages = predicted
-                why = "the byte ranges that the forward pass noted, turned into pages"
-                verdict = Verdict("computed, not measured", (why, *reading.notes))
-            else:
-                verdict = Verdict("counts only", reading.notes)
-            record.finish(pages, predicted, counted, elapsed_s, verdict)
+            self._end(record, counted, elapsed_s)
+            if trace:
+                record.order = trace.first_touches()
+
+    def _begin(self, label: str) -> Record:
+        if self._recording is not None:
+            raise MeasurementError(
+                f"record {label!r}: {self._recording.label!r} has not ended, expected one record "
+                f"at a time; open a second lab for a second observer"
+            )
+        mapped = self.backend.mapped
+        mapped.check_unchanged()
+        self.ledger.clear()
+        self.backend.arm()
+        return Record(
+            label, self.path.name, mapped.n_bytes, self.tensors, self.page_size,
+            self.backend.name, self.backend.effect_on_faults,
+        )  # fmt: skip
+
+    def _end(self, record: Record, faults: FaultCounts | None, elapsed_s: float) -> None:
+        reading = self.backend.read()
+        self.backend.mapped.check_unchanged()
+        pages = reading.pages
+        predicted = self.ledger.pages() if self.ledger.ranges else None
+        if pages is not None:
+            verdict = Verdict.from_doubts(reading.missed, reading.added, reading.notes)
+        elif predicted is not None:
+            pages = predicted
+            why = "the byte ranges that the forward pass noted, turned into pages"
+            verdict = Verdict("computed, not measured", (why, *reading.notes))
+        else:
+            verdict = Verdict("counts only", reading.notes)
+        record.finish(pages, predicted, faults, elapsed_s, verdict)
+
+    def _trace(self, label: str) -> FaultTrace:
+        if not self.backend.one_fault_per_page:
+            raise MeasurementError(
+                f"record {label!r}: with backend {self.backend.name} there is not one fault for "
+                f"each page, expected that for an order of first touches"
+            )
+        trace = FaultTrace(self.backend.mapped.address, self.n_pages)
+        trace.start()
+        return trace
 
     def recalibrate(self) -> None:
         """Check the instrument on known pages again. MeasurementError when it fails now."""

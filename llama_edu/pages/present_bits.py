@@ -25,6 +25,7 @@ _SPARE_AREAS = 2000
 class _PresentBits(Backend):
     """What both ways share: forget by dropping the entries, read by looking which are back."""
 
+    one_fault_per_page = True
     effect_on_faults = (
         "the instrument makes every touched page fault by itself; on a plain mapping the same "
         "work faults far less often"

@@ -17,6 +17,9 @@ from llama_edu.pages.verdict import DEFINITION, Verdict
 
 _LAYER = re.compile(r"layers\.(\d+)\.(.+)")
 
+#: Name of the row for the pages that hold no byte of any tensor.
+REST = "(rest of the file)"
+
 #: Lines of the tensor table that `str(record)` shows before it groups tensors by kind.
 _MOST_ROWS = 24
 
@@ -56,6 +59,7 @@ class Record:
         page_size: bytes of a page.
         plain_faults: faults that the same work caused on a plain mapping, where the caller measured
             them (a lab with backend "faults" does that); the naive figure is then made of these.
+        order: (n,) int64 page numbers in the order of their first touch, where that was asked for.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Record:
         self.page_size = page_size
         self.backend = backend
         self.plain_faults: FaultCounts | None = None
+        self.order: np.ndarray | None = None
         self._effect_on_faults = effect_on_faults
         self._finished = False
 
@@ -121,6 +126,15 @@ class Record:
         return self._verdict
 
     @property
+    def n_without_order(self) -> int | None:
+        """Touched pages that `order` lacks as the kernel's buffer was full; None without order."""
+        if self.order is None or self.pages is None:
+            return None
+        ordered = np.zeros(self.n_pages, bool)
+        ordered[self.order] = True
+        return int((self.pages & ~ordered).sum())
+
+    @property
     def n_pages(self) -> int:
         """Pages of the file."""
         return -(-self.file_bytes // self.page_size)
@@ -151,7 +165,7 @@ class Record:
         )
 
     def table(self) -> list[Row]:
-        """One row per tensor in file order, then "(rest of the file)": header, vocabulary, padding.
+        """One row per tensor in file order, then REST: header, vocabulary, padding.
 
         Raises MeasurementError with "counts only": there are no pages to put in it.
         """
@@ -162,7 +176,7 @@ class Record:
         outside = ~in_tensors
         if outside.any():
             touched = outside & self._measured()
-            rows.append(Row("(rest of the file)", int(outside.sum()), int(touched.sum()),
+            rows.append(Row(REST, int(outside.sum()), int(touched.sum()),
                             rest_bytes, self._bytes_of(touched)))  # fmt: skip
         return rows
 
@@ -239,7 +253,9 @@ class Record:
     def shown_rows(self) -> list[Row]:
         """The rows that people want to see: tensors of a small file, kinds of a large one."""
         rows = self.table()
-        return rows if len(rows) <= _MOST_ROWS else [*self.by_kind(), rows[-1]]
+        if len(rows) <= _MOST_ROWS:
+            return rows
+        return self.by_kind() + [row for row in rows if row.name == REST]
 
     def __repr__(self) -> str:
         if not self._finished:

@@ -1,4 +1,4 @@
-"""A page map in plain text, one line per tensor, in the manner of vmtouch.
+"""A page map in plain text, a line per tensor, in the manner of vmtouch.
 
 Each character stands for an equal share of a tensor's pages: the fuller, the more were touched. A
 share of which only a little was touched is never drawn empty, nor a nearly full one full.
@@ -7,13 +7,20 @@ Source of the manner: vmtouch(8), Doug Hoyte, https://hoytech.com/vmtouch/.
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
+from llama_edu.errors import MeasurementError
 from llama_edu.pages.arithmetic import page_range
 from llama_edu.pages.record import Record
 
 #: From none to all of the pages under one character.
 _SHADES = " .-+*#"
+
+
+#: Above this number of tensors each layer gets one line.
+_MOST_TENSORS = 64
 
 
 def shade(pages: np.ndarray, width: int) -> str:
@@ -33,20 +40,27 @@ def _character(pages: np.ndarray) -> str:
 
 
 def text_map(record: Record, width: int = 60) -> str:
-    """The pages of a record as text: one line per tensor in file order, and the verdict.
+    """The pages of a record as text: one line per tensor (or layer) in file order, and the verdict.
 
-    Raises MeasurementError, through the record, when it has counts only and no pages.
+    Raises MeasurementError when the record has counts only and no pages.
     """
-    rows = [row for row in record.table() if row.name in record.tensors]
-    name_width = max([len("whole file"), *(len(row.name) for row in rows)])
     pages = record.pages
-    assert pages is not None  # record.table() has raised before
-    lines = [record.headline, f"{'whole file':{name_width}} [{shade(pages, width)}]"]
-    for row in rows:
-        spec = record.tensors[row.name]
+    if pages is None:
+        raise MeasurementError(f"page map: {record.headline}; there are no pages to draw")
+    bands: dict[str, np.ndarray] = {}
+    for spec in sorted(record.tensors.values(), key=lambda spec: spec.offset):
+        layer = re.match(r"layers\.(\d+)\.", spec.name)
+        many = len(record.tensors) > _MOST_TENSORS
+        name = f"layer {layer[1]}" if layer and many else spec.name
+        band = bands.setdefault(name, np.zeros(len(pages), bool))
         span = page_range(spec.offset, spec.n_bytes, record.page_size)
-        drawn = shade(pages[span.start : span.stop], width)
-        lines.append(f"{row.name:{name_width}} [{drawn}] {row.n_touched:,} of {row.n_pages:,}")
+        band[span.start : span.stop] = True
+    name_width = max(len("whole file"), *map(len, bands)) if bands else len("whole file")
+    lines = [record.headline, f"{'whole file':{name_width}} [{shade(pages, width)}]"]
+    for name, band in bands.items():
+        part = pages[band]
+        drawn = shade(part, width)
+        lines.append(f"{name:{name_width}} [{drawn}] {int(part.sum()):,} of {len(part):,}")
     lines.append(
         f"legend: '{_SHADES[0]}' none, '{_SHADES[1:-1]}' some, '{_SHADES[-1]}' all touched"
     )

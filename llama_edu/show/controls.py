@@ -76,7 +76,7 @@ class Controls:
         self.seed = _slider("seed", values["seed"], 0, 999, 1,
             "Same seed and settings, same text")  # fmt: skip
         self.pace = _slider("pace", values["pace"], 0, 100, 1,
-            "At most so many tokens a second, for eyes to follow; 0 does not slow down")  # fmt: skip
+            "At most so many tokens a second, for your eyes; 0 does not slow down")  # fmt: skip
         sliders = ipywidgets.GridBox(
             [self.n_tokens, self.temperature, self.top_k, self.top_p, self.min_p,
              self.repeat_penalty, self.seed, self.pace],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 
 from llama_edu.files.blocks import BLOCK_TYPES
 from llama_edu.files.layout import Checkpoint, SplitTensor
@@ -12,7 +13,9 @@ from llama_edu.files.layout import Checkpoint, SplitTensor
 _LONGEST_VALUE = 200
 
 
-def checkpoint_report(checkpoint: Checkpoint, *, tensors: bool = False) -> str:
+def checkpoint_report(
+    checkpoint: Checkpoint, *, tensors: bool = False, metadata: bool = False
+) -> str:
     """Format, sizes, types, and where every byte goes, as lines of text."""
     config = checkpoint.config
     file_bytes = sum(path.stat().st_size for path in checkpoint.paths)
@@ -37,6 +40,10 @@ def checkpoint_report(checkpoint: Checkpoint, *, tensors: bool = False) -> str:
     ]  # fmt: skip
     for name, n_bytes in byte_budget(checkpoint).items():
         lines.append(f"    {name:26s}{n_bytes:>16,}  {100 * n_bytes / file_bytes:6.2f} %")
+    if metadata:
+        lines.append("  metadata")
+        for key, value in checkpoint.metadata.items():
+            lines.append(f"    {shown(str(key)):42s} {shown(_as_text(value))}")
     if tensors:
         lines += ["  tensors", f"    {'name':26s}{'type':>8s}  {'shape':18s}{'offset':>14s}"]
         for name, tensor in checkpoint.tensors.items():
@@ -63,7 +70,7 @@ def checkpoint_as_dict(checkpoint: Checkpoint) -> dict[str, object]:
         },
         "bytes": byte_budget(checkpoint),
         "metadata": {
-            shown(str(key)): value if isinstance(value, int | float | bool) else shown(str(value))
+            shown(str(key)): value if isinstance(value, int | float) else shown(_as_text(value))
             for key, value in checkpoint.metadata.items()
         },
         "tensors": [
@@ -87,7 +94,9 @@ def type_counts(checkpoint: Checkpoint) -> dict[str, tuple[int, int]]:
 
 def byte_budget(checkpoint: Checkpoint) -> dict[str, int]:
     """Where every byte of the files goes; the parts sum to the files' sizes."""
-    budget = {section.name: section.n_bytes for section in checkpoint.sections}
+    budget: dict[str, int] = {}
+    for section in checkpoint.sections:
+        budget[section.name] = budget.get(section.name, 0) + section.n_bytes
     budget["tensors"] = sum(
         sum(piece.n_bytes for piece in t.pieces) if isinstance(t, SplitTensor) else t.n_bytes
         for t in checkpoint.tensors.values()
@@ -95,6 +104,13 @@ def byte_budget(checkpoint: Checkpoint) -> dict[str, int]:
     file_bytes = sum(path.stat().st_size for path in checkpoint.paths)
     budget["padding and other"] = file_bytes - sum(budget.values())
     return budget
+
+
+def _as_text(value: object) -> str:
+    """A value of metadata in one line; of a long list only its length and its start."""
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value) > 8:
+        return f"{len(value):,} items: {', '.join(repr(value[i]) for i in range(6))}, ..."
+    return str(value)
 
 
 def shown(text: str) -> str:

@@ -17,8 +17,8 @@ from llama_edu.errors import LlamaEduError, RequestError
 from llama_edu.llama import Llama, load
 from llama_edu.show.controls import EXAMPLE_PROMPTS, Controls
 from llama_edu.show.extras import need
-from llama_edu.show.report import shown
 from llama_edu.show.token_view import choice_html, note_html, story_html
+from llama_edu.show.words import REASONS, model_line, model_name, writing_line
 from llama_edu.show.writing import Writing
 from llama_edu.transformer.sampling import SamplingSettings
 
@@ -26,13 +26,6 @@ ipywidgets: Any = need("ipywidgets", "GenerationWidget")
 
 #: Seconds between two updates of the text on the screen.
 UPDATE_INTERVAL_S = 0.1
-
-_REASONS = {
-    "eos": "the story is complete",
-    "length": "the length asked for is reached",
-    "context": "the model's context is full",
-    "stopped": "stopped",
-}
 
 
 class GenerationWidget(ipywidgets.VBox):
@@ -126,6 +119,7 @@ class GenerationWidget(ipywidgets.VBox):
             [self._title, *self.controls.widgets, buttons, self._status, self._story,
              self.position_slider, self._alternatives]
         )  # fmt: skip
+        self.add_class("llama-edu-generation")
         self._show()
 
     @property
@@ -259,7 +253,7 @@ class GenerationWidget(ipywidgets.VBox):
         """Bring every part of the panel up to date."""
         writing = self._writing
         n_new = len(writing.choices) if writing else 0
-        self._title.value = note_html(self._title_text())
+        self._title.value = note_html(model_line(self.llama) if self.llama else "No model is open.")
         self.generate_button.disabled = self._busy
         self.stop_button.disabled = not self._busy
         self._progress.max = max(1, writing.n_tokens if writing else 1)
@@ -267,7 +261,8 @@ class GenerationWidget(ipywidgets.VBox):
         if self._failure:
             self._status.value = note_html(self._failure, is_error=True)
         else:
-            self._status.value = note_html(self._status_text())
+            line = writing_line(writing) if writing else "Press Generate."
+            self._status.value = note_html(line)
         finished = n_new > 0 and not self._busy
         self.position_slider.disabled = not finished
         if finished:
@@ -285,48 +280,19 @@ class GenerationWidget(ipywidgets.VBox):
             self._story.value = story_html(writing, marked=index)
             self._alternatives.value = choice_html(writing.choices[index], writing.tokenizer)
 
-    def _title_text(self) -> str:
-        if self.llama is None:
-            return "No model is open."
-        config = self.llama.config
-        return (
-            f"{self._name()}: {config.n_parameters:,} parameters, {config.n_layers} layers, "
-            f"{config.vocab_size:,} pieces, context {config.max_seq_len:,} tokens"
-        )
-
-    def _status_text(self) -> str:
-        writing = self._writing
-        if writing is None:
-            return "Press Generate."
-        parts = [f"{len(writing.choices)} new tokens"]
-        if writing.generation.tokens_per_s:
-            parts.append(f"{writing.generation.tokens_per_s:,.0f} tokens/s")
-        if writing.pace:
-            parts.append(f"shown at {writing.pace:g} a second")
-        if writing.first_token_s is not None:
-            parts.append(f"first token after {1e3 * writing.first_token_s:.0f} ms")
-        parts.append(_REASONS.get(writing.reason, "writing"))
-        return " · ".join(parts)
-
-    def _name(self) -> str:
-        """The file's name, or the folder's where the model lies in several parts."""
-        if self.llama is None:
-            return "no model"
-        paths = self.llama.checkpoint.paths
-        return shown(paths[0].name if len(paths) == 1 else paths[0].parent.name)
-
     def __repr__(self) -> str:
         """What stands in the notebook where no widget can be shown; no times, so it is stable."""
-        if self._failure:
-            return f"GenerationWidget: {self._failure}"
+        if self._failure or self.llama is None:
+            return f"GenerationWidget: {self._failure or 'closed'}"
+        name = model_name(self.llama)
         if self._writing is None:
             return (
-                f"GenerationWidget on {self._name()}, nothing written yet. In a running notebook "
-                f"the controls appear here; .run() writes without them."
+                f"GenerationWidget on {name}, nothing written yet. In a running notebook the "
+                f"controls appear here; .run() writes without them."
             )
-        state = _REASONS.get(self.reason, "writing")
+        state = REASONS.get(self.reason, "writing")
         n_new = len(self._writing.choices)
-        return f"GenerationWidget on {self._name()}, {n_new} new tokens, {state}:\n{self.text}"
+        return f"GenerationWidget on {name}, {n_new} new tokens, {state}:\n{self.text}"
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
         """The live widget, and beside it the whole text of repr, which ipywidgets would cut."""

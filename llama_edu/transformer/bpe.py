@@ -8,29 +8,8 @@ and does not carry it, so an unknown name is an error: a wrong cut gives wrong i
 from __future__ import annotations
 
 from llama_edu.errors import FormatError, RequestError
-from llama_edu.files.byte_level import to_text
+from llama_edu.files.byte_level import PRE_TOKENIZERS, WHOLE_PIECES_FIRST, to_text
 from llama_edu.files.layout import CONTROL, UNKNOWN, USER_DEFINED, Vocabulary
-
-_ENDINGS = r"'s|'t|'re|'ve|'m|'ll|'d"
-_REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_GPT2 = rf"{_ENDINGS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)|\s+"
-_LLAMA3 = rf"(?i:{_ENDINGS})|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|{_REST}"
-_QWEN2 = rf"(?i:{_ENDINGS})|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}|{_REST}"
-
-#: Name in a GGUF file -> patterns, applied one after another. Sources: encoder.py of openai/gpt-2;
-#: tokenizer.py of meta-llama/llama3; the table of names in llama-vocab.cpp of llama.cpp.
-PRE_TOKENIZERS: dict[str, tuple[str, ...]] = {
-    "gpt-2": (_GPT2,),
-    "llama-bpe": (_LLAMA3,),
-    "llama3": (_LLAMA3,),
-    "llama-v3": (_LLAMA3,),
-    "qwen2": (_QWEN2,),
-    "starcoder": (r"\p{N}", _GPT2),
-    "smollm": (r"\p{N}", _GPT2),
-}
-
-#: Where a whole cut that is a piece is taken as it is, even if no merges lead to it.
-_WHOLE_PIECES_FIRST = ("llama-bpe", "llama3", "llama-v3")
 
 
 class BpeTokenizer:
@@ -116,7 +95,7 @@ def _build(vocabulary: Vocabulary):
                 f"between and their joint piece in the vocabulary; the file is damaged"
             )
         merges.append((left, right))
-    model = models.BPE(ids, merges, ignore_merges=name in _WHOLE_PIECES_FIRST)
+    model = models.BPE(ids, merges, ignore_merges=name in WHOLE_PIECES_FIRST)
     tokenizer = Tokenizer(model)
     cuts = [
         pre_tokenizers.Split(Regex(pattern), behavior="isolated")

@@ -47,7 +47,7 @@ class SamplingSettings:
         }
         for name, (holds, expected) in rules.items():
             value = getattr(self, name)
-            if not (holds and math.isfinite(value)):  # NaN fails every comparison above
+            if not (holds and value < math.inf):  # NaN fails every comparison above
                 raise RequestError(f"sampling: {name} is {value}, expected {expected}")
 
 

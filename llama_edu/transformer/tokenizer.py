@@ -31,6 +31,15 @@ class Tokenizer(Protocol):
         """The bytes that a token adds to a text; empty for BOS and EOS."""
 
 
+def tokenizer_of(vocabulary: Vocabulary) -> Tokenizer:
+    """The tokenizer that a file's own pieces call for: merges by score, or byte-level BPE."""
+    if vocabulary.model == "bpe":
+        from llama_edu.transformer.bpe import BpeTokenizer  # needs an optional library
+
+        return BpeTokenizer(vocabulary)
+    return ScoreMergeTokenizer(vocabulary)
+
+
 def decode(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
     """The text of token ids; the space that encoding put in front is taken away again.
 

@@ -1,0 +1,71 @@
+"""python -m benchmarks [speed] [load] [memory] [convert] [pages]: measure, write RESULTS.md."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import llama_edu
+from llama_edu.transformer.threads import usable_cores
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+CHAPTERS = {
+    "speed": "Speed",
+    "load": "Loading",
+    "memory": "Memory",
+    "convert": "Conversion",
+    "pages": "Measuring pages",
+}
+
+
+def main() -> None:
+    """Run the chapters that were asked for and put them into RESULTS.md, keeping the others."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("chapters", nargs="*", choices=[[], *CHAPTERS], metavar="CHAPTER",
+                        help=f"any of {', '.join(CHAPTERS)} (default: all)")  # fmt: skip
+    wanted = parser.parse_args().chapters or list(CHAPTERS)
+    chapters = _read_results()
+    for name in wanted:
+        print(f"{name} ...", file=sys.stderr)
+        text = importlib.import_module(f"benchmarks.{name}").run()
+        chapters[CHAPTERS[name]] = text
+        print(f"\n## {CHAPTERS[name]}\n\n{text}\n")
+        _write_results(chapters)
+
+
+def _machine() -> str:
+    blas = os.environ.get("OPENBLAS_CORETYPE")
+    return (
+        f"{platform.system()} {platform.machine()}, {usable_cores()} cores, Python "
+        f"{platform.python_version()}, numpy {np.__version__}, llama_edu {llama_edu.__version__}"
+        + (f", OPENBLAS_CORETYPE={blas}" if blas else "")
+    )
+
+
+def _read_results() -> dict[str, str]:
+    if not RESULTS.exists():
+        return {}
+    parts = RESULTS.read_text("utf-8").split("\n## ")[1:]
+    return {title: body.strip() for title, _, body in (part.partition("\n") for part in parts)}
+
+
+def _write_results(chapters: dict[str, str]) -> None:
+    head = (
+        "# Benchmark results\n\nMade by `make bench`. Contenders run in turn, one round is not "
+        "counted, numbers are medians of five; ratios are taken within a round, with the least and "
+        f"the most behind them.\n\nMachine of the last run: {_machine()}.\n"
+    )
+    body = "".join(
+        f"\n## {title}\n\n{chapters[title]}\n" for title in CHAPTERS.values() if title in chapters
+    )
+    RESULTS.write_text(head + body, "utf-8")
+
+
+if __name__ == "__main__":
+    main()

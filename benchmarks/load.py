@@ -1,0 +1,103 @@
+"""Loading: what mmap saves, and what it only puts off.
+
+Time to open, time to the first token, and steady state are given together, because a mapped file is
+ready before anything was read.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import llama_edu
+from benchmarks.models import SMALL, bundled_model, random_model
+from benchmarks.timing import interleave, show_ratio, table
+from llama_edu.files.gguf import read_gguf
+from llama_edu.transformer.sampling import GREEDY
+
+
+def run() -> str:
+    """All tables on loading, as Markdown."""
+    parts = []
+    for label, path in (("bundled model", bundled_model()), ("134M, f32", random_model(SMALL, "f32"))):
+        parts.append(f"### {label}, file in the page cache\n\n{_mmap_against_read(path)}")
+    parts.append(f"### Opening a GGUF of 32,000 pieces\n\n{_open_gguf(random_model(SMALL, 'f32'))}")
+    parts.append(f"### Whole processes\n\n{_processes(random_model(SMALL, 'f32'))}")
+    return "\n\n".join(parts)
+
+
+def _mmap_against_read(path: Path) -> str:
+    """Seconds to open, to first token and per further token, mapped and read."""
+    stages: dict[str, dict[str, list[float]]] = {}
+
+    def one(mmap: bool) -> None:
+        start = time.perf_counter()
+        with llama_edu.load(path, mmap=mmap) as llama:
+            opened = time.perf_counter()
+            tokens = iter(llama.generate_tokens([1], 5, GREEDY))
+            next(tokens)
+            first = time.perf_counter()
+            n_more = sum(1 for _ in tokens)
+            end = time.perf_counter()
+            del tokens
+        name = "mmap" if mmap else "read"
+        for stage, seconds in (
+            ("open", opened - start),
+            ("open to first token", first - start),
+            ("one more token", (end - first) / max(1, n_more)),
+        ):
+            stages.setdefault(stage, {}).setdefault(name, []).append(seconds)
+
+    interleave({"mmap": lambda: one(True), "read": lambda: one(False)})
+    rows = []
+    for stage, times in stages.items():
+        mapped, read = (sorted(times[name][1:]) for name in ("mmap", "read"))
+        middle = len(mapped) // 2
+        rows.append((
+            stage, f"{1e3 * mapped[middle]:.1f} ms", f"{1e3 * read[middle]:.1f} ms",
+            f"{read[middle] / mapped[middle]:.1f}",
+        ))  # fmt: skip
+    return table(("", "mmap", "read into memory", "read / mmap"), rows)
+
+
+def _open_gguf(path: Path) -> str:
+    contenders = {"llama_edu": lambda: _open_and_close(path)}
+    try:
+        from gguf import GGUFReader
+    except ImportError:
+        missing = "gguf-py is not installed; `pip install gguf` adds it to this table."
+    else:
+        contenders["gguf-py"] = lambda: GGUFReader(path)
+        missing = ""
+    times = interleave(contenders)
+    rows = [(name, f"{1e3 * t.median_s:.1f} ms") for name, t in times.items()]
+    text = table(("opening, header and vocabulary available, views ready", "median"), rows)
+    if "gguf-py" in times:
+        text += f"\n\nRatio: {show_ratio(times['llama_edu'].ratio_to(times['gguf-py']))}"
+    return text + missing
+
+
+def _open_and_close(path: Path) -> None:
+    read_gguf(path)
+    llama_edu.load(path).close()
+
+
+def _processes(path: Path) -> str:
+    def process(*arguments: str):
+        def run() -> None:
+            subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+
+        return run
+
+    times = interleave({
+        "python": process("-c", "pass"),
+        "import numpy": process("-c", "import numpy"),
+        "import llama_edu": process("-c", "import llama_edu"),
+        "llama-edu generate, 1 token": process(
+            "-m", "llama_edu", "generate", str(path), "--n-tokens", "1"
+        ),
+    })  # fmt: skip
+    rows = [(name, f"{1e3 * t.median_s:.0f} ms") for name, t in times.items()]
+    return table(("process", "median"), rows)

@@ -1,0 +1,43 @@
+"""The files that are measured, made once into benchmarks/models/, which git ignores."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from llama_edu import bundled_checkpoint
+from llama_edu.config import ModelConfig
+from llama_edu.files.convert import convert
+from tools.make_random_model import write_random_model
+
+FOLDER = Path(__file__).parent / "models"
+
+#: 134 million numbers, 110 million without the embedding: the size of a small GPT.
+SMALL = ModelConfig(
+    dim=768, hidden_dim=2048, n_layers=12, n_heads=12, n_kv_heads=12, vocab_size=32000,
+    max_seq_len=2048,
+)  # fmt: skip
+
+#: 1.1 billion numbers, the sizes of TinyLlama.
+LARGE = ModelConfig(
+    dim=2048, hidden_dim=5632, n_layers=22, n_heads=32, n_kv_heads=4, vocab_size=32000,
+    max_seq_len=2048,
+)  # fmt: skip
+
+
+def random_model(config: ModelConfig, type_name: str) -> Path:
+    """A GGUF file with random weights of these sizes and this type."""
+    path = FOLDER / f"random-{config.n_parameters // 10**6}M-{type_name}.gguf"
+    if not path.exists():
+        print(f"making {path.name} ...", file=sys.stderr)
+        FOLDER.mkdir(exist_ok=True)
+        write_random_model(path, config, type_name)
+    return path
+
+
+def bundled_model() -> Path:
+    """The bundled checkpoint as one ggjt file."""
+    FOLDER.mkdir(exist_ok=True)
+    path = FOLDER / "stories-f16.ggjt"
+    convert(bundled_checkpoint(), path, to="ggjt-v1")
+    return path

@@ -1,0 +1,49 @@
+"""The programs that we compare with, where they are installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class LlamaCpp:
+    """llama.cpp through llama-cpp-python, on the same file, with the same number of threads."""
+
+    def __init__(self, path: Path, n_positions: int, threads: int) -> None:
+        from llama_cpp import Llama
+
+        start = time.perf_counter()
+        self._llama = Llama(
+            str(path), n_ctx=n_positions, n_batch=512, n_threads=threads, n_threads_batch=threads,
+            verbose=False, logits_all=False,
+        )  # fmt: skip
+        self.load_s = time.perf_counter() - start
+
+    def prefill(self, tokens: Sequence[int]) -> None:
+        """Read all tokens from an empty context."""
+        self._llama.reset()
+        self._llama.eval(list(tokens))
+
+    def decode(self, n_tokens: int) -> float:
+        """Seconds for so many single tokens after whatever was read last."""
+        base = self._llama.n_tokens
+        start = time.perf_counter()
+        for token in range(5, 5 + n_tokens):
+            self._llama.eval([token])
+        elapsed = time.perf_counter() - start
+        self._llama.n_tokens = base
+        return elapsed
+
+
+def llama_cpp_or_why() -> tuple[type[LlamaCpp] | None, str]:
+    """The peer, and a sentence on which version it is or why it is missing."""
+    try:
+        version = importlib.metadata.version("llama-cpp-python")
+    except importlib.metadata.PackageNotFoundError:
+        return None, (
+            "llama.cpp is missing from this run; `pip install llama-cpp-python` (built with "
+            "CMAKE_ARGS=-DGGML_AMX_TILE=OFF) adds it."
+        )
+    return LlamaCpp, f"llama.cpp is that of llama-cpp-python {version}."

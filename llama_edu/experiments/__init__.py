@@ -1,0 +1,1 @@
+"""Measured claims, one per file: each a function that measures and a record that prints itself."""

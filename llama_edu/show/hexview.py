@@ -1,0 +1,46 @@
+"""An annotated hex view: the bytes, and beside them what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from llama_edu.errors import RequestError
+from llama_edu.files.anatomy import fields_of
+from llama_edu.files.fields import Field
+
+_BYTES_PER_ROW = 8
+
+#: A field of tensor data would fill the screen; so many rows of it are enough.
+_MOST_ROWS_PER_FIELD = 4
+
+
+def hex_view(path: Path, n_bytes: int) -> str:
+    """The first bytes of a weight file with every field named, as lines of text."""
+    if n_bytes < 1:
+        raise RequestError(f"--hex is {n_bytes}, expected 1 or more bytes")
+    with path.open("rb") if path.is_file() else _refuse(path) as file:
+        data = file.read(n_bytes)
+    return "\n".join(_rows(fields_of(path), data))
+
+
+def _refuse(path: Path):
+    raise RequestError(f"{path}: is a folder, expected one file for the hex view")
+
+
+def _rows(fields: Iterable[Field], data: bytes) -> Iterable[str]:
+    for field in fields:
+        if field.offset >= len(data):
+            break
+        rows = range(field.offset, min(field.end, len(data)), _BYTES_PER_ROW)
+        for count, start in enumerate(rows):
+            if count == _MOST_ROWS_PER_FIELD and len(rows) > _MOST_ROWS_PER_FIELD + 1:
+                left = min(field.end, len(data)) - start
+                yield f"{'':10s}... {left:,} more bytes"
+                break
+            row = data[start : min(start + _BYTES_PER_ROW, field.end)]
+            text = "".join(chr(b) if 32 <= b < 127 else "." for b in row)
+            label = ""
+            if count == 0:
+                label = field.name + (f" = {field.value}" if field.value else "")
+            yield f"{start:8x}  {row.hex(' '):<24s} {text:<8s}  {label}".rstrip()

@@ -1,0 +1,121 @@
+"""Memory pressure: a page that was taken back must not make a count look exact."""
+
+import os
+import re
+from contextlib import contextmanager
+from pathlib import Path
+
+import ground_truth as gt
+import pytest
+
+from llama_edu.pages import kernel, reclaim
+
+MIB = 2**20
+
+
+@contextmanager
+def control_group(limit_bytes):
+    """A folder of a new memory control group (version 1 or 2), or a skip that says why not."""
+    groups = Path("/proc/self/cgroup")
+    if not groups.exists():
+        pytest.skip("no control groups here")
+    found = re.search(r"^\d+:(?:[^:]*,)?memory(?:,[^:]*)?:(.*)$", groups.read_text(), re.MULTILINE)
+    if found:
+        parent, limit = Path("/sys/fs/cgroup/memory") / found[1].lstrip("/"), "limit_in_bytes"
+    else:
+        parent, limit = Path("/sys/fs/cgroup"), "max"
+    folder = parent / f"llama_edu_test_{os.getpid()}"
+    try:
+        folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"may not make a control group: {error}")
+    try:
+        try:
+            (folder / f"memory.{limit}").write_text(str(limit_bytes))
+        except OSError as error:
+            pytest.skip(f"may not limit memory in a control group: {error}")
+        yield folder
+    finally:
+        folder.rmdir()
+
+
+@pytest.mark.parametrize("backend", gt.BACKENDS)
+def test_under_memory_pressure_nothing_is_called_exact_and_is_wrong(tmp_path, backend):
+    path = gt.write_file(tmp_path / "weights.bin", 80 * MIB)
+    gt.evict(path)  # cached pages are charged to whoever read them first
+    with control_group(64 * MIB) as group:
+        result = gt.in_a_process(path, backend, f"group={group}")
+    if result["backend"] is None:
+        pytest.skip(result["refused"][backend])
+    assert [name for name, r in result["results"].items() if not r["kept"]] == []
+    dense = result["results"]["every page"]
+    assert dense["kind"] in ("lower bound", "counts only")
+    assert "reclaimed" in " ".join(dense["reasons"]) or "scanned" in " ".join(dense["reasons"])
+
+
+@pytest.mark.parametrize("backend", ["uffd", "one-page"])
+def test_with_memory_to_spare_a_limited_process_still_measures_exactly(tmp_path, backend):
+    path = gt.write_file(tmp_path / "weights.bin", 32 * MIB)
+    gt.evict(path)
+    with control_group(400 * MIB) as group:
+        result = gt.in_a_process(path, backend, f"group={group}")
+    if result["backend"] is None:
+        pytest.skip(result["refused"][backend])
+    assert {r["kind"] for r in result["results"].values()} == {"exact"}
+    assert all(r["kept"] for r in result["results"].values())
+
+
+class FakeKernel:
+    """Counters and eviction marks as a test sets them."""
+
+    def __init__(self, monkeypatch):
+        self.counters = {"pgsteal_file": 10, "workingset_nodereclaim": 3}
+        self.marks: int | None = 0
+        monkeypatch.setattr(kernel, "vm_counters", lambda: dict(self.counters))
+        monkeypatch.setattr(reclaim.FileReclaim, "_eviction_marks", lambda _: self.marks)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "stolen", "forgotten", "expected"),
+    [
+        (0, 0, 0, 0, ""),
+        (500, 500, 0, 0, ""),  # old marks do not matter while nothing is reclaimed
+        (0, 0, 7, 0, ""),  # somebody else's pages were reclaimed
+        (0, 9, 7, 0, "9 pages of the file were reclaimed during the run"),
+        (500, 480, 7, 0, "500 pages of the file were marked as evicted before it"),
+        (500, 0, 7, 0, "eviction marks were thrown away"),
+        (0, 0, 7, 2, "eviction marks were thrown away"),
+        (None, None, 7, 0, "7 file pages were reclaimed on this machine"),
+        (None, None, None, 0, "nothing on this system tells"),
+    ],
+)
+def test_what_is_concluded_from_the_witnesses_of_reclaim(
+    monkeypatch, tmp_path, before, after, stolen, forgotten, expected
+):
+    fake = FakeKernel(monkeypatch)
+    if stolen is None:
+        del fake.counters["pgsteal_file"]
+    fake.marks = before
+    watch = reclaim.FileReclaim(tmp_path, 4096)
+    watch.start()
+    fake.marks = after
+    if stolen is not None:
+        fake.counters["pgsteal_file"] += stolen
+    fake.counters["workingset_nodereclaim"] += forgotten
+    doubts = " ".join(watch.doubts())
+    assert expected in doubts
+    assert bool(doubts) == bool(expected)
+
+
+def test_accessed_bits_are_doubted_as_soon_as_reclaim_looked_at_memory(monkeypatch):
+    counters = {"pgscan_anon": 0, "pgscan_file": 5}
+    monkeypatch.setattr(kernel, "vm_counters", lambda: dict(counters))
+    watch = reclaim.AnonymousReclaim()
+    watch.start()
+    assert watch.doubts() == ()
+    counters["pgscan_file"] += 32
+    assert watch.doubts() == (
+        "the kernel scanned 32 pages for reclaim during the run, which clears accessed bits",
+    )
+    counters.clear()
+    assert "nothing on this system tells" in watch.doubts()[0]
