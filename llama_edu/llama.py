@@ -14,6 +14,8 @@ import numpy as np
 
 from llama_edu.config import ModelConfig
 from llama_edu.errors import RequestError
+from llama_edu.facts import facts_html
+from llama_edu.files.blocks import StoredArray
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.join import join
 from llama_edu.files.layout import Checkpoint, SplitTensor, TensorSpec
@@ -33,7 +35,7 @@ class Lab(Protocol):
     path: Path
     ledger: AccessLog
 
-    def view(self, tensor: TensorSpec) -> np.ndarray:
+    def view(self, tensor: TensorSpec) -> StoredArray:
         """A read-only view on one tensor, in the lab's own mapping."""
 
 
@@ -77,13 +79,13 @@ def load(
         _check_lab(lab, checkpoint, mmap)
     files = [MappedFile(p) for p in checkpoint.paths] if lab is None else []
 
-    def array(spec: TensorSpec) -> np.ndarray:
+    def array(spec: TensorSpec) -> StoredArray:
         if lab is not None:
             return lab.view(spec)
         file = files[spec.file]
         return file.view(spec) if mmap else file.read(spec)
 
-    weights: dict[str, np.ndarray] = {}
+    weights: dict[str, StoredArray] = {}
     mapped_bytes = copied_bytes = 0
     for name, tensor in checkpoint.tensors.items():
         if isinstance(tensor, SplitTensor):
@@ -105,7 +107,7 @@ def load(
         log=lab.ledger if lab is not None else None,
     )
     loading = Loading(mapped_bytes, copied_bytes, time.perf_counter() - start)
-    return Llama(checkpoint, weights, chosen_tokenizer, files, loading, model)
+    return Llama(checkpoint, weights, chosen_tokenizer, files, loading, model, lab)
 
 
 class Llama:
@@ -119,25 +121,28 @@ class Llama:
         weights: name -> read-only view of the stored numbers.
         tokenizer: text to ids and back, or None where the file has none and none was given.
         loading: what was mapped and what was copied.
+        lab: the lab whose mapping holds the weights, or None.
     """
 
     def __init__(
         self,
         checkpoint: Checkpoint,
-        weights: dict[str, np.ndarray],
+        weights: dict[str, StoredArray],
         tokenizer: Tokenizer | None,
         files: Sequence[MappedFile],
         loading: Loading,
         model: Model,
+        lab: Lab | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.config: ModelConfig = checkpoint.config
         self._weights = weights
-        self.weights: Mapping[str, np.ndarray] = model.weights
+        self.weights: Mapping[str, StoredArray] = model.weights
         self._tokenizer = tokenizer
         self._files = tuple(files)
         self.loading = loading
         self.model = model
+        self.lab = lab
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -240,6 +245,22 @@ class Llama:
             f"Llama({self.checkpoint.paths[0].name!r}, {self.checkpoint.format}, "
             f"{config.n_parameters:,} parameters: dim {config.dim}, {config.n_layers} layers, "
             f"{config.n_heads} heads, {config.vocab_size:,} pieces)"
+        )
+
+    def _repr_html_(self) -> str:
+        config = self.config
+        return facts_html(
+            f"Llama: {self.checkpoint.paths[0].name}",
+            {
+                "format": self.checkpoint.format,
+                "parameters": config.n_parameters,
+                "sizes": f"dim {config.dim}, hidden_dim {config.hidden_dim}, {config.n_layers} "
+                f"layers, {config.n_heads} heads on {config.n_kv_heads} key/value heads",
+                "vocabulary": f"{config.vocab_size:,} pieces",
+                "context": f"{config.max_seq_len:,} tokens",
+                "mapped bytes": self.loading.mapped_bytes,
+                "copied bytes": self.loading.copied_bytes,
+            },
         )
 
 

@@ -125,7 +125,7 @@ def small_vocabulary(n_pieces: int = 271) -> list[tuple[bytes, float]]:
     """(piece as a 2023 file stores it, score): unknown, two empty controls, 256 bytes, merges."""
     pieces = [(" \u2047 ".encode(), 0.0), (b"", 0.0), (b"", 0.0)]
     pieces += [(bytes([byte]), 0.0) for byte in range(256)]
-    merged = _MERGED + [f"{first}{second}" for first in "bcdfg" for second in "xyz"]
+    merged = _MERGED + [f"{first}{second}" for first in "bcdfgjkl" for second in "vxyz"]
     pieces += [(text.encode(), -float(rank)) for rank, text in enumerate(merged)]
     return pieces[:n_pieces]
 

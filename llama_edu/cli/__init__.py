@@ -12,10 +12,23 @@ import os
 import sys
 from collections.abc import Sequence
 
-from llama_edu.cli import compare, convert, demo, generate, inspect, logits, perplexity, tokenize
+from llama_edu.cli import (
+    compare,
+    convert,
+    demo,
+    generate,
+    inspect,
+    logits,
+    pages,
+    perplexity,
+    residency,
+    tokenize,
+)
 from llama_edu.errors import LlamaEduError
 
-COMMANDS = (demo, inspect, convert, generate, logits, tokenize, perplexity, compare)
+COMMANDS = (
+    demo, inspect, convert, generate, pages, residency, perplexity, compare, logits, tokenize,
+)  # fmt: skip
 
 
 def build_parser() -> argparse.ArgumentParser:

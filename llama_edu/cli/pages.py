@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
+    import dataclasses
     import json
 
     from llama_edu.cli.arguments import sampling_settings
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.doctor:
         report = examine()
-        print(json.dumps(report.as_dict(), indent=2) if args.json else report)
+        print(json.dumps(dataclasses.asdict(report), indent=2) if args.json else report)
         return
     if args.file is None:
         raise RequestError("pages: no FILE given, expected a weight file, or --doctor")
@@ -60,8 +61,50 @@ def run(args: argparse.Namespace) -> None:
         seed=0 if args.seed is None else args.seed,
     )
     if args.json:
-        print(json.dumps(observed.as_dict(), indent=2))
+        print(json.dumps(_as_dict(observed), indent=2))
         return
     print(observed)
     if args.map and observed.whole.pages is not None:
         print(text_map(observed.whole))
+
+
+def _as_dict(observed) -> dict[str, object]:
+    """A TokenPages as plain values."""
+    return {
+        "text": observed.text,
+        "n_prompt": observed.n_prompt,
+        "n_new": observed.n_new,
+        "whole": _record_as_dict(observed.whole),
+        "steps": [
+            {"text": step.text, "n_new_pages": step.n_new, **_record_as_dict(step.record)}
+            for step in observed.steps
+        ],
+    }
+
+
+def _record_as_dict(record) -> dict[str, object]:
+    faults = record.plain_faults or record.faults
+    return {
+        "label": record.label,
+        "backend": record.backend,
+        "verdict": {"kind": record.verdict.kind, "reasons": list(record.verdict.reasons)},
+        "page_size": record.page_size,
+        "n_pages": record.n_pages,
+        "n_touched": record.n_touched,
+        "touched_bytes": record.touched_bytes,
+        "file_bytes": record.file_bytes,
+        "predicted_equals_measured": (
+            None
+            if record.predicted is None or record.pages is None
+            else bool((record.predicted == record.pages).all())
+        ),
+        "faults": None if faults is None else {"minor": faults.minor, "major": faults.major},
+        "naive_bytes": record.naive_bytes,
+        "why_naive_is_wrong": record.why_naive_is_wrong,
+        "elapsed_s": record.elapsed_s,
+        "tensors": [
+            {"name": row.name, "n_pages": row.n_pages, "n_touched": row.n_touched,
+             "n_bytes": row.n_bytes, "touched_bytes": row.touched_bytes}
+            for row in (record.table() if record.pages is not None else ())
+        ],
+    }  # fmt: skip

@@ -15,6 +15,10 @@ import numpy as np
 
 from llama_edu.errors import FormatError, ShapeError
 from llama_edu.files import kquants, legacyquants, tablequants
+from llama_edu.files.scaled import I8_SCALED, ScaledArray
+
+#: A tensor as it is stored: what a view of a weight file gives.
+StoredArray = np.ndarray | ScaledArray
 
 #: Numbers converted at a time: 256 KiB of float32 stay in a core's own cache.
 _PIECE = 64 * 1024
@@ -41,6 +45,11 @@ class BlockType:
     def dequantize(self) -> Callable[[np.ndarray], np.ndarray] | None:
         """`dequantize` for arrays of this type, None where we cannot compute with it."""
         return dequantize if self.unpack else None
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether several numbers share a scale, so that they were rounded more than a float is."""
+        return self.block_size > 1 or self.dtype == I8_SCALED
 
     @property
     def bits_per_weight(self) -> float:
@@ -124,6 +133,8 @@ BLOCK_TYPES: dict[str, BlockType] = {
         BlockType("q4_3", legacyquants.Q4_3, 16, legacyquants.unpack_above_minimum),
         BlockType("q5_0_v1", legacyquants.Q5_0_V1, 32, legacyquants.unpack_centred),
         BlockType("q5_1_v1", legacyquants.Q5_1_V1, 32, legacyquants.unpack_above_minimum),
+        # llama2.c version 2: the dtype of a ScaledArray, which alone knows the scales
+        BlockType("i8_scaled", I8_SCALED, 1, None),
         # Sizes from ggml-common.h of llama.cpp. q8_1 and q8_k are for activations; q4_0_4_4 to
         # q4_0_8_8 are q4_0 with rows interleaved for one processor, written from July to November
         # 2024.
@@ -159,7 +170,7 @@ _BY_DTYPE = {block.dtype: block for block in BLOCK_TYPES.values()}
 _BY_DTYPE |= {block.dtype.newbyteorder(">"): block for block in BLOCK_TYPES.values()}
 
 
-def block_type_of(array: np.ndarray) -> BlockType:
+def block_type_of(array: StoredArray) -> BlockType:
     """Which stored type an array holds, told by its dtype, whatever its byte order."""
     found = _BY_DTYPE.get(array.dtype)
     if found is None:
@@ -170,7 +181,7 @@ def block_type_of(array: np.ndarray) -> BlockType:
     return found
 
 
-def dequantize(array: np.ndarray) -> np.ndarray:
+def dequantize(array: StoredArray) -> np.ndarray:
     """The numbers that stored blocks stand for.
 
     Args:
@@ -186,7 +197,7 @@ def dequantize(array: np.ndarray) -> np.ndarray:
     return out
 
 
-def dequantize_into(array: np.ndarray, out: np.ndarray) -> None:
+def dequantize_into(array: StoredArray, out: np.ndarray) -> None:
     """Write the numbers that stored blocks stand for into a buffer, piece by piece.
 
     What it needs besides `out` are temporary arrays of at most 512 KiB, however large the array.
@@ -199,7 +210,7 @@ def dequantize_into(array: np.ndarray, out: np.ndarray) -> None:
         ShapeError: `out` has another shape or dtype.
     """
     block = block_type_of(array)
-    if block.unpack is None:
+    if block.unpack is None and not isinstance(array, ScaledArray):
         raise FormatError(
             f"type {block.name}: can be listed but not computed with; convert the file to another "
             f"type with the tool that made it"
@@ -209,6 +220,12 @@ def dequantize_into(array: np.ndarray, out: np.ndarray) -> None:
         raise ShapeError(
             f"buffer for {block.name}: {out.dtype} {out.shape}, expected float32 {expected}"
         )
+    if isinstance(array, ScaledArray):
+        rows_per_piece = max(1, _PIECE // max(1, array.shape[1]))
+        for start in range(0, len(array), rows_per_piece):
+            stop = start + rows_per_piece
+            array[start:stop].unpack(out[start:stop])
+        return
     numbers = out if block.block_size == 1 else out.reshape(*array.shape, block.block_size)
     # a damaged file may hold scales that overflow: then infinities and NaNs are what it says
     with np.errstate(over="ignore", invalid="ignore"):

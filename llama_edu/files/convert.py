@@ -247,9 +247,9 @@ def _losses(
     losses: dict[str, None] = {}
     for tensor in planned:
         source = _source_of(checkpoint, tensor).type
-        if source == tensor.type or BLOCK_TYPES[source].block_size == 1:
+        if source == tensor.type or not BLOCK_TYPES[source].is_quantized:
             continue
-        if BLOCK_TYPES[tensor.type].block_size == 1:
+        if not BLOCK_TYPES[tensor.type].is_quantized:
             continue
         if can_repack(source, tensor.type):
             if repack_is_exact(source, tensor.type):

@@ -15,6 +15,7 @@ import numpy as np
 
 from llama_edu.config import ModelConfig
 from llama_edu.errors import FormatError
+from llama_edu.facts import facts_html
 from llama_edu.files.blocks import BLOCK_TYPES
 
 
@@ -32,6 +33,8 @@ class TensorSpec:
         stored_name: the name in the file, where it differs from ours.
         big_endian: whether numbers of several bytes are stored most significant byte first.
         strides: elements from one index to the next along each axis, where not C order (.pth only).
+        group_size: numbers that share a scale, where all numbers come first and all scales, as
+            float32, after them (llama2.c version 2 only).
     """
 
     name: str
@@ -43,6 +46,7 @@ class TensorSpec:
     stored_name: str = ""
     big_endian: bool = False
     strides: tuple[int, ...] | None = None
+    group_size: int = 0
 
     @property
     def n_elements(self) -> int:
@@ -65,6 +69,24 @@ class TensorSpec:
         """Shape of the view in blocks: the last axis is divided by the block size."""
         block_size = BLOCK_TYPES[self.type].block_size
         return (*self.shape[:-1], self.shape[-1] // block_size) if block_size > 1 else self.shape
+
+    def __repr__(self) -> str:
+        return (
+            f"TensorSpec({self.name!r}, {self.type}, {self.shape}, bytes {self.offset:,} to "
+            f"{self.end:,} of file {self.file})"
+        )
+
+    def _repr_html_(self) -> str:
+        facts: dict[str, object] = {
+            "type": self.type,
+            "shape": " x ".join(map(str, self.shape)),
+            "first byte": self.offset,
+            "bytes": self.n_bytes,
+            "file": self.file,
+        }
+        if self.stored_name:
+            facts["name in the file"] = self.stored_name
+        return facts_html(f"TensorSpec: {self.name}", facts)
 
 
 @dataclass(frozen=True)
@@ -192,6 +214,27 @@ class Checkpoint:
     def n_bytes(self) -> int:
         """Bytes of all weights, joined; a tied output counts once."""
         return sum(t.n_bytes for t in self.tensors.values())
+
+    def __repr__(self) -> str:
+        parts = f" in {len(self.paths)} files" if len(self.paths) > 1 else ""
+        return (
+            f"Checkpoint({self.paths[0].name!r}{parts}, {self.format}, {len(self.tensors):,} "
+            f"tensors, {self.n_bytes:,} bytes)"
+        )
+
+    def _repr_html_(self) -> str:
+        own = f"{len(self.vocabulary):,} pieces in the file" if self.vocabulary else "none"
+        return facts_html(
+            f"Checkpoint: {self.paths[0].name}",
+            {
+                "format": self.format,
+                "recognised by": self.recognised_by,
+                "files": len(self.paths),
+                "tensors": len(self.tensors),
+                "bytes of weights": self.n_bytes,
+                "vocabulary": self.tokenizer_path.name if self.tokenizer_path else own,
+            },
+        )
 
 
 def n_bytes_for(type_name: str, shape: Sequence[int], where: str) -> int:

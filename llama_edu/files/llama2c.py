@@ -2,7 +2,9 @@
 
 Version 0 has no magic: seven numbers, then every weight as float32, all layers of one kind
 together. It is recognised by arithmetic: the sizes in the header must call for exactly the bytes
-that the file has. Version 1 has a magic and another order. Source: `export.py` and `run.c` of karpathy/llama2.c.
+that the file has. Version 1 has a magic and another order. Version 2 keeps matrices as int8 with a
+float32 scale for each group of numbers, all scales of a matrix after all its numbers.
+Source: `export.py`, `run.c` and `runq.c` of karpathy/llama2.c.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ _HEADER_NAMES = (
 #: The order of version 0: each kind of weight for all layers together.
 _LAYER_KINDS_V0 = ("attention_norm", "wq", "wk", "wv", "wo", "ffn_norm", "w_gate", "w_down", "w_up")
 
-#: Version 1 puts the norms first, then the matrices.
+#: Versions 1 and 2 put the norms first, then the matrices.
 _NORMS_V1 = ("attention_norm", "ffn_norm")
 _MATRICES_V1 = ("wq", "wk", "wv", "wo", "w_gate", "w_down", "w_up")
 
@@ -54,15 +56,14 @@ def looks_like_llama2c(head: bytes, file_bytes: int) -> bool:
 
 
 def read_llama2c(path: Path) -> Checkpoint:
-    """The checkpoint in a float32 file, version 0 or 1. Its tokenizer is a separate file.
+    """The checkpoint in a file of version 0, 1 or 2. Its tokenizer is a separate file.
 
     Raises:
-        FormatError: the sizes in the header call for more or fewer bytes than the file has, or the
-            file is of version 2, whose int8 numbers and scales lie apart.
+        FormatError: the sizes in the header call for more or fewer bytes than the file has.
     """
     with open_weights(path) as file:
         head = file.read(_HEADER_BYTES_V1)
-    return _read_v1(path, head) if head.startswith(MAGIC_V1) else _read_v0(path, head)
+    return _read_with_magic(path, head) if head.startswith(MAGIC_V1) else _read_v0(path, head)
 
 
 def _read_v0(path: Path, head: bytes) -> Checkpoint:
@@ -94,14 +95,14 @@ def _read_v0(path: Path, head: bytes) -> Checkpoint:
     )
 
 
-def _read_v1(path: Path, head: bytes) -> Checkpoint:
+def _read_with_magic(path: Path, head: bytes) -> Checkpoint:
     cursor = Cursor(head, path)
     cursor.take(4, "magic")
     version = cursor.i32("version")
-    if version != 1:
+    if version not in (1, 2):
         raise FormatError(
-            f"{path}: llama2.c version {version}, expected 0 or 1; version 2 keeps int8 numbers "
-            f"and their scales apart: export the model again with --version 0 or 1"
+            f"{path}: llama2.c version {version}, expected 0, 1 or 2; the file is damaged, or newer "
+            f"than this program"
         )
     values = {name: cursor.i32(name) for name in _HEADER_NAMES}
     shared = cursor.integer("u8", "shared classifier") != 0
@@ -109,8 +110,16 @@ def _read_v1(path: Path, head: bytes) -> Checkpoint:
         config = ModelConfig(**values, norm_eps=_NORM_EPS)
     except ShapeError as error:
         raise FormatError(f"{path}: {error}; the header is damaged") from None
-    _check_size(path, _HEADER_BYTES_V1 + 4 * _n_weights(config, shared))
-    layout = _Layout(config, shared, _HEADER_BYTES_V1)
+    group_size = 0
+    if version == 2:
+        group_size = cursor.count("group size", least=1, at_most=config.dim)
+        if config.dim % group_size:
+            raise FormatError(
+                f"{path}: group size {group_size} does not divide dim {config.dim}, expected groups "
+                f"that fill every matrix; the header is damaged"
+            )
+    _check_size(path, _implied_bytes_with_magic(config, shared, group_size))
+    layout = _Layout(config, shared, _HEADER_BYTES_V1, group_size)
     layout.place_layers(_NORMS_V1)
     layout.place("final_norm")
     layout.place("token_embedding")
@@ -118,13 +127,14 @@ def _read_v1(path: Path, head: bytes) -> Checkpoint:
     if not shared:
         layout.place("output")
     return Checkpoint(
-        format="llama2.c v1",
+        format=f"llama2.c v{version}",
         recognised_by=f"magic {MAGIC_V1!r}",
         paths=(path,),
         config=config,
         tensors=layout.tensors,
         sections=(Section("header", 0, _HEADER_BYTES_V1),),
-        metadata={"shared_classifier": shared},
+        metadata={"shared_classifier": shared}
+        | ({"group_size": group_size} if group_size else {}),
     )
 
 
@@ -133,37 +143,55 @@ def llama2c_fields(path: Path) -> Iterator[Field]:
     checkpoint = read_llama2c(path)
     with open_weights(path) as file:
         cursor = Cursor(file.read(_HEADER_BYTES_V1), path, trace=True)
-    if checkpoint.format == "llama2.c v1":
+    version = int(checkpoint.format[-1])
+    if version > 0:
         cursor.take(4, "magic")
         cursor.i32("version")
     for name in _HEADER_NAMES:
         cursor.i32(name)
-    if checkpoint.format == "llama2.c v1":
+    if version > 0:
         cursor.integer("u8", "shared classifier")
+    if version == 2:
+        cursor.i32("group size")
     yield from cursor.fields or ()
     end = cursor.offset
     for spec in sorted(checkpoint.tensors.values(), key=lambda spec: spec.offset):
         if spec.offset > end:
             yield Field(end, spec.offset - end, "not used", "")
-        yield Field(spec.offset, spec.n_bytes, f"data of {spec.name}", "f32")
+        if spec.group_size:
+            yield Field(spec.offset, spec.n_elements, f"numbers of {spec.name}", "i8")
+            start = spec.offset + spec.n_elements
+            yield Field(start, spec.end - start, f"scales of {spec.name}", "f32")
+        else:
+            yield Field(spec.offset, spec.n_bytes, f"data of {spec.name}", "f32")
         end = spec.end
 
 
 class _Layout:
-    """Places tensors one after another."""
+    """Places tensors one after another, matrices with scales where there is a group size."""
 
-    def __init__(self, config: ModelConfig, shared: bool, offset: int) -> None:
+    def __init__(
+        self, config: ModelConfig, shared: bool, offset: int, group_size: int = 0
+    ) -> None:
         self.tensors: dict[str, TensorSpec] = {}
         self.offset = offset
+        self._group_size = group_size
         self._n_layers = config.n_layers
         self._shapes = config.tensor_shapes(tied_output=shared)
 
     def place(self, name: str) -> None:
         """Put this tensor next."""
         shape = self._shapes[name]
-        n_bytes = 4 * math.prod(shape)
-        self.tensors[name] = TensorSpec(name, "f32", shape, self.offset, n_bytes)
-        self.offset += n_bytes
+        n = math.prod(shape)
+        if self._group_size and len(shape) == 2:
+            spec = TensorSpec(
+                name, "i8_scaled", shape, self.offset, n + 4 * n // self._group_size,
+                group_size=self._group_size,
+            )  # fmt: skip
+        else:
+            spec = TensorSpec(name, "f32", shape, self.offset, 4 * n)
+        self.tensors[name] = spec
+        self.offset = spec.end
 
     def place_layers(self, kinds: tuple[str, ...]) -> None:
         """Put each kind next, for all layers together."""
@@ -194,6 +222,15 @@ def _n_weights(config: ModelConfig, shared: bool) -> int:
 
 def _implied_bytes(config: ModelConfig, shared: bool) -> int:
     return _HEADER.size + 4 * _n_weights(config, shared) + _table_bytes(config)
+
+
+def _implied_bytes_with_magic(config: ModelConfig, shared: bool, group_size: int) -> int:
+    n = _n_weights(config, shared)
+    if not group_size:
+        return _HEADER_BYTES_V1 + 4 * n
+    n_in_norms = config.dim * (2 * config.n_layers + 1)
+    n -= n_in_norms
+    return _HEADER_BYTES_V1 + 4 * n_in_norms + n + 4 * n // group_size
 
 
 def _check_size(path: Path, implied: int) -> None:

@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from llama_edu.errors import FormatError
+from llama_edu.files.blocks import StoredArray
 from llama_edu.files.layout import TensorSpec
+from llama_edu.files.scaled import ScaledArray
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class MappedFile:
         """Where the mapping starts in this process's memory; a multiple of the page size."""
         return np.frombuffer(self.mmap, np.uint8, 1).ctypes.data
 
-    def view(self, spec: TensorSpec) -> np.ndarray:
+    def view(self, spec: TensorSpec) -> StoredArray:
         """The tensor in place: a read-only array on the mapping that does not own its data.
 
         Returns:
@@ -79,24 +81,24 @@ class MappedFile:
             FormatError: the tensor reaches beyond the end of the file.
         """
         check_range(spec, self.n_bytes, self.path)
-        strides = None
-        if spec.strides is not None:
-            strides = tuple(s * spec.dtype.itemsize for s in spec.strides)
         # an array on the mmap itself would not keep it from being closed; one on this array does
         buffer = np.frombuffer(self.mmap, np.uint8)
-        array = np.ndarray(spec.stored_shape, spec.dtype, buffer, spec.offset, strides)
+        buffer.flags.writeable = False
         # the buffer lives as long as the array and everything that is sliced from it
         self._views.append((spec.name, weakref.ref(buffer)))
-        return array
+        return _array_on(buffer, spec, spec.offset)
 
-    def read(self, spec: TensorSpec) -> np.ndarray:
+    def read(self, spec: TensorSpec) -> StoredArray:
         """The tensor as a private copy, made with read(2) and not through the mapping."""
         check_range(spec, self.n_bytes, self.path)
         if spec.strides is not None:
             array = self.view(spec).copy()
             array.flags.writeable = False
             return array
-        array = np.empty(spec.stored_shape, spec.dtype)
+        array = (
+            np.empty(spec.n_bytes, np.uint8) if spec.group_size
+            else np.empty(spec.stored_shape, spec.dtype)
+        )  # fmt: skip
         with open_weights(self.path) as file:
             file.seek(spec.offset)
             n_read = file.readinto(memoryview(array).cast("B")) if array.nbytes else 0
@@ -106,7 +108,7 @@ class MappedFile:
                 f"file shrank after it was opened"
             )
         array.flags.writeable = False
-        return array
+        return _array_on(array, spec, 0) if spec.group_size else array
 
     def check_unchanged(self) -> None:
         """Raise FormatError when the file is no longer the one that was opened.
@@ -165,6 +167,19 @@ class MappedFile:
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self.n_bytes:,} bytes"
         return f"MappedFile({self.path.name!r}, {state})"
+
+
+def _array_on(buffer: np.ndarray, spec: TensorSpec, offset: int) -> StoredArray:
+    """The array that a spec describes, on bytes in which it begins at `offset`."""
+    if spec.group_size:
+        numbers = np.ndarray(spec.shape, np.int8, buffer, offset)
+        n_groups = spec.n_elements // spec.group_size
+        scales = np.ndarray(n_groups, "<f4", buffer, offset + spec.n_elements)
+        return ScaledArray(numbers, scales, spec.group_size)
+    strides = None
+    if spec.strides is not None:
+        strides = tuple(s * spec.dtype.itemsize for s in spec.strides)
+    return np.ndarray(spec.stored_shape, spec.dtype, buffer, offset, strides)
 
 
 def open_weights(path: Path):

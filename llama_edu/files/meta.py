@@ -147,8 +147,8 @@ def _config(params: dict, parts: list[dict[str, TensorSpec]], folder: Path) -> M
 
     def size(key: str, default: int | None = None) -> int:
         value = params.get(key, default)
-        if type(value) is not int:
-            raise FormatError(f"{where}: {key} is {value!r}, expected a whole number")
+        if type(value) is not int or abs(value) >= 2**31:
+            raise FormatError(f"{where}: {key} is {repr(value)[:40]}, expected a whole number")
         return value
 
     dim, n_heads, n_layers = size("dim"), size("n_heads"), size("n_layers")

@@ -189,11 +189,17 @@ class _AllowListUnpickler(pickle._Unpickler):
             _check_key(key)
         super().load_setitems()
 
+    def _load_dict(self) -> None:
+        for key in self.stack[::2]:
+            _check_key(key)
+        super().load_dict()
+
     dispatch[pickle.BUILD[0]] = _load_build
     dispatch[pickle.SETITEM[0]] = _load_setitem
     dispatch[pickle.SETITEMS[0]] = _load_setitems
+    dispatch[pickle.DICT[0]] = _load_dict
     for _opcode in (
-        pickle.DICT, pickle.ADDITEMS, pickle.FROZENSET,  # would hash keys, see _check_key
+        pickle.ADDITEMS, pickle.FROZENSET,  # would hash their items, see _check_key
         pickle.BYTEARRAY8,  # would take as much memory as it asks for
     ):  # fmt: skip
         del dispatch[_opcode[0]]
@@ -319,7 +325,7 @@ def _run(unpickler: _AllowListUnpickler, path: Path):
         raise
     except Exception as error:
         raise FormatError(
-            f"{path}: its pickle is damaged ({type(error).__name__}: {ascii(str(error))[1:101]})"
+            f"{path}: its pickle is damaged ({type(error).__name__}: {_shown(str(error))})"
         ) from None
 
 

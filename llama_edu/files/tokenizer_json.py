@@ -126,6 +126,12 @@ def _added_tokens(values: Mapping[str, object], path: Path) -> dict[int, tuple[s
 def _texts_by_id(
     vocab: Mapping[str, object], added: Mapping[int, tuple[str, bool]], path: Path
 ) -> list[str]:
+    for token in vocab.values():
+        if type(token) is not int:
+            raise FormatError(
+                f"{path}: the id of a piece is {str(token)[:40]!a}, expected a whole number; the "
+                f"file is damaged"
+            )
     by_id: dict[object, str] = {token: text for text, token in vocab.items()}
     by_id |= {token: text for token, (text, _) in added.items()}
     texts = [by_id.get(token) for token in range(len(by_id))]

@@ -106,14 +106,15 @@ class PrivateCopyBits(Backend):
         missed = self._reclaim.doubts()
         pages = np.zeros(self.n_pages, bool)
         try:
-            for block in self._coarse_look(pages):
-                self._fine_look(block, pages)
+            doubtful = np.flatnonzero(self._coarse_look(pages))
+            for first in range(0, len(doubtful), _MOST_CUT_PAGES):
+                self._fine_look(doubtful[first : first + _MOST_CUT_PAGES], pages)
         finally:
             join_areas(self.mapped.mmap, self.n_pages)
         return Reading(pages, missed=missed, added=(PREFETCH,))
 
-    def _coarse_look(self, pages: np.ndarray) -> list[range]:
-        """Mark the blocks that were touched fully; the parts of blocks that need a closer look."""
+    def _coarse_look(self, pages: np.ndarray) -> np.ndarray:
+        """Mark the blocks that were touched fully; (n_pages,) bool, the pages to look at again."""
         cut_into_areas(self.mapped.mmap, range(self.n_pages), _COARSE_PAGES)
         doubtful = np.zeros(self.n_pages, bool)
         for area, n_bytes in self._page_areas():
@@ -121,21 +122,20 @@ class PrivateCopyBits(Backend):
             pages[span] = n_bytes == len(area) * mmap.PAGESIZE
             doubtful[span] = 0 < n_bytes < len(area) * mmap.PAGESIZE
         join_areas(self.mapped.mmap, self.n_pages)
-        return [
-            range(first, min(first + _MOST_CUT_PAGES, run.stop))
-            for run in runs_of(doubtful)
-            for first in range(run.start, run.stop, _MOST_CUT_PAGES)
-        ]
+        return doubtful
 
-    def _fine_look(self, block: range, pages: np.ndarray) -> None:
-        """Mark the touched pages of one block, page by page."""
-        cut_into_areas(self.mapped.mmap, block, 1)
-        # the last area of the block may reach beyond it when it carries no mark: mark it off
-        if block.stop < self.n_pages and len(block) % 2 == 0:
-            place = block.stop * mmap.PAGESIZE
-            kernel.advise(self.mapped.mmap, "MADV_DONTDUMP", place, mmap.PAGESIZE)
+    def _fine_look(self, doubtful: np.ndarray, pages: np.ndarray) -> None:
+        """Mark the touched ones of these pages, (n,) page numbers, one by one."""
+        chosen = np.zeros(self.n_pages, bool)
+        chosen[doubtful] = True
+        for run in runs_of(chosen):
+            cut_into_areas(self.mapped.mmap, run, 1)
+            # The last page of an even run carries no mark; without one on the page behind it, the
+            # kernel would make one area of the two.
+            if run.stop < self.n_pages and len(run) % 2 == 0:
+                cut_into_areas(self.mapped.mmap, range(run.stop, run.stop + 1), 1)
         for area, n_bytes in self._page_areas():
-            if area.start in block and len(area) == 1:
+            if chosen[area.start] and len(area) == 1:
                 pages[area.start] = n_bytes > 0
         join_areas(self.mapped.mmap, self.n_pages)
 

@@ -37,6 +37,9 @@ class Ledger:
     def whole(self, name: str) -> None:
         """Every number of this tensor is read."""
         spec = self._spec(name)
+        if spec.group_size:  # the scales follow the numbers at once
+            self._ranges[spec.offset, spec.n_bytes] = None
+            return
         self._ranges.update(dict.fromkeys(_element_ranges(spec, np.zeros(1, np.int64), axes=0)))
 
     def rows(self, name: str, ids: Iterable[int]) -> None:
@@ -52,6 +55,8 @@ class Ledger:
             raise RequestError(f"{name}: row {wrong}, expected 0 to {spec.shape[0] - 1}")
         step = spec.strides[0] if spec.strides else math.prod(spec.stored_shape[1:])
         self._ranges.update(dict.fromkeys(_element_ranges(spec, rows * step, axes=1)))
+        if spec.group_size:
+            self._ranges.update(dict.fromkeys(_scale_ranges(spec, rows)))
 
     @property
     def ranges(self) -> tuple[ByteRange, ...]:
@@ -82,6 +87,17 @@ class Ledger:
 
     def __repr__(self) -> str:
         return f"Ledger({len(self._ranges):,} ranges, {self.n_bytes:,} bytes)"
+
+
+def _scale_ranges(spec: TensorSpec, rows: np.ndarray) -> list[ByteRange]:
+    """Byte ranges of the scales of some rows, which lie after all numbers of the matrix."""
+    row_length = spec.shape[1]
+    ranges = []
+    for row in rows.tolist():
+        first = row * row_length // spec.group_size
+        stop = -(-(row + 1) * row_length // spec.group_size)
+        ranges.append((spec.offset + spec.n_elements + 4 * first, 4 * (stop - first)))
+    return ranges
 
 
 def _element_ranges(spec: TensorSpec, starts: np.ndarray, *, axes: int) -> list[ByteRange]:

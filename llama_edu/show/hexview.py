@@ -15,30 +15,34 @@ _BYTES_PER_ROW = 8
 _MOST_ROWS_PER_FIELD = 4
 
 
-def hex_view(path: Path, n_bytes: int) -> str:
-    """The first bytes of a weight file with every field named, as lines of text."""
+def hex_view(path: Path, n_bytes: int, start: int = 0) -> str:
+    """Bytes of a weight file, from its start or elsewhere, with every field named, as text."""
     if n_bytes < 1:
         raise RequestError(f"--hex is {n_bytes}, expected 1 or more bytes")
+    if start < 0:
+        raise RequestError(f"the hex view starts at byte {start}, expected 0 or more")
     with path.open("rb") if path.is_file() else _refuse(path) as file:
+        file.seek(start)
         data = file.read(n_bytes)
-    return "\n".join(_rows(fields_of(path), data))
+    return "\n".join(_rows(fields_of(path), data, start))
 
 
 def _refuse(path: Path):
     raise RequestError(f"{path}: is a folder, expected one file for the hex view")
 
 
-def _rows(fields: Iterable[Field], data: bytes) -> Iterable[str]:
+def _rows(fields: Iterable[Field], data: bytes, first: int) -> Iterable[str]:
+    stop = first + len(data)
     for field in fields:
-        if field.offset >= len(data):
+        if field.offset >= stop:
             break
-        rows = range(field.offset, min(field.end, len(data)), _BYTES_PER_ROW)
+        rows = range(max(field.offset, first), min(field.end, stop), _BYTES_PER_ROW)
         for count, start in enumerate(rows):
             if count == _MOST_ROWS_PER_FIELD and len(rows) > _MOST_ROWS_PER_FIELD + 1:
-                left = min(field.end, len(data)) - start
+                left = min(field.end, stop) - start
                 yield f"{'':10s}... {left:,} more bytes"
                 break
-            row = data[start : min(start + _BYTES_PER_ROW, field.end)]
+            row = data[start - first : min(start + _BYTES_PER_ROW, field.end) - first]
             text = "".join(chr(b) if 32 <= b < 127 else "." for b in row)
             label = ""
             if count == 0:

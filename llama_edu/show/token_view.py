@@ -22,7 +22,7 @@ _STORY = (
     "overflow-y: auto; display: flex; flex-direction: column-reverse; box-sizing: border-box"
 )
 _STORY_TEXT = (
-    "white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.6; margin: 0 0 auto 0; "
+    "white-space: pre-wrap; overflow-wrap: anywhere; word-break: normal; line-height: 1.6; margin: 0 0 auto 0; "
     "font-family: var(--jp-content-font-family, sans-serif); font-size: 15px; "
     "color: var(--jp-content-font-color1, inherit)"
 )
@@ -59,7 +59,10 @@ def note_html(text: str, *, is_error: bool = False) -> str:
 
 
 def choice_html(choice: Choice, tokenizer: Tokenizer) -> str:
-    """The likeliest tokens at one position as a table; the chosen one is there in any case."""
+    """The likeliest tokens at one position as a table; the chosen one is there in any case.
+
+    Position counts from BOS, which stands at 0, as everywhere in the package.
+    """
     candidates = list(choice.likeliest)
     if all(candidate.id != choice.chosen.id for candidate in candidates):
         candidates.append(choice.chosen)
@@ -81,8 +84,9 @@ def choice_html(choice: Choice, tokenizer: Tokenizer) -> str:
         )
     )
     return (
-        f'<div style="line-height: 1.5; overflow-x: auto">Position {choice.position}: '
-        f"<code>{chosen}</code> was chosen. The likeliest tokens there:"
+        f'<div style="line-height: 1.5; overflow-x: auto">'
+        f"<code>{chosen}</code> was chosen at position {choice.position}, where BOS is 0. The "
+        f"likeliest tokens there:"
         f'<table style="border-collapse: collapse; font-variant-numeric: tabular-nums">'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
@@ -91,7 +95,7 @@ def choice_html(choice: Choice, tokenizer: Tokenizer) -> str:
 def _row(rank: int, candidate: Candidate, is_chosen: bool, tokenizer: Tokenizer) -> str:
     cell = "padding: 0 8px; white-space: nowrap"
     bar = (
-        f'<span style="display: inline-block; width: {140 * candidate.probability:.0f}px; '
+        f'<span style="display: inline-block; width: {120 * candidate.probability:.0f}px; '
         f'height: 0.8em; background: var(--jp-brand-color1, #1976d2)"></span>'
     )
     label = f"<code>{escape(token_label(tokenizer, candidate.id))}</code>"
@@ -100,7 +104,7 @@ def _row(rank: int, candidate: Candidate, is_chosen: bool, tokenizer: Tokenizer)
     chance = percent(candidate.chance) if candidate.chance else "ruled out"
     return (
         f'<tr><td style="{cell}; text-align: right">{rank}</td><td style="{cell}">{label}</td>'
-        f'<td style="{cell}; min-width: 210px">{bar} {percent(candidate.probability)}</td>'
+        f'<td style="{cell}; min-width: 180px">{bar} {percent(candidate.probability)}</td>'
         f'<td style="{cell}; text-align: right">{chance}</td></tr>'
     )
 

@@ -99,7 +99,7 @@ class GenerationWidget(ipywidgets.VBox):
         self._status = ipywidgets.HTML()
         self._story = ipywidgets.HTML()
         self.position_slider = ipywidgets.IntSlider(
-            description="look at token",
+            description="new token no.",
             min=1,
             max=1,
             disabled=True,
@@ -214,7 +214,8 @@ class GenerationWidget(ipywidgets.VBox):
                 return False
             self._busy, self._failure, self._writing = True, "", None
             self._stopping.clear()
-            return True
+        self._show()
+        return True
 
     def _give_back(self) -> None:
         with self._lock:
@@ -287,8 +288,8 @@ class GenerationWidget(ipywidgets.VBox):
         name = model_name(self.llama)
         if self._writing is None:
             return (
-                f"GenerationWidget on {name}, nothing written yet. In a running notebook the "
-                f"controls appear here; .run() writes without them."
+                f"GenerationWidget on {name}, nothing written yet.\n"
+                f"Its controls appear where a notebook is running; .run() works without them."
             )
         state = REASONS.get(self.reason, "writing")
         n_new = len(self._writing.choices)

@@ -6,6 +6,7 @@ import numpy as np
 
 from llama_edu.config import ModelConfig
 from llama_edu.errors import RequestError
+from llama_edu.facts import facts_html
 
 
 class KVCache:
@@ -65,4 +66,15 @@ class KVCache:
         return (
             f"KVCache({self.length} of {capacity} positions, {n_layers} layers x {n_kv_heads} "
             f"heads x {head_dim}, {self.n_bytes:,} bytes when full)"
+        )
+
+    def _repr_html_(self) -> str:
+        n_layers, n_kv_heads, capacity, head_dim = self.keys.shape
+        return facts_html(
+            "KVCache",
+            {
+                "positions": f"{self.length:,} of {capacity:,} filled",
+                "each": f"{n_layers} layers x {n_kv_heads} heads x {head_dim} numbers, twice",
+                "bytes when full": self.n_bytes,
+            },
         )

@@ -20,7 +20,7 @@ PREFILL_CHUNK = 128
 
 @dataclass(frozen=True, eq=False)
 class GeneratedToken:
-    """One new token.
+    """One new token; or EOS, where it cuts a character short and so settles the last bytes' text.
 
     Attributes:
         id: the token. position: where it stands; BOS stands at 0.
@@ -93,6 +93,7 @@ class Generation:
     def _run(self) -> Iterator[GeneratedToken]:
         decoder = StreamDecoder(self._tokenizer, at_start=self.n_prompt <= 1)
         stops = (self._tokenizer.bos_id, self._tokenizer.eos_id)
+        context = self._model.config.max_seq_len
         start = time.perf_counter()
         logits = prefill(self._model, self.tokens, self.cache)
         self.prefill_s = time.perf_counter() - start
@@ -100,7 +101,7 @@ class Generation:
             if self.n_new >= self._n_tokens:
                 self.reason = "length"
                 break
-            if len(self.tokens) >= self._model.config.max_seq_len:
+            if len(self.tokens) >= context:
                 self.reason = "context"
                 break
             start = time.perf_counter()
@@ -110,15 +111,17 @@ class Generation:
                 break
             position = len(self.tokens)
             self.tokens.append(token)
+            is_last = self.n_new >= self._n_tokens or len(self.tokens) >= context
+            text = decoder.push(token) + (decoder.finish() if is_last else "")
             self.decode_s += time.perf_counter() - start
-            yield GeneratedToken(token, position, decoder.push(token), logits)
-            if self.n_new < self._n_tokens and len(self.tokens) < self._model.config.max_seq_len:
+            yield GeneratedToken(token, position, text, logits)
+            if not is_last:
                 start = time.perf_counter()
                 logits = forward(self._model, [token], self.cache, last_only=True)[0]
                 self.decode_s += time.perf_counter() - start
         rest = decoder.finish()
-        if rest:  # the text ends inside a character
-            yield GeneratedToken(self.tokens[-1], len(self.tokens) - 1, rest, logits)
+        if rest:  # EOS came inside a character: only now it is certain that the rest is missing
+            yield GeneratedToken(token, len(self.tokens), rest, logits)
 
 
 def prefill(model: Model, tokens: Sequence[int], cache: KVCache) -> np.ndarray:

@@ -1,7 +1,6 @@
-"""JupyterLab on loopback with nothing of the user's in it, and a headless Chromium that looks at it.
+"""JupyterLab on loopback with nothing of the user's in it, and a headless Chromium to look at it.
 
-Runs where LLAMA_EDU_BROWSER=1 is set, as `make test-browser` does, and is skipped by name otherwise.
-Where it was asked for and Chromium is missing, the tests fail and say so.
+`make test-browser` runs these tests. Where Chromium is missing they fail and say so.
 """
 
 from __future__ import annotations
@@ -19,15 +18,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SCREENSHOTS = ROOT / "screenshots"
-
-
-def pytest_collection_modifyitems(items):
-    if os.environ.get("LLAMA_EDU_BROWSER") == "1":
-        return
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.skip(reason="browser test: run make test-browser"))
 
 
 @pytest.fixture(scope="session")
@@ -57,11 +47,11 @@ def lab(tmp_path_factory):
             "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR",
         )
     }  # fmt: skip
-    write(home / "jupyter_config_dir/labconfig/page_config.json",
-          '{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}')  # fmt: skip
+    news = '{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}'
+    write(home / "jupyter_config_dir/labconfig/page_config.json", news)
     # every cell in the page at once; Lab leaves out those that are out of sight otherwise
-    write(home / "jupyterlab_settings_dir/@jupyterlab/notebook-extension/tracker.jupyterlab-settings",
-          '{"windowingMode": "none"}')  # fmt: skip
+    tracker = "@jupyterlab/notebook-extension/tracker.jupyterlab-settings"
+    write(home / "jupyterlab_settings_dir" / tracker, '{"windowingMode": "none"}')
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "screenshots"
+pytestmark = pytest.mark.browser
 STATUS = re.compile(r"(\d+) new tokens")
 
 RUN_ALL = """async () => {
@@ -97,11 +98,10 @@ def test_a_notebook_runs_and_its_widget_streams_stops_and_starts_again(notebook,
     set_slider(panel, "pace", 20)
     button(panel, "Generate").click()
     wait_until(lambda: text_of(panel).startswith("One sunny morning, a little"))
-    lengths = []
     for _ in range(3):
-        time.sleep(0.5)
-        lengths.append(len(text_of(panel)))
-    assert lengths[0] < lengths[1] < lengths[2], "the text does not grow"
+        length = len(text_of(panel))
+        wait_until(lambda seen=length: len(text_of(panel)) > seen)
+    assert "writing" in panel.inner_text(), "the text ended too soon to see it grow"
     shoot(page, panel, f"{label}-mid-generation")
 
     button(panel, "Stop").click()
@@ -116,10 +116,10 @@ def test_a_notebook_runs_and_its_widget_streams_stops_and_starts_again(notebook,
     assert 0 < int(STATUS.search(panel.inner_text())[1]) < 400
 
     before = panel.locator("mark").inner_text()
-    set_slider(panel, "look at token", 12)
-    wait_until(lambda: "Position" in panel.inner_text() and panel.locator("mark").count() == 1)
+    set_slider(panel, "new token no.", 12)
+    wait_until(lambda: "was chosen" in panel.inner_text() and panel.locator("mark").count() == 1)
     wait_until(lambda: panel.locator("mark").inner_text() != before or before == "")
-    shoot(page, panel, f"{label}-look-at-12")
+    shoot(page, panel, f"{label}-token-12")
 
     set_slider(panel, "length", 30)
     set_slider(panel, "pace", 0)

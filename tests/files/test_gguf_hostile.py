@@ -85,6 +85,7 @@ def test_a_mutated_gguf_opens_safely_or_is_a_format_error(tmp_path_factory, base
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(base=st.integers(0, len(VALID) - 1), edits=edits, cut=st.one_of(st.just(0), st.integers(0, 9000)))
 def test_20000_mutated_ggufs_open_safely_or_are_format_errors(tmp_path_factory, base, edits, cut):

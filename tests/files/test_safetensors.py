@@ -215,6 +215,7 @@ def test_a_mutated_safetensors_opens_safely_or_is_a_format_error(tmp_path_factor
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @settings(max_examples=20_000, suppress_health_check=list(HealthCheck))
 @given(edits=edits, cut=st.sampled_from([0, 0, 0, 1, 500]))
 def test_20000_mutated_safetensors_open_safely_or_are_format_errors(tmp_path_factory, edits, cut):

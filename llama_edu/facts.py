@@ -1,0 +1,31 @@
+"""A few facts about an object as HTML, for notebooks. Every name and value is escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+#: Longer values are cut: a hostile file may carry a name of megabytes.
+_LONGEST_VALUE = 200
+
+_LEFT = "text-align: left; padding: 0 12px 0 0; vertical-align: top"
+
+
+def facts_html(title: str, facts: Mapping[str, object]) -> str:
+    """A title and a table of two columns; text from files shows as text, control characters as \\x.
+
+    Integers get thousands separators.
+    """
+    rows = "".join(
+        f'<tr><th scope="row" style="{_LEFT}; font-weight: normal">{_shown(name)}</th>'
+        f'<td style="{_LEFT}">{_shown(value)}</td></tr>'
+        for name, value in facts.items()
+    )
+    return f"<p><b>{_shown(title)}</b></p><table>{rows}</table>"
+
+
+def _shown(value: object) -> str:
+    text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    if len(text) > _LONGEST_VALUE:
+        text = text[:_LONGEST_VALUE] + "..."
+    return escape("".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text))

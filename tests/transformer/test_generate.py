@@ -1,0 +1,190 @@
+"""Prefill and decode: where a text ends, what is counted, and what streams."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_models import small_vocabulary
+
+from llama_edu.errors import RequestError
+from llama_edu.files.layout import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
+from llama_edu.transformer.cache import KVCache
+from llama_edu.transformer.generate import PREFILL_CHUNK, Generation, prefill
+from llama_edu.transformer.model import Model, forward, rope_frequencies
+from llama_edu.transformer.sampling import GREEDY, SamplingSettings
+from llama_edu.transformer.tokenizer import ScoreMergeTokenizer
+
+
+@pytest.fixture
+def tokenizer():
+    pieces = small_vocabulary()
+    kinds = np.array([UNKNOWN, CONTROL, CONTROL] + [BYTE] * 256 + [NORMAL] * 12, np.uint8)
+    return ScoreMergeTokenizer(
+        Vocabulary(tuple(t for t, _ in pieces), np.float32([s for _, s in pieces]), kinds)
+    )
+
+
+@pytest.fixture
+def model(config, weights):
+    return Model(config, weights, rope_frequencies(config))
+
+
+def scripted(config, weights, script: list[int]) -> Model:
+    """A model that says what it is told: position p is followed by script[p].
+
+    All layers add nothing; the final norm keeps one number per token id, and every token's
+    embedding points at the token that follows it in the script.
+    """
+    weights = {name: np.zeros_like(array) for name, array in weights.items()}
+    followers = dict(zip(script, script[1:], strict=False))
+    assert len(followers) == len(script) - 1, "every token of a script has one follower"
+    weights["final_norm"][:] = 1
+    for i, (token, follower) in enumerate(followers.items()):
+        weights["token_embedding"][token, i] = 1
+        weights["output"][follower, i] = 10
+    return Model(config, weights, rope_frequencies(config))
+
+
+def run(model, tokenizer, prompt, n_tokens, settings=GREEDY, seed=0, **kwargs):
+    rng = np.random.default_rng(seed)
+    return Generation(model, tokenizer, prompt, n_tokens, settings, rng, **kwargs)
+
+
+def test_greedy_ids_equal_those_of_a_pass_over_everything_each_time(model, tokenizer):
+    generation = run(model, tokenizer, [1, 5, 9], 12)
+    new = [token.id for token in generation]
+    tokens = [1, 5, 9]
+    for token in new:
+        logits = forward(model, tokens, KVCache(model.config))
+        assert token == int(np.argmax(logits[-1]))
+        tokens.append(token)
+    assert generation.tokens == tokens and generation.n_prompt == 3
+    assert generation.n_new == len(new) == 12 and generation.reason == "length"
+
+
+def test_each_token_carries_its_position_and_the_logits_it_was_chosen_from(model, tokenizer):
+    items = list(run(model, tokenizer, [1, 5], 4))
+    assert [item.position for item in items] == [2, 3, 4, 5]
+    for item in items:
+        assert item.logits.shape == (271,) and item.logits.dtype == np.float32
+        assert int(np.argmax(item.logits)) == item.id
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_a_text_ends_at_eos_or_bos_which_are_not_part_of_it(config, weights, tokenizer, stop):
+    model = scripted(config, weights, [40, 50, 60, stop])
+    generation = run(model, tokenizer, [40], 20)
+    assert [token.id for token in generation] == [50, 60]
+    assert generation.tokens == [40, 50, 60] and generation.reason == "eos"
+
+
+def test_a_text_ends_at_the_context(model, tokenizer):
+    prompt = [1] + [5] * 45
+    generation = run(model, tokenizer, prompt, 100)
+    n_new = sum(1 for _ in generation)
+    assert len(prompt) + n_new == model.config.max_seq_len == 50
+    assert generation.reason == "context"
+
+
+def test_a_prompt_that_fills_the_context_gives_nothing_and_one_more_is_refused(model, tokenizer):
+    generation = run(model, tokenizer, [5] * 50, 3)
+    assert list(generation) == [] and generation.reason == "context"
+    expected = "prompt: has 51 tokens, the model's context is 50; shorten it"
+    with pytest.raises(RequestError, match=expected):
+        run(model, tokenizer, [5] * 51, 3)
+
+
+def test_no_new_tokens_is_a_length_and_a_negative_number_is_refused(model, tokenizer):
+    generation = run(model, tokenizer, [1], 0)
+    assert list(generation) == [] and generation.reason == "length"
+    with pytest.raises(RequestError, match="n_tokens is -1, expected 0 or more"):
+        run(model, tokenizer, [1], -1)
+
+
+def test_bad_prompts_are_refused_before_anything_is_computed(model, tokenizer):
+    with pytest.raises(RequestError, match="id 271 at position 1, expected 0 to 270"):
+        run(model, tokenizer, [1, 271], 3)
+    with pytest.raises(RequestError, match="tokens: none given"):
+        run(model, tokenizer, [], 3)
+
+
+def test_an_early_close_keeps_what_was_made(model, tokenizer):
+    generation = run(model, tokenizer, [1], 20)
+    steps = iter(generation)
+    first = next(steps)
+    generation.close()
+    assert generation.tokens == [1, first.id] and generation.reason == "closed"
+    assert list(steps) == []
+
+
+def test_the_same_seed_gives_the_same_text_and_another_seed_another(model, tokenizer):
+    settings = SamplingSettings(temperature=1.5)
+    first, again, other = (
+        [token.id for token in run(model, tokenizer, [1], 12, settings, seed)] for seed in (3, 3, 4)
+    )
+    assert first == again != other
+
+
+def test_the_repeat_penalty_sees_prompt_and_new_tokens(config, weights, tokenizer):
+    model = scripted(config, weights, [40, 50, 60, 70])
+    penalised = SamplingSettings(temperature=0, repeat_penalty=1e6)
+    tokens = [t.id for t in run(model, tokenizer, [40, 70, 60], 1, penalised)]
+    assert tokens != [70]  # what follows 60 was in the prompt, so a tie of zeros decides
+    assert [t.id for t in run(model, tokenizer, [40, 60], 1, penalised)] == [70]
+
+
+def test_text_streams_and_a_character_in_pieces_appears_whole(config, weights, tokenizer):
+    snowman = [3 + byte for byte in "\u2603".encode()]
+    script = [40, *snowman, 50, 2]
+    items = list(run(scripted(config, weights, script), tokenizer, [1, 40], 20))
+    assert [item.text for item in items] == ["", "", "\u2603", chr(50 - 3)]
+
+
+def test_a_text_that_ends_inside_a_character_says_so_with_its_last_token(
+    config, weights, tokenizer
+):
+    snowman = [3 + byte for byte in "\u2603".encode()]
+    model = scripted(config, weights, [40, *snowman[:2], 2])
+    cut = list(run(model, tokenizer, [40], 2))
+    assert [(item.id, item.text) for item in cut] == [(snowman[0], ""), (snowman[1], "\ufffd")]
+    ended = run(model, tokenizer, [40], 9)
+    items = [(item.id, item.text) for item in ended]
+    assert items == [(snowman[0], ""), (snowman[1], ""), (2, "\ufffd")]
+    assert ended.tokens == [40, *snowman[:2]] and ended.reason == "eos"
+
+
+def test_the_first_space_of_an_unprompted_text_is_dropped(config, weights, tokenizer):
+    the = tokenizer.encode("the", bos=False)
+    assert tokenizer.piece(the[0]).startswith(b" ")
+    model = scripted(config, weights, [1, the[0], 2])
+    assert [item.text for item in run(model, tokenizer, [1], 5)] == [
+        tokenizer.piece(the[0]).decode()[1:]
+    ]
+    model = scripted(config, weights, [40, the[0], 2])
+    assert next(iter(run(model, tokenizer, [1, 40], 5))).text.startswith(" ")
+
+
+def test_prefill_in_chunks_ends_at_the_last_position(rng):
+    from small_models import random_weights, small_config
+
+    config = small_config(max_seq_len=300)
+    model = Model(config, random_weights(config, rng), rope_frequencies(config))
+    tokens = rng.integers(3, 271, PREFILL_CHUNK + 5).tolist()
+    cache = KVCache(config)
+    last = prefill(model, tokens, cache)
+    assert cache.length == len(tokens)
+    whole = forward(model, tokens, KVCache(config))
+    np.testing.assert_allclose(last, whole[-1], atol=1e-4)
+
+
+def test_the_cache_has_room_for_the_text_and_no_more(model, tokenizer):
+    assert run(model, tokenizer, [1, 5], 6).cache.capacity == 8
+    assert run(model, tokenizer, [1, 5], 10**12).cache.capacity == 50
+
+
+def test_speed_counts_decoding_alone(model, tokenizer):
+    generation = run(model, tokenizer, [1, 5, 6], 5)
+    assert generation.tokens_per_s == 0
+    list(generation)
+    assert generation.prefill_s > 0 and generation.decode_s > 0
+    assert generation.tokens_per_s == 4 / generation.decode_s
