@@ -15,3 +15,19 @@ from llama_edu.llama import Llama, load
 
 __all__ = ["Llama", "LlamaEduError", "ModelConfig", "bundled_checkpoint", "load"]
 __version__ = "0.1.0"
+
+
+def load_ipython_extension(shell) -> None:
+    """What %load_ext llama_edu does: add the magics %pages and %faults."""
+    from llama_edu.show.magics import PageMagics
+
+    shell.register_magics(PageMagics)
+
+
+def unload_ipython_extension(shell) -> None:
+    """What %unload_ext llama_edu does: take the magics away again."""
+    from llama_edu.show.magics import NAMES
+
+    for kind in shell.magics_manager.magics.values():
+        for name in NAMES:
+            kind.pop(name, None)

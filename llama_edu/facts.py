@@ -12,9 +12,9 @@ _LEFT = "text-align: left; padding: 0 12px 0 0; vertical-align: top"
 
 
 def facts_html(title: str, facts: Mapping[str, object]) -> str:
-    """A title and a table of two columns; text from files shows as text, control characters as \\x.
+    """A title and a table of two columns; text from files shows as text and nothing else.
 
-    Integers get thousands separators.
+    Control characters become their escapes; integers get thousands separators.
     """
     rows = "".join(
         f'<tr><th scope="row" style="{_LEFT}; font-weight: normal">{_shown(name)}</th>'

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
@@ -15,13 +16,13 @@ import numpy as np
 from llama_edu.config import ModelConfig
 from llama_edu.errors import RequestError
 from llama_edu.facts import facts_html
-from llama_edu.files.blocks import StoredArray
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.join import join
 from llama_edu.files.layout import Checkpoint, SplitTensor, TensorSpec
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.vocabularies import is_sentencepiece, read_vocabulary
 from llama_edu.transformer.cache import KVCache
+from llama_edu.transformer.choice import check_kernels, with_kernels
 from llama_edu.transformer.generate import PREFILL_CHUNK, Generation
 from llama_edu.transformer.model import AccessLog, Model, check_tokens, forward, rope_frequencies
 from llama_edu.transformer.sampling import SamplingSettings
@@ -35,7 +36,7 @@ class Lab(Protocol):
     path: Path
     ledger: AccessLog
 
-    def view(self, tensor: TensorSpec) -> StoredArray:
+    def view(self, tensor: TensorSpec) -> np.ndarray:
         """A read-only view on one tensor, in the lab's own mapping."""
 
 
@@ -54,6 +55,7 @@ def load(
     *,
     tokenizer: str | os.PathLike[str] | None = None,
     threads: int | None = None,
+    kernels: str = "auto",
     lab: Lab | None = None,
 ) -> Llama:
     """Open a checkpoint of any known format, ready to generate.
@@ -66,6 +68,8 @@ def load(
         mmap: False reads every weight into private memory instead, the way it was before 2023.
         tokenizer: a tokenizer.model or tokenizer.bin, for files that carry no vocabulary.
         threads: cores that may work; None for all that this process may use.
+        kernels: how stored weights are multiplied: "numpy"; "jit" (numba, the extra `jit`); or
+            "auto", which prefills with numpy and decodes with jit where numba is installed.
         lab: a pages.PageLab on the same file; the weights are then views on its mapping, and the
             forward pass notes in its ledger what it reads.
     Raises:
@@ -73,19 +77,20 @@ def load(
     """
     start = time.perf_counter()
     threads = check_threads(threads)
+    check_kernels(kernels)
     checkpoint = read_checkpoint(path)
     chosen_tokenizer = _tokenizer_for(checkpoint, tokenizer)
     if lab is not None:
         _check_lab(lab, checkpoint, mmap)
     files = [MappedFile(p) for p in checkpoint.paths] if lab is None else []
 
-    def array(spec: TensorSpec) -> StoredArray:
+    def array(spec: TensorSpec) -> np.ndarray:
         if lab is not None:
             return lab.view(spec)
         file = files[spec.file]
         return file.view(spec) if mmap else file.read(spec)
 
-    weights: dict[str, StoredArray] = {}
+    weights: dict[str, np.ndarray] = {}
     mapped_bytes = copied_bytes = 0
     for name, tensor in checkpoint.tensors.items():
         if isinstance(tensor, SplitTensor):
@@ -107,7 +112,7 @@ def load(
         log=lab.ledger if lab is not None else None,
     )
     loading = Loading(mapped_bytes, copied_bytes, time.perf_counter() - start)
-    return Llama(checkpoint, weights, chosen_tokenizer, files, loading, model, lab)
+    return Llama(checkpoint, weights, chosen_tokenizer, files, loading, model, lab, kernels)
 
 
 class Llama:
@@ -122,27 +127,38 @@ class Llama:
         tokenizer: text to ids and back, or None where the file has none and none was given.
         loading: what was mapped and what was copied.
         lab: the lab whose mapping holds the weights, or None.
+        model: what forward() takes. kernels: as given to load().
     """
 
     def __init__(
         self,
         checkpoint: Checkpoint,
-        weights: dict[str, StoredArray],
+        weights: dict[str, np.ndarray],
         tokenizer: Tokenizer | None,
         files: Sequence[MappedFile],
         loading: Loading,
         model: Model,
         lab: Lab | None = None,
+        kernels: str = "numpy",
     ) -> None:
         self.checkpoint = checkpoint
         self.config: ModelConfig = checkpoint.config
         self._weights = weights
-        self.weights: Mapping[str, StoredArray] = model.weights
+        self.weights: Mapping[str, np.ndarray] = model.weights
         self._tokenizer = tokenizer
         self._files = tuple(files)
         self.loading = loading
-        self.model = model
+        self.kernels = kernels
+        self.model = with_kernels(model, kernels) if kernels == "jit" else model
         self.lab = lab
+
+    @cached_property
+    def decode_model(self) -> Model:
+        """The model with the fastest kernels for single positions that `kernels` allows.
+
+        Made at the first token after a prompt, because importing a compiler takes a moment.
+        """
+        return with_kernels(self.model, self.kernels)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -216,7 +232,10 @@ class Llama:
             raise RequestError(f"seed is {seed}, expected 0 or more")
         rng = np.random.default_rng(seed)
         settings = settings or SamplingSettings()
-        return Generation(self.model, self.tokenizer, tokens, n_tokens, settings, rng)
+        return Generation(
+            self.model, self.tokenizer, tokens, n_tokens, settings, rng,
+            decode_model=lambda: self.decode_model,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Unmap the file. BufferError, naming the tensors, while somebody holds a view."""

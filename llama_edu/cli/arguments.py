@@ -15,6 +15,13 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_speed(parser: argparse.ArgumentParser) -> None:
+    """--threads and --kernels."""
+    parser.add_argument("--threads", type=int, metavar="N", help="cores that work (default: all)")
+    parser.add_argument("--kernels", choices=("auto", "numpy", "jit"), default="auto",
+                        help="jit needs numba; auto takes it where installed (default auto)")  # fmt: skip
+
+
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """How the next token is chosen; the values that switch a rule off are the defaults."""
     parser.add_argument("--temperature", type=float, default=0.8, metavar="T",

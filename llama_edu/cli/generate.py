@@ -13,13 +13,14 @@ EXAMPLE = 'llama-edu generate data/stories --prompt "Once upon a time" --seed 1'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE, the prompt, how many tokens, and how to choose them."""
-    from llama_edu.cli.arguments import add_model, add_sampling
+    from llama_edu.cli.arguments import add_model, add_sampling, add_speed
 
     add_model(parser)
     parser.add_argument("--prompt", default="", metavar="P", help="the beginning (default empty)")
     parser.add_argument("--n-tokens", type=int, default=256, metavar="N",
                         help="at most so many new tokens (default 256)")  # fmt: skip
     add_sampling(parser)
+    add_speed(parser)
     parser.add_argument("--ids", action="store_true",
                         help="print token ids, BOS and prompt included, instead of text")  # fmt: skip
     parser.add_argument("--no-mmap", action="store_true", help="read the weights into memory")
@@ -31,7 +32,10 @@ def run(args: argparse.Namespace) -> None:
     from llama_edu.llama import load
 
     settings = sampling_settings(args)
-    with load(args.file, mmap=not args.no_mmap, tokenizer=args.tokenizer) as llama:
+    with load(
+        args.file, mmap=not args.no_mmap, tokenizer=args.tokenizer, threads=args.threads,
+        kernels=args.kernels,
+    ) as llama:  # fmt: skip
         generation = llama.generate_tokens(args.prompt, args.n_tokens, settings, seed=args.seed)
         if args.ids:
             for _ in generation:

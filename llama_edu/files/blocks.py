@@ -17,9 +17,6 @@ from llama_edu.errors import FormatError, ShapeError
 from llama_edu.files import kquants, legacyquants, tablequants
 from llama_edu.files.scaled import I8_SCALED, ScaledArray
 
-#: A tensor as it is stored: what a view of a weight file gives.
-StoredArray = np.ndarray | ScaledArray
-
 #: Numbers converted at a time: 256 KiB of float32 stay in a core's own cache.
 _PIECE = 64 * 1024
 
@@ -170,7 +167,7 @@ _BY_DTYPE = {block.dtype: block for block in BLOCK_TYPES.values()}
 _BY_DTYPE |= {block.dtype.newbyteorder(">"): block for block in BLOCK_TYPES.values()}
 
 
-def block_type_of(array: StoredArray) -> BlockType:
+def block_type_of(array: np.ndarray) -> BlockType:
     """Which stored type an array holds, told by its dtype, whatever its byte order."""
     found = _BY_DTYPE.get(array.dtype)
     if found is None:
@@ -181,7 +178,7 @@ def block_type_of(array: StoredArray) -> BlockType:
     return found
 
 
-def dequantize(array: StoredArray) -> np.ndarray:
+def dequantize(array: np.ndarray) -> np.ndarray:
     """The numbers that stored blocks stand for.
 
     Args:
@@ -197,7 +194,7 @@ def dequantize(array: StoredArray) -> np.ndarray:
     return out
 
 
-def dequantize_into(array: StoredArray, out: np.ndarray) -> None:
+def dequantize_into(array: np.ndarray, out: np.ndarray) -> None:
     """Write the numbers that stored blocks stand for into a buffer, piece by piece.
 
     What it needs besides `out` are temporary arrays of at most 512 KiB, however large the array.
@@ -210,7 +207,8 @@ def dequantize_into(array: StoredArray, out: np.ndarray) -> None:
         ShapeError: `out` has another shape or dtype.
     """
     block = block_type_of(array)
-    if block.unpack is None and not isinstance(array, ScaledArray):
+    unpack = block.unpack
+    if unpack is None and not isinstance(array, ScaledArray):
         raise FormatError(
             f"type {block.name}: can be listed but not computed with; convert the file to another "
             f"type with the tool that made it"
@@ -220,7 +218,7 @@ def dequantize_into(array: StoredArray, out: np.ndarray) -> None:
         raise ShapeError(
             f"buffer for {block.name}: {out.dtype} {out.shape}, expected float32 {expected}"
         )
-    if isinstance(array, ScaledArray):
+    if unpack is None:
         rows_per_piece = max(1, _PIECE // max(1, array.shape[1]))
         for start in range(0, len(array), rows_per_piece):
             stop = start + rows_per_piece
@@ -229,7 +227,7 @@ def dequantize_into(array: StoredArray, out: np.ndarray) -> None:
     numbers = out if block.block_size == 1 else out.reshape(*array.shape, block.block_size)
     # a damaged file may hold scales that overflow: then infinities and NaNs are what it says
     with np.errstate(over="ignore", invalid="ignore"):
-        _unpack_in_pieces(block.unpack, array, numbers)
+        _unpack_in_pieces(unpack, array, numbers)
 
 
 def _unpack_in_pieces(

@@ -317,7 +317,7 @@ def gguf_fields(path: Path) -> Iterator[Field]:
     arrays = {e.offset + e.n_bytes: (k, e) for k, e in entries.items() if e.type[:5] == "array"}
     for field in cursor.fields or ():
         key, entry = arrays.get(field.end, ("", None))
-        if entry is not None and " x " in field.name:
+        if header is not None and entry is not None and " x " in field.name:
             yield from _elements(field, key, entry, header)
         else:
             yield field

@@ -33,7 +33,7 @@ VALUE_TYPES = (
 # Real files stay far below these; above them a header is damaged or hostile. The first bounds the
 # memory that a header can claim, the second the time.
 MAX_METADATA_BYTES = 128 * 2**20
-MAX_STRINGS = 2**20
+MAX_STRINGS = 2**19  # Llama 3 has 280,147 merges
 MAX_ENTRIES = 2**16
 MAX_KEY_BYTES = 2**16 - 1  # docs/gguf.md
 MAX_NAME_BYTES = 63  # GGML_MAX_NAME is 64 and counts the NUL
@@ -142,9 +142,11 @@ class GgufHeader:
     def strings(self, key: str) -> Texts | None:
         """An array of strings, or None where the key is absent."""
         entry = self.entries.get(key)
-        if entry is not None and not isinstance(entry.value, Texts):
+        if entry is None:
+            return None
+        if not isinstance(entry.value, Texts):
             raise self.lacks(key, "an array of string")
-        return entry.value if entry else None
+        return entry.value
 
     def numbers(self, key: str, types: Sequence[str]) -> np.ndarray | None:
         """An array of numbers of one of these types, or None where the key is absent."""
@@ -332,6 +334,7 @@ class _Values:
         """The type and the value that follow a key."""
         kind = self.kind("value type")
         offset = self.cursor.offset
+        value: object
         if kind == "array":
             kind, value = self.array()
         else:

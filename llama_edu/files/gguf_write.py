@@ -103,7 +103,7 @@ def as_planned(array: np.ndarray, tensor: PlannedTensor) -> memoryview:
             f"{tensor.name}: loaded {array.dtype} {array.shape}, expected {block.dtype} {shape} "
             f"for {tensor.type}"
         )
-    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _padding(n_bytes: int) -> int:

@@ -101,8 +101,8 @@ def _read_with_magic(path: Path, head: bytes) -> Checkpoint:
     version = cursor.i32("version")
     if version not in (1, 2):
         raise FormatError(
-            f"{path}: llama2.c version {version}, expected 0, 1 or 2; the file is damaged, or newer "
-            f"than this program"
+            f"{path}: llama2.c version {version}, expected 0, 1 or 2; the file is damaged, or "
+            f"newer than this program"
         )
     values = {name: cursor.i32(name) for name in _HEADER_NAMES}
     shared = cursor.integer("u8", "shared classifier") != 0
@@ -115,8 +115,8 @@ def _read_with_magic(path: Path, head: bytes) -> Checkpoint:
         group_size = cursor.count("group size", least=1, at_most=config.dim)
         if config.dim % group_size:
             raise FormatError(
-                f"{path}: group size {group_size} does not divide dim {config.dim}, expected groups "
-                f"that fill every matrix; the header is damaged"
+                f"{path}: group size {group_size} does not divide dim {config.dim}, expected "
+                f"groups that fill every matrix; the header is damaged"
             )
     _check_size(path, _implied_bytes_with_magic(config, shared, group_size))
     layout = _Layout(config, shared, _HEADER_BYTES_V1, group_size)
@@ -133,8 +133,7 @@ def _read_with_magic(path: Path, head: bytes) -> Checkpoint:
         config=config,
         tensors=layout.tensors,
         sections=(Section("header", 0, _HEADER_BYTES_V1),),
-        metadata={"shared_classifier": shared}
-        | ({"group_size": group_size} if group_size else {}),
+        metadata={"shared_classifier": shared} | ({"group_size": group_size} if group_size else {}),
     )
 
 
@@ -170,9 +169,7 @@ def llama2c_fields(path: Path) -> Iterator[Field]:
 class _Layout:
     """Places tensors one after another, matrices with scales where there is a group size."""
 
-    def __init__(
-        self, config: ModelConfig, shared: bool, offset: int, group_size: int = 0
-    ) -> None:
+    def __init__(self, config: ModelConfig, shared: bool, offset: int, group_size: int = 0) -> None:
         self.tensors: dict[str, TensorSpec] = {}
         self.offset = offset
         self._group_size = group_size
@@ -267,7 +264,9 @@ def read_tokenizer_bin(path: Path, vocab_size: int | None = None) -> Vocabulary:
     while not cursor.at_end:
         token = len(pieces)
         scores.append(cursor.f32(f"score of piece {token}"))
-        length = cursor.count(f"length of piece {token}", least=0, at_most=min(longest, cursor.left))
+        length = cursor.count(
+            f"length of piece {token}", least=0, at_most=min(longest, cursor.left)
+        )
         text = cursor.take(length, f"piece {token}")
         byte = _BYTE_PIECE.fullmatch(text)
         if byte:

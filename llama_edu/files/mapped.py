@@ -12,11 +12,11 @@ import os
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from llama_edu.errors import FormatError
-from llama_edu.files.blocks import StoredArray
 from llama_edu.files.layout import TensorSpec
 from llama_edu.files.scaled import ScaledArray
 
@@ -72,7 +72,7 @@ class MappedFile:
         """Where the mapping starts in this process's memory; a multiple of the page size."""
         return np.frombuffer(self.mmap, np.uint8, 1).ctypes.data
 
-    def view(self, spec: TensorSpec) -> StoredArray:
+    def view(self, spec: TensorSpec) -> np.ndarray:
         """The tensor in place: a read-only array on the mapping that does not own its data.
 
         Returns:
@@ -88,20 +88,20 @@ class MappedFile:
         self._views.append((spec.name, weakref.ref(buffer)))
         return _array_on(buffer, spec, spec.offset)
 
-    def read(self, spec: TensorSpec) -> StoredArray:
+    def read(self, spec: TensorSpec) -> np.ndarray:
         """The tensor as a private copy, made with read(2) and not through the mapping."""
         check_range(spec, self.n_bytes, self.path)
         if spec.strides is not None:
             array = self.view(spec).copy()
             array.flags.writeable = False
             return array
-        array = (
-            np.empty(spec.n_bytes, np.uint8) if spec.group_size
-            else np.empty(spec.stored_shape, spec.dtype)
-        )  # fmt: skip
+        if spec.group_size:
+            array = np.empty(spec.n_bytes, np.uint8)
+        else:
+            array = np.empty(spec.stored_shape, spec.dtype)
         with open_weights(self.path) as file:
             file.seek(spec.offset)
-            n_read = file.readinto(memoryview(array).cast("B")) if array.nbytes else 0
+            n_read = file.readinto(array.data.cast("B")) if array.nbytes else 0
         if n_read != spec.n_bytes:
             raise FormatError(
                 f"{self.path}: {spec.name} ends after {n_read:,} of {spec.n_bytes:,} bytes; the "
@@ -169,13 +169,14 @@ class MappedFile:
         return f"MappedFile({self.path.name!r}, {state})"
 
 
-def _array_on(buffer: np.ndarray, spec: TensorSpec, offset: int) -> StoredArray:
+def _array_on(buffer: np.ndarray, spec: TensorSpec, offset: int) -> np.ndarray:
     """The array that a spec describes, on bytes in which it begins at `offset`."""
     if spec.group_size:
         numbers = np.ndarray(spec.shape, np.int8, buffer, offset)
         n_groups = spec.n_elements // spec.group_size
         scales = np.ndarray(n_groups, "<f4", buffer, offset + spec.n_elements)
-        return ScaledArray(numbers, scales, spec.group_size)
+        # no ndarray, but it has what is asked of a stored one: dtype, shape, rows
+        return cast(np.ndarray, ScaledArray(numbers, scales, spec.group_size))
     strides = None
     if spec.strides is not None:
         strides = tuple(s * spec.dtype.itemsize for s in spec.strides)

@@ -2,9 +2,9 @@
 
 Every other quantised type keeps a scale beside the numbers that it multiplies, so one numpy dtype
 describes it. Here all numbers of a matrix come first and all scales after them. A ScaledArray is
-the pair of views, and can be cut into rows and turned into float32 like any stored array. Groups
-are counted through the whole matrix: where a row is no multiple of a group, a group begins in one
-row and ends in the next.
+the pair of views. It has what the program asks of a stored array: a dtype, a shape, rows that can
+be cut out, and numbers that `blocks.dequantize` makes of it. Groups are counted through the whole
+matrix: where a row is no multiple of a group, a group begins in one row and ends in the next.
 Source: `version2_export` in export.py of karpathy/llama2.c.
 """
 

@@ -8,12 +8,21 @@ from pathlib import Path
 from llama_edu.errors import FormatError
 from llama_edu.files.mapped import open_weights
 
-#: Bytes of JSON that are parsed at all: Python objects take up to twenty times as much memory. An
-#: index of the largest LLaMA is below 1 MB. (safetensors itself allows 100 MB.)
-MAX_JSON_BYTES = 2 * 2**20
+#: Bytes of JSON that are parsed at all. The table of the largest LLaMA is below 1 MB. (safetensors
+#: itself allows 100 MB.)
+MAX_JSON_BYTES = 8 * 2**20
+
+#: Opening brackets and braces that are parsed at all: "[]," is three bytes on disk and a hundred in
+#: memory. A table has three for each tensor.
+MAX_BRACKETS = 2**17
 
 
-def parse_object(text: bytes, where: object, most_bytes: int = MAX_JSON_BYTES) -> dict[str, object]:
+def parse_object(
+    text: bytes,
+    where: object,
+    most_bytes: int = MAX_JSON_BYTES,
+    most_brackets: int = MAX_BRACKETS,
+) -> dict[str, object]:
     """The object that a JSON text holds. FormatError, beginning with `where`, for anything else."""
 
     def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -31,6 +40,10 @@ def parse_object(text: bytes, where: object, most_bytes: int = MAX_JSON_BYTES) -
         raise FormatError(
             f"{where}: has more than {most_bytes:,} bytes of JSON; the file is damaged"
         )
+    if text.count(b"[") + text.count(b"{") > most_brackets:
+        raise FormatError(
+            f"{where}: has more than {most_brackets:,} lists and objects; the file is damaged"
+        )
     try:
         value = json.loads(text, object_pairs_hook=once, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
@@ -40,7 +53,9 @@ def parse_object(text: bytes, where: object, most_bytes: int = MAX_JSON_BYTES) -
     return value
 
 
-def read_object(path: Path, most_bytes: int = MAX_JSON_BYTES) -> dict[str, object]:
+def read_object(
+    path: Path, most_bytes: int = MAX_JSON_BYTES, most_brackets: int = MAX_BRACKETS
+) -> dict[str, object]:
     """The object in a JSON file. FormatError where there is no such file or no such object."""
     with open_weights(path) as file:
-        return parse_object(file.read(most_bytes + 1), path, most_bytes)
+        return parse_object(file.read(most_bytes + 1), path, most_bytes, most_brackets)

@@ -65,7 +65,8 @@ class Target:
             return type_name
         if family not in self.types:
             raise FormatError(
-                f"{to} has no type {family}, expected one of {', '.join(self.types)}"
+                f"{to} has no type {family}, expected one of {', '.join(self.types)}; choose one "
+                f"with --type"
             )
         return self.types[family]
 
@@ -86,8 +87,7 @@ def _write_ggml(to: str) -> Callable[[Job], None]:
         with ExitStack() as stack:
             # entered last, moved into place first: the first part appears when all others are there
             files = [
-                stack.enter_context(atomic_output(path, job.n_bytes // job.parts))
-                for path in paths
+                stack.enter_context(atomic_output(path, job.n_bytes // job.parts)) for path in paths
             ]
             ggml_write.write_ggml(
                 files, to, job.config, job.vocabulary, job.tensors, job.load, multiple_of
@@ -110,9 +110,7 @@ def _write_safetensors(job: Job) -> None:
         with atomic_output(job.destination, job.n_bytes) as file:
             safetensors.write_safetensors(file, job.config, job.tensors, job.load)
     else:
-        write_huggingface(
-            job.destination, job.config, job.tensors, job.load, job.tokenizer_path
-        )
+        write_huggingface(job.destination, job.config, job.tensors, job.load, job.tokenizer_path)
 
 
 def _anything(config: ModelConfig) -> None:

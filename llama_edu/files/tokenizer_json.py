@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,19 +19,19 @@ from llama_edu.files.layout import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED,
 from llama_edu.files.strict_json import read_object
 from llama_edu.files.vocabularies import SPACE_MARK, UNKNOWN_TEXT
 
-#: Llama 3's file has 17 MB.
-MAX_BYTES = 64 * 2**20
+#: Llama 3's file has 17 MB and 280,147 merges, each a list.
+MAX_BYTES, MAX_BRACKETS = 64 * 2**20, 2**20
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 def read_tokenizer_json(path: Path) -> Vocabulary:
-    """Read pieces, merges and kinds; the ids of BOS and EOS also from the config.json beside it.
+    """Read pieces, merges and kinds; ids of BOS and EOS from the JSON files that lie beside it.
 
     Raises:
         FormatError: damaged, not a BPE, or text is cut or changed in a way that is not known here.
     """
-    values = read_object(path, MAX_BYTES)
+    values = read_object(path, MAX_BYTES, MAX_BRACKETS)
     model = values.get("model")
     if not isinstance(model, dict) or model.get("type", "BPE") != "BPE":
         kind = str(model.get("type"))[:40] if isinstance(model, dict) else "missing"
@@ -41,8 +42,12 @@ def read_tokenizer_json(path: Path) -> Vocabulary:
     added = _added_tokens(values, path)
     texts = _texts_by_id(vocab, added, path)
     merge_texts = [_merge_text(merge, path) for merge in merges]
-    bos_id, eos_id, adds_bos = _ends(values, path, len(texts))
-    shared = {"bos_id": bos_id, "eos_id": eos_id, "add_bos": adds_bos and bos_id >= 0}
+    bos_id, eos_id, adds_bos = _ends(values, path, texts)
+    shared: dict[str, Any] = {
+        "bos_id": bos_id,
+        "eos_id": eos_id,
+        "add_bos": adds_bos and bos_id >= 0,
+    }
     if model.get("byte_fallback"):
         return _sentencepiece(texts, added, merge_texts, values, shared)
     if values.get("normalizer") is not None:
@@ -77,7 +82,7 @@ def _sentencepiece(
     added: Mapping[int, tuple[str, bool]],
     merges: list[str],
     values: Mapping[str, object],
-    shared: dict,
+    shared: dict[str, Any],
 ) -> Vocabulary:
     """A sentencepiece vocabulary: the earlier a merge stands, the higher its piece's score."""
     rank: dict[str, int] = {}
@@ -184,20 +189,27 @@ def _patterns(step: object) -> tuple[str, ...]:
     return (str(kind)[:40],)
 
 
-def _ends(values: Mapping[str, object], path: Path, n: int) -> tuple[int, int, bool]:
+def _ends(values: Mapping[str, object], path: Path, texts: list[str]) -> tuple[int, int, bool]:
     """Ids of BOS and EOS, -1 where nothing says them, and whether texts begin with BOS."""
-    config = path.parent / "config.json"
-    stated = read_object(config) if config.is_file() else {}
     ids = []
-    for key in ("bos_token_id", "eos_token_id"):
-        value = stated.get(key)
+    for name in ("bos_token", "eos_token"):
+        value = _stated(path.parent / "config.json", f"{name}_id")
         if isinstance(value, list) and value:  # several ways to end: the first is the model's own
             value = value[0]
-        ids.append(value if type(value) is int and 0 <= value < n else -1)
+        if type(value) is not int:
+            text = _stated(path.parent / "tokenizer_config.json", name)
+            text = text.get("content") if isinstance(text, dict) else text
+            value = texts.index(text) if isinstance(text, str) and text in texts else -1
+        ids.append(value if 0 <= value < len(texts) else -1)
     post = values.get("post_processor")
     template = _template(post)
     adds_bos = bool(template) and "SpecialToken" in template[0]
     return ids[0], ids[1], adds_bos
+
+
+def _stated(path: Path, key: str) -> object:
+    """What a JSON file says under a key; None where it or the key is missing."""
+    return read_object(path).get(key) if path.is_file() else None
 
 
 def _template(step: object) -> list[dict]:

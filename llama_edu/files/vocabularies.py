@@ -80,10 +80,10 @@ def is_sentencepiece(path: Path) -> bool:
 
 
 def read_vocabulary(path: Path, vocab_size: int | None = None) -> Vocabulary:
-    """The vocabulary in a tokenizer.model or a llama2.c tokenizer.bin.
+    """The vocabulary in a tokenizer.model, a tokenizer.json or a llama2.c tokenizer.bin.
 
     Raises:
-        FormatError: neither of them, or not of the size that the model needs.
+        FormatError: none of them, or not of the size that the model needs.
     """
     if is_sentencepiece(path):
         return read_sentencepiece(path)
@@ -91,7 +91,11 @@ def read_vocabulary(path: Path, vocab_size: int | None = None) -> Vocabulary:
         head = file.read(64)
     if looks_like_tokenizer_bin(head, path.stat().st_size):
         return read_tokenizer_bin(path, vocab_size)
+    if head.lstrip().startswith(b"{"):
+        from llama_edu.files.tokenizer_json import read_tokenizer_json  # it imports this module
+
+        return read_tokenizer_json(path)
     raise FormatError(
-        f"{path}: starts with {head[:8]!r}, expected a sentencepiece tokenizer.model or a llama2.c "
-        f"tokenizer.bin"
+        f"{path}: starts with {head[:8]!r}, expected a sentencepiece tokenizer.model, a "
+        f"tokenizer.json or a llama2.c tokenizer.bin"
     )

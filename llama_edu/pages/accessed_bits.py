@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 
 from llama_edu.errors import MeasurementError
-from llama_edu.files.layout import TensorSpec
 from llama_edu.files.mapped import MappedFile, open_weights
 from llama_edu.pages import kernel
 from llama_edu.pages.arithmetic import n_pages_of, runs_of
@@ -57,12 +56,6 @@ class PrivateCopy(MappedFile):
         with open_weights(path) as file:
             if file.readinto(self.mmap) != self.n_bytes:
                 raise MeasurementError(f"{path}: shrank while it was being copied")
-
-    def view(self, spec: TensorSpec) -> np.ndarray:
-        """The tensor in the copy, read-only."""
-        array = super().view(spec)
-        array.flags.writeable = False
-        return array
 
 
 class PrivateCopyBits(Backend):

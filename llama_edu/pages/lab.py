@@ -199,8 +199,13 @@ class PageLab:
     def __enter__(self) -> PageLab:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        try:
+            self.close()
+        except BufferError:
+            if kind is None:
+                raise
+            # the traceback of the error on its way out holds the views; that error matters more
 
     def __repr__(self) -> str:
         return f"PageLab({self.path.name!r}, {self.n_pages} pages, backend {self.backend.name!r})"

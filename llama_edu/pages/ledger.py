@@ -8,7 +8,7 @@ tells the truth, which the tests check page by page.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -42,21 +42,21 @@ class Ledger:
             return
         self._ranges.update(dict.fromkeys(_element_ranges(spec, np.zeros(1, np.int64), axes=0)))
 
-    def rows(self, name: str, ids: Iterable[int]) -> None:
+    def rows(self, name: str, rows: Sequence[int]) -> None:
         """These rows (indices along the first axis) are read, and no others.
 
         Raises RequestError for a row that the tensor does not have; numpy would count a negative
         one from the end, and a prediction must not guess.
         """
         spec = self._spec(name)
-        rows = np.unique(np.asarray(ids, np.int64))
-        if rows.size and not (rows[0] >= 0 and rows[-1] < spec.shape[0]):
-            wrong = rows[0] if rows[0] < 0 else rows[-1]
+        chosen = np.unique(np.asarray(rows, np.int64))
+        if chosen.size and not (chosen[0] >= 0 and chosen[-1] < spec.shape[0]):
+            wrong = chosen[0] if chosen[0] < 0 else chosen[-1]
             raise RequestError(f"{name}: row {wrong}, expected 0 to {spec.shape[0] - 1}")
         step = spec.strides[0] if spec.strides else math.prod(spec.stored_shape[1:])
-        self._ranges.update(dict.fromkeys(_element_ranges(spec, rows * step, axes=1)))
+        self._ranges.update(dict.fromkeys(_element_ranges(spec, chosen * step, axes=1)))
         if spec.group_size:
-            self._ranges.update(dict.fromkeys(_scale_ranges(spec, rows)))
+            self._ranges.update(dict.fromkeys(_scale_ranges(spec, chosen)))
 
     @property
     def ranges(self) -> tuple[ByteRange, ...]:

@@ -24,6 +24,18 @@ REST = "(rest of the file)"
 _MOST_ROWS = 24
 
 
+def layer_of(name: str) -> str:
+    """The layer that a tensor belongs to, "layer 3"; its own name if it is in none."""
+    found = _LAYER.match(name)
+    return f"layer {found[1]}" if found else name
+
+
+def kind_of(name: str) -> str:
+    """The kind of a tensor, the same in all layers, "layers.*.wq"; its own name if in none."""
+    found = _LAYER.match(name)
+    return f"layers.*.{found[2]}" if found else name
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of a page table: a tensor, or several together.
@@ -182,11 +194,19 @@ class Record:
 
     def by_layer(self) -> list[Row]:
         """One row per layer; tensors outside the layers have a row each. In file order."""
-        return self._grouped(lambda name: f"layer {m[1]}" if (m := _LAYER.match(name)) else name)
+        return self._grouped(layer_of)
 
     def by_kind(self) -> list[Row]:
         """One row per kind of tensor, all layers together: "layers.*.wq" and so on."""
-        return self._grouped(lambda name: f"layers.*.{m[2]}" if (m := _LAYER.match(name)) else name)
+        return self._grouped(kind_of)
+
+    def extent(self, name: str) -> np.ndarray:
+        """(n_pages,) bool: pages that hold a byte of the tensor, layer or kind of this name."""
+        return self._bitmap(
+            spec
+            for spec in self.tensors.values()
+            if name in (spec.name, layer_of(spec.name), kind_of(spec.name))
+        )
 
     def _grouped(self, key: Callable[[str], str]) -> list[Row]:
         groups: dict[str, list[TensorSpec]] = {}

@@ -7,13 +7,11 @@ Source of the manner: vmtouch(8), Doug Hoyte, https://hoytech.com/vmtouch/.
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 from llama_edu.errors import MeasurementError
 from llama_edu.pages.arithmetic import page_range
-from llama_edu.pages.record import Record
+from llama_edu.pages.record import Record, layer_of
 
 #: From none to all of the pages under one character.
 _SHADES = " .-+*#"
@@ -49,9 +47,7 @@ def text_map(record: Record, width: int = 60) -> str:
         raise MeasurementError(f"page map: {record.headline}; there are no pages to draw")
     bands: dict[str, np.ndarray] = {}
     for spec in sorted(record.tensors.values(), key=lambda spec: spec.offset):
-        layer = re.match(r"layers\.(\d+)\.", spec.name)
-        many = len(record.tensors) > _MOST_TENSORS
-        name = f"layer {layer[1]}" if layer and many else spec.name
+        name = layer_of(spec.name) if len(record.tensors) > _MOST_TENSORS else spec.name
         band = bands.setdefault(name, np.zeros(len(pages), bool))
         span = page_range(spec.offset, spec.n_bytes, record.page_size)
         band[span.start : span.stop] = True

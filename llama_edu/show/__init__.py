@@ -5,11 +5,18 @@ Only this room imports matplotlib or Jupyter.
 
 from __future__ import annotations
 
+import importlib
+
+#: Public name -> the module that has it.
+_PARTS = {
+    "GenerationWidget": "llama_edu.show.widgets",
+    "PageMapWidget": "llama_edu.show.xray",
+    "guess": "llama_edu.show.guess",
+}
+
 
 def __getattr__(name: str) -> object:
-    """Import the widgets when one is asked for: text reports need no Jupyter."""
-    if name == "GenerationWidget":
-        from llama_edu.show.widgets import GenerationWidget
-
-        return GenerationWidget
+    """Import a part when it is asked for: text reports need no Jupyter."""
+    if name in _PARTS:
+        return getattr(importlib.import_module(_PARTS[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -123,7 +123,8 @@ def alignment_picture(paths: Sequence[Path], n_tensors: int = 3) -> Picture:
 
 def _draw_panel(axes, starts: Sequence[TensorStart]) -> None:
     colors = need("matplotlib.colors", "alignment_picture")
-    y, ticks = 0, {}
+    y = 0
+    ticks: dict[float, int] = {}
     for start in starts:
         n_rows = len(start.kinds)
         axes.pcolormesh(

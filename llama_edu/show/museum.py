@@ -10,7 +10,7 @@ from pathlib import Path
 from llama_edu.errors import RequestError
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.ggml import ALIGNMENT
-from llama_edu.files.layout import Checkpoint, SplitTensor
+from llama_edu.files.layout import Checkpoint, SplitTensor, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,12 @@ def exhibit(path: Path, tokens: Sequence[int]) -> Exhibit:
         FormatError: it cannot be opened.
     """
     checkpoint = read_checkpoint(path)
-    if checkpoint.is_split or checkpoint.vocabulary is None:
+    vocabulary = checkpoint.vocabulary
+    if checkpoint.is_split or vocabulary is None:
         raise RequestError(f"{path}: expected a checkpoint in one file, with its vocabulary")
     for token in tokens:
-        if not 0 <= token < len(checkpoint.vocabulary):
-            raise RequestError(
-                f"{path}: token {token}, expected 0 to {len(checkpoint.vocabulary) - 1}"
-            )
+        if not 0 <= token < len(vocabulary):
+            raise RequestError(f"{path}: token {token}, expected 0 to {len(vocabulary) - 1}")
     with checkpoint.paths[0].open("rb") as file:
         magic = file.read(4)
     return Exhibit(
@@ -58,8 +57,8 @@ def exhibit(path: Path, tokens: Sequence[int]) -> Exhibit:
         magic=magic,
         n_bytes=checkpoint.paths[0].stat().st_size,
         alignment=alignment_of(checkpoint),
-        has_scores=bool(checkpoint.vocabulary.scores.any()),
-        pieces=tuple(_as_stored(checkpoint, token) for token in tokens),
+        has_scores=bool(vocabulary.scores.any()),
+        pieces=tuple(_as_stored(checkpoint, vocabulary, token) for token in tokens),
     )
 
 
@@ -72,12 +71,10 @@ def alignment_of(checkpoint: Checkpoint) -> int:
     return math.gcd(ALIGNMENT, *offsets)  # beyond what a format promises it would be luck
 
 
-def _as_stored(checkpoint: Checkpoint, token: int) -> bytes:
+def _as_stored(checkpoint: Checkpoint, vocabulary: Vocabulary, token: int) -> bytes:
     """The bytes of a piece in the file; those of GGUF are read into others when it is used."""
-    raw = checkpoint.metadata.get("tokenizer.ggml.tokens")
-    if raw is not None:
-        return raw[token].encode()
-    return checkpoint.vocabulary.pieces[token]
+    texts = checkpoint.metadata.get("tokenizer.ggml.tokens")
+    return texts[token].encode() if isinstance(texts, Sequence) else vocabulary.pieces[token]
 
 
 def museum(paths: Sequence[Path], tokens: Sequence[int]) -> str:

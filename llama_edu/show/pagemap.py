@@ -5,7 +5,6 @@ Needs matplotlib, which is imported when a map is drawn and not before.
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ import numpy as np
 
 from llama_edu.errors import MeasurementError
 from llama_edu.pages.arithmetic import page_range
-from llama_edu.pages.record import Record
+from llama_edu.pages.record import Record, layer_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,8 +129,7 @@ def _draw_bands(axes: Axes, record: Record, columns: int, rows: int) -> None:
     labels: list[tuple[float, str]] = []
     last_name = ""
     for spec in sorted(record.tensors.values(), key=lambda spec: spec.offset):
-        layer = re.match(r"layers\.(\d+)\.", spec.name)
-        name = f"layer {layer[1]}" if layer else spec.name
+        name = layer_of(spec.name)
         if name == last_name:
             continue
         last_name = name

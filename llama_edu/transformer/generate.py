@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +54,7 @@ class Generation:
         rng: np.random.Generator,
         *,
         cache: KVCache | None = None,
+        decode_model: Callable[[], Model] | None = None,
     ) -> None:
         context = model.config.max_seq_len
         if n_tokens < 0:
@@ -69,6 +70,7 @@ class Generation:
         self.prefill_s = self.decode_s = 0.0
         self._model, self._tokenizer, self._settings, self._rng = model, tokenizer, settings, rng
         self._n_tokens = n_tokens
+        self._decode_model = decode_model or (lambda: model)
         self.cache = cache or KVCache(model.config, min(context, len(prompt) + n_tokens))
         self._steps = self._run()
 
@@ -117,7 +119,7 @@ class Generation:
             yield GeneratedToken(token, position, text, logits)
             if not is_last:
                 start = time.perf_counter()
-                logits = forward(self._model, [token], self.cache, last_only=True)[0]
+                logits = forward(self._decode_model(), [token], self.cache, last_only=True)[0]
                 self.decode_s += time.perf_counter() - start
         rest = decoder.finish()
         if rest:  # EOS came inside a character: only now it is certain that the rest is missing

@@ -1,0 +1,192 @@
+"""Ways to load a file, timed to the end: open, first complete pass, second pass, and memory.
+
+A mapping "loads" at once because it loads nothing; the reading happens when the weights are used.
+The honest comparison is opening plus the first pass over all bytes, which is what the first token
+of a dense model does. A second pass shows the steady state.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from llama_edu.errors import MeasurementError
+from llama_edu.experiments.subjects import weight_file
+from llama_edu.experiments.table import lay_out, mib, milliseconds
+from llama_edu.pages.residency import evict, residency
+
+_STEP_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Lap:
+    """One way of loading, from one state of the page cache.
+
+    Attributes:
+        way: of loading. state: "cold" or "warm".
+        open_s: until there was an array. first_s: the first pass over it. second_s: the next.
+        anonymous_bytes: private memory taken, besides the page cache; None where nobody tells.
+        cached_bytes: of the file, in the page cache afterwards; None where nobody tells.
+    """
+
+    way: str
+    state: str
+    open_s: float
+    first_s: float
+    second_s: float
+    anonymous_bytes: int | None
+    cached_bytes: int | None
+
+
+@dataclass(frozen=True)
+class LoadRace:
+    """All laps; `open_s` alone says nothing, so the table gives the sum with the first pass."""
+
+    file_bytes: int
+    laps: tuple[Lap, ...]
+
+    def __str__(self) -> str:
+        rows = [
+            (lap.way, lap.state, milliseconds(lap.open_s), milliseconds(lap.open_s + lap.first_s),
+             milliseconds(lap.second_s), mib(lap.anonymous_bytes), mib(lap.cached_bytes))
+            for lap in self.laps
+        ]  # fmt: skip
+        heads = ("way", "cache", "open ms", "open + 1st pass", "2nd pass", "private MiB",
+                 "cached MiB")  # fmt: skip
+        return f"A file of {self.file_bytes:,} bytes, loaded and read through:\n" + lay_out(
+            heads, rows, n_left=2
+        )
+
+
+def load_race(
+    path: str | Path | None = None,
+    *,
+    n_bytes: int = 64 << 20,
+    folder: str | Path | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> LoadRace:
+    """Load a file in every way, cold (where it can be evicted) and warm.
+
+    Args:
+        path: the file; it is evicted from the page cache. By default a temporary one of `n_bytes`
+            random bytes in `folder`.
+        clock: seconds.
+    """
+    laps = []
+    with weight_file(path, n_bytes, folder) as file:
+        file_bytes = file.stat().st_size
+        for state in ("cold", "warm"):
+            for way, load in _WAYS.items():
+                if state == "cold" and not _is_evicted(file):
+                    continue
+                if state == "warm":
+                    _read_through(file)
+                lap = _run(way, state, file, load, clock)
+                if lap is not None:
+                    laps.append(lap)
+    return LoadRace(file_bytes, tuple(laps))
+
+
+def _run(
+    way: str, state: str, file: Path, load: Callable[[Path], np.ndarray],
+    clock: Callable[[], float],
+) -> Lap | None:  # fmt: skip
+    """One lap, or None where this system does not know the way."""
+    before = _anonymous_bytes()
+    start = clock()
+    try:
+        data = load(file)
+    except (AttributeError, OSError):
+        return None
+    opened = clock()
+    _pass(data)
+    first = clock()
+    _pass(data)
+    second = clock()
+    after = _anonymous_bytes()
+    try:
+        found = residency(file)
+        cached = found.n_resident * found.page_size
+    except MeasurementError:
+        cached = None
+    taken = None if before is None or after is None else max(0, after - before)
+    return Lap(way, state, opened - start, first - opened, second - first, taken, cached)
+
+
+def _pass(data: np.ndarray) -> int:
+    """Read every byte once, as one token of a dense model does."""
+    words = data[: len(data) // 8 * 8].view(np.uint64)
+    return int(np.bitwise_xor.reduce(words))
+
+
+def _map(path: Path, **options: int) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, **(options or {"access": mmap.ACCESS_READ}))
+
+
+def _mapped(path: Path) -> np.ndarray:
+    return np.frombuffer(_map(path), np.uint8)
+
+
+def _populated(path: Path) -> np.ndarray:
+    flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
+    return np.frombuffer(_map(path, flags=flags, prot=mmap.PROT_READ), np.uint8)
+
+
+def _willneed(path: Path) -> np.ndarray:
+    mapping = _map(path)
+    for start in range(0, len(mapping), _STEP_BYTES):
+        mapping.madvise(mmap.MADV_WILLNEED, start, min(_STEP_BYTES, len(mapping) - start))
+    return np.frombuffer(mapping, np.uint8)
+
+
+def _read(path: Path) -> np.ndarray:
+    return np.frombuffer(path.read_bytes(), np.uint8)
+
+
+def _readinto(path: Path) -> np.ndarray:
+    data = np.empty(path.stat().st_size, np.uint8)
+    with path.open("rb") as file:
+        if file.readinto(data.data) != len(data):
+            raise OSError(f"{path}: ended early")
+    return data
+
+
+_WAYS: dict[str, Callable[[Path], np.ndarray]] = {
+    "mmap": _mapped,
+    "mmap, populated": _populated,
+    "mmap, WILLNEED in steps": _willneed,
+    "np.memmap": lambda path: np.memmap(path, np.uint8, "r"),
+    "read()": _read,
+    "readinto(np.empty)": _readinto,
+    "np.fromfile": lambda path: np.fromfile(path, np.uint8),
+}
+
+
+def _is_evicted(file: Path) -> bool:
+    try:
+        return evict(file).after.n_resident == 0
+    except MeasurementError:
+        return False
+
+
+def _read_through(file: Path) -> None:
+    with file.open("rb", buffering=0) as opened:
+        while opened.read(_STEP_BYTES):
+            pass
+
+
+def _anonymous_bytes() -> int | None:
+    """Private memory of this process that is no file. Source: proc(5), status, RssAnon."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    found = re.search(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None

@@ -1,0 +1,137 @@
+"""Several processes and one file: mapped, they share its pages; read, each has a copy.
+
+Rss cannot tell the two apart, as it counts a shared page for every process. Pss divides it by the
+number of processes that map it, and the sum of private memory shows what was really taken.
+Source: proc(5), smaps_rollup.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from llama_edu.errors import MeasurementError
+from llama_edu.experiments.subjects import weight_file
+from llama_edu.experiments.table import lay_out, mib
+
+#: What each process does. It imports nothing large, so that the file is most of its memory.
+_CHILD = """
+import json, mmap, sys
+how, path = sys.argv[1:]
+def memory():
+    fields = {}
+    for line in open("/proc/self/smaps_rollup"):
+        name, _, value = line.partition(":")
+        if name in ("Rss", "Pss", "Anonymous"):
+            fields[name] = int(value.split()[0]) * 1024
+    return fields
+before = memory()
+with open(path, "rb") as file:
+    if how == "mmap":
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    else:
+        data = file.read()
+for place in range(0, len(data), 4096):
+    data[place]
+print("loaded", flush=True)
+sys.stdin.readline()
+after = memory()
+print(json.dumps({name: after[name] - before[name] for name in after}), flush=True)
+sys.stdin.readline()
+"""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Processes that hold the same file at the same time; averages over them, in bytes."""
+
+    how: str
+    n_processes: int
+    rss_bytes: int
+    pss_bytes: int
+    private_bytes: int
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """What each group of processes took, beyond what they had before."""
+
+    file_bytes: int
+    groups: tuple[Group, ...]
+
+    def __str__(self) -> str:
+        rows = [
+            (g.how, g.n_processes, mib(g.rss_bytes), mib(g.pss_bytes), mib(g.private_bytes),
+             mib(g.private_bytes * g.n_processes))
+            for g in self.groups
+        ]  # fmt: skip
+        heads = ("loaded by", "processes", "Rss MiB each", "Pss MiB each", "private MiB each",
+                 "private MiB in all")  # fmt: skip
+        return f"A file of {self.file_bytes:,} bytes in several processes:\n" + lay_out(heads, rows)
+
+
+def sharing(
+    path: str | Path | None = None,
+    *,
+    n_bytes: int = 64 << 20,
+    folder: str | Path | None = None,
+    n_processes: tuple[int, ...] = (1, 2, 4),
+) -> Sharing:
+    """Load a file in several processes at once, by mmap and by read(), and ask the kernel.
+
+    Args:
+        path: the file; by default a temporary one of `n_bytes` random bytes in `folder`.
+        n_processes: sizes of the groups.
+
+    Raises MeasurementError where there is no /proc/self/smaps_rollup (Linux 4.14 has it).
+    """
+    if not Path("/proc/self/smaps_rollup").exists():
+        raise MeasurementError(
+            "sharing: this system has no /proc/self/smaps_rollup, expected Linux 4.14 or later"
+        )
+    with weight_file(path, n_bytes, folder) as file:
+        groups = [_measure(file, how, n) for how in ("mmap", "read()") for n in n_processes]
+        return Sharing(file.stat().st_size, tuple(groups))
+
+
+def _measure(file: Path, how: str, n: int) -> Group:
+    with ExitStack() as stack:
+        children = [stack.enter_context(_start(file, how)) for _ in range(n)]
+        for child in children:
+            _answer(child, file)  # all have loaded before the first is asked
+        taken = []
+        for child in children:
+            _tell(child)
+            taken.append(json.loads(_answer(child, file)))
+        for child in children:
+            _tell(child)
+    rss, pss, private = (sum(t[k] for t in taken) // n for k in ("Rss", "Pss", "Anonymous"))
+    return Group(how, n, rss, pss, private)
+
+
+def _start(file: Path, how: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _CHILD, how, str(file)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def _tell(child: subprocess.Popen[str]) -> None:
+    assert child.stdin is not None
+    child.stdin.write("\n")
+    child.stdin.flush()
+
+
+def _answer(child: subprocess.Popen[str], file: Path) -> str:
+    assert child.stdout is not None
+    line = child.stdout.readline()
+    if not line:
+        raise MeasurementError(
+            f"sharing: a process that loaded {file.name} ended with code {child.wait()}, expected "
+            f"an answer; is there memory enough?"
+        )
+    return line

@@ -1,0 +1,105 @@
+"""What really is sparse in a LLaMA: the rows of the embedding table, and nothing else.
+
+A text is written under a lab, token by token. Every matrix of every layer is read whole for every
+token; of the embedding table each token needs one row. Where the output matrix is the same table,
+even that saving is gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from llama_edu.experiments.subjects import model_file
+from llama_edu.experiments.table import lay_out, percent
+from llama_edu.llama import load
+from llama_edu.pages.lab import PageLab
+from llama_edu.pages.record import Record
+from llama_edu.transformer.cache import KVCache
+from llama_edu.transformer.model import forward
+
+
+@dataclass(frozen=True)
+class Part:
+    """One kind of tensor: its pages, those of the first token, and of all tokens together."""
+
+    name: str
+    n_pages: int
+    one_token_pages: int
+    all_tokens_pages: int
+
+
+@dataclass(frozen=True)
+class SparseParts:
+    """How much of each kind of tensor a text needed.
+
+    Attributes:
+        unneeded: pages that no token touched, outside the embedding table.
+        verdict: how far the counts can be trusted; the least trusted of all records.
+    """
+
+    file_name: str
+    n_tokens: int
+    parts: tuple[Part, ...]
+    unneeded: int
+    verdict: str
+    tied_output: bool
+
+    def __str__(self) -> str:
+        rows = [
+            (p.name, p.n_pages, p.one_token_pages, percent(p.one_token_pages / p.n_pages),
+             p.all_tokens_pages, percent(p.all_tokens_pages / p.n_pages))
+            for p in self.parts
+        ]  # fmt: skip
+        heads = ("kind of tensor", "pages", "1 token", "%", f"{self.n_tokens} tokens", "%")
+        tied = " The output matrix is the embedding table." if self.tied_output else ""
+        return "\n".join([
+            f"{self.file_name}: pages that tokens need. Verdict: {self.verdict}.{tied}",
+            lay_out(heads, rows),
+            f"Pages of other tensors that no token needed: {self.unneeded:,}.",
+        ])  # fmt: skip
+
+
+def sparse_parts(
+    path: str | Path | None = None, *, n_tokens: int = 16, backend: str = "auto"
+) -> SparseParts:
+    """Write `n_tokens` tokens under a lab and add up, per kind of tensor, the pages they needed.
+
+    Args:
+        path: a checkpoint in one file; by default the bundled one, converted to f16.
+        backend: the instrument; where none works the pages are computed, and so labelled.
+    """
+    with model_file(path) as file, PageLab.open(file, backend) as lab, load(file, lab=lab) as llama:
+        cache = KVCache(llama.config, n_tokens)
+        token = 1  # BOS
+        records: list[Record] = []
+        for _ in range(n_tokens):
+            with lab.record("token") as record:
+                logits = forward(llama.model, [token], cache)
+            records.append(record)
+            token = int(np.argmax(logits[-1]))
+        tied = llama.checkpoint.tied_output
+        name = llama.checkpoint.paths[0].name
+    return _summary(name, records, tied)
+
+
+def _summary(name: str, records: list[Record], tied: bool) -> SparseParts:
+    first = records[0]
+    union = np.zeros(first.n_pages, bool)
+    for record in records:
+        if record.pages is not None:
+            union |= record.pages
+    parts = []
+    for row in first.by_kind():
+        pages = first.extent(row.name)
+        parts.append(Part(row.name, row.n_pages, row.n_touched, int((pages & union).sum())))
+    outside = np.zeros(first.n_pages, bool)
+    for part in parts:
+        if part.name != "token_embedding":
+            outside |= first.extent(part.name)
+    kinds = sorted({record.verdict.kind for record in records}, key=lambda kind: kind == "exact")
+    return SparseParts(
+        name, len(records), tuple(parts), int((outside & ~union).sum()), kinds[0], tied
+    )

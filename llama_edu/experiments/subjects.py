@@ -1,0 +1,46 @@
+"""What experiments are done on: the reader's file, or one made for it and removed again."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from llama_edu.bundled import bundled_checkpoint
+from llama_edu.files.convert import convert
+
+#: Bytes written at a time.
+_PIECE = 8 << 20
+
+
+@contextmanager
+def weight_file(path: str | Path | None, n_bytes: int, folder: str | Path | None) -> Iterator[Path]:
+    """The given file, or a temporary one of random bytes in `folder`, safely on disk."""
+    if path is not None:
+        yield Path(path)
+        return
+    with tempfile.TemporaryDirectory(dir=folder, prefix="llama_edu_") as made:
+        made_file = Path(made) / "random.bin"
+        rng = np.random.default_rng(2023)
+        with made_file.open("wb") as file:
+            for start in range(0, n_bytes, _PIECE):
+                file.write(rng.bytes(min(_PIECE, n_bytes - start)))
+            file.flush()
+            os.fsync(file.fileno())  # pages that are not on disk yet cannot be evicted
+        yield made_file
+
+
+@contextmanager
+def model_file(path: str | Path | None) -> Iterator[Path]:
+    """The given checkpoint, or the bundled one as one f16 file that can be mapped."""
+    if path is not None:
+        yield Path(path)
+        return
+    with tempfile.TemporaryDirectory(prefix="llama_edu_") as made:
+        made_file = Path(made) / "stories-f16.bin"
+        convert(bundled_checkpoint(), made_file, to="ggjt-v1", type="f16")
+        yield made_file
