@@ -31,8 +31,8 @@ COMMANDS = (
 )  # fmt: skip
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser with every command's arguments."""
+def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser; only the commands named in `argv` get their arguments, which may cost imports."""
     from llama_edu import __version__
 
     parser = argparse.ArgumentParser(
@@ -53,14 +53,16 @@ def build_parser() -> argparse.ArgumentParser:
             epilog=f"example: {command.EXAMPLE}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        command.add_arguments(command_parser)
+        if command.NAME in argv:
+            command.add_arguments(command_parser)
         command_parser.set_defaults(run=command.run)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 where a command says no, 2 for an error."""
-    args = build_parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    args = build_parser(argv).parse_args(argv)
     try:
         return args.run(args) or 0
     except LlamaEduError as error:

@@ -38,7 +38,7 @@ _BLOCK_BYTES = 2 << 20
 #: What a limited child needs besides the file: page tables, read buffers.
 _SLACK_BYTES = 6 << 20
 
-STRATEGIES = ("kernel's choice", "keep a part", "MADV_RANDOM")
+STRATEGIES = ("plain mapping", "keep a part", "MADV_RANDOM")
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,10 @@ class MemoryCap:
 def memory_cap(
     path: str | Path | None = None,
     *,
-    n_bytes: int = 128 << 20,
+    n_bytes: int = 64 << 20,
     folder: str | Path | None = None,
     caps: tuple[float, ...] = (0.25, 0.5, 0.9, 1.2),
-    n_passes: int = 4,
+    n_passes: int = 3,
     emulate: bool = False,
 ) -> MemoryCap:
     """Read a file again and again with less memory than it needs.

@@ -1,4 +1,7 @@
-"""Which format is this? Told by content, never by the file's name."""
+"""Which format is this? Told by content, never by the file's name.
+
+Each reader is imported when its format turns up, so that opening one format does not pay for all.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,15 @@ import os
 from pathlib import Path
 
 from llama_edu.errors import FormatError
-from llama_edu.files import ggml, gguf, huggingface, llama2c, safetensors
+from llama_edu.files import llama2c
 from llama_edu.files.layout import Checkpoint
 from llama_edu.files.mapped import open_weights
-from llama_edu.files.meta import is_meta_folder, read_meta_folder
-from llama_edu.files.pth import LEGACY_MAGIC
-from llama_edu.files.training import read_training_checkpoint
+
+#: The three magic numbers of ggml, ggmf and ggjt as they lie on disk.
+_GGML_MAGICS = (b"lmgg", b"fmgg", b"tjgg")
+
+#: A zip, which torch has written since 1.6, and the number with which it began before.
+_TORCH_MAGICS = (b"PK\x03\x04", bytes.fromhex("80028a0a6cfc9c46f9206aa85019"))
 
 #: First bytes of files that people have in the place of a model, what they are, what to do.
 _NOT_MODELS = (
@@ -45,13 +51,21 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     file_bytes = path.stat().st_size
     if not head:
         raise FormatError(f"{path}: is empty, expected a weight file; download it again")
-    if head[:4] in ggml.MAGICS:
-        return ggml.read_ggml(path)
     if head.startswith(b"GGUF"):
-        return gguf.read_gguf(path)
+        from llama_edu.files.gguf import read_gguf
+
+        return read_gguf(path)
+    if head.startswith(_GGML_MAGICS):
+        from llama_edu.files.ggml import read_ggml
+
+        return read_ggml(path)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < file_bytes:
-        return safetensors.read_safetensors(path)
-    if head.startswith((b"PK\x03\x04", LEGACY_MAGIC)):
+        from llama_edu.files.safetensors import read_safetensors
+
+        return read_safetensors(path)
+    if head.startswith(_TORCH_MAGICS):
+        from llama_edu.files.training import read_training_checkpoint
+
         return read_training_checkpoint(path)
     if head.startswith(llama2c.MAGIC_V1) or llama2c.looks_like_llama2c(head, file_bytes):
         return llama2c.read_llama2c(path)
@@ -59,6 +73,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _read_folder(path: Path) -> Checkpoint:
+    from llama_edu.files import huggingface
+    from llama_edu.files.meta import is_meta_folder, read_meta_folder
+
     if is_meta_folder(path):
         return read_meta_folder(path)
     if huggingface.is_huggingface_folder(path):

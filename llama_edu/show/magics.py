@@ -30,6 +30,9 @@ display: Any = need("IPython.display", "%load_ext llama_edu").display
 #: The names that the extension adds, as line and as cell magics.
 NAMES = ("pages", "faults")
 
+#: Each option and how many words it takes; what comes after them is code, as in "%pages -1 * x".
+_N_WORDS = {"-m": 2, "--model": 2, "-o": 2, "--output": 2, "-q": 1, "--quiet": 1, "--cold": 1}
+
 
 @magic.magics_class
 class PageMagics(magic.Magics):
@@ -160,9 +163,9 @@ def _lab_of(candidate: object) -> PageLab | None:
 def _options_of(line: str) -> tuple[str, str]:
     """The options at the start of a line, and the code after them, untouched."""
     words = line.split(" ")
-    n, takes_value = 0, ("-m", "--model", "-o", "--output")
-    while n < len(words) and (words[n].startswith("-") or not words[n]):
-        n += 2 if words[n] in takes_value else 1
+    n = 0
+    while n < len(words) and (words[n] in _N_WORDS or not words[n]):
+        n += _N_WORDS.get(words[n], 1)
     return " ".join(words[:n]), " ".join(words[n:]).strip()
 
 

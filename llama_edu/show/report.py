@@ -31,7 +31,7 @@ def checkpoint_report(
         f"  vocabulary  {config.vocab_size:,} pieces"
         + ("" if checkpoint.vocabulary else ", in a separate file"),
         f"  output      {'the token embedding itself' if checkpoint.tied_output else 'its own'}",
-        "  types       " + "; ".join(
+        "  types       " + f"\n{'':14s}".join(
             f"{name}: {count} tensors, {n_bytes:,} bytes ({BLOCK_TYPES[name].bits_per_weight:g} "
             f"bits a weight)"
             for name, (count, n_bytes) in type_counts(checkpoint).items()

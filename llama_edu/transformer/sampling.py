@@ -69,25 +69,39 @@ def candidates(
     scores = penalize(logits, settings, recent)
     if settings.temperature == 0:
         return np.array([np.argmax(scores)]), np.ones(1)
+    ids, probabilities = _all_probabilities(scores, settings)
+    if settings.top_p < 1:
+        # n tokens below (1 - p) / n cannot hold the last 1 - p together: they are never needed
+        needed = probabilities >= (1 - settings.top_p) / len(ids)
+        ids, probabilities = ids[needed], probabilities[needed]
+    if settings.min_p > 0:
+        good = probabilities >= settings.min_p * probabilities.max()
+        ids, probabilities = ids[good], probabilities[good]
+    order = np.argsort(-probabilities, kind="stable")  # only of what is left by now
+    ids, probabilities = ids[order], probabilities[order]
+    if settings.top_p < 1:
+        n_kept = 1 + int(np.searchsorted(np.cumsum(probabilities), settings.top_p))
+        ids, probabilities = ids[:n_kept], probabilities[:n_kept]
+    return ids, probabilities / probabilities.sum()
+
+
+def _all_probabilities(
+    scores: np.ndarray, settings: SamplingSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ids in ascending order and their probabilities, after temperature and top-k."""
     scores = scores.astype(np.float64) - scores.max()
     with np.errstate(over="ignore"):  # a tiny temperature sends all but the best to -inf
         scores /= settings.temperature
-    n_kept = settings.top_k if 0 < settings.top_k < len(scores) else len(scores)
-    if n_kept < len(scores):
-        # everything as good as the k-th best, so that equal scores are decided by id below
-        kth = np.partition(scores, len(scores) - n_kept)[len(scores) - n_kept]
+    ids = np.arange(len(scores))
+    if 0 < settings.top_k < len(scores):
+        # partition, not sort; whatever equals the k-th best is still in and decided by id later
+        kth = np.partition(scores, len(scores) - settings.top_k)[len(scores) - settings.top_k]
         ids = np.flatnonzero(scores >= kth)
-    else:
-        ids = np.arange(len(scores))
-    ids = ids[np.argsort(-scores[ids], kind="stable")][:n_kept]
-    probabilities = np.exp(scores[ids] - scores[ids[0]])
-    probabilities /= probabilities.sum()
-    n_kept = len(ids)
-    if settings.top_p < 1:
-        n_kept = min(n_kept, 1 + int(np.searchsorted(np.cumsum(probabilities), settings.top_p)))
-    if settings.min_p > 0:
-        n_kept = min(n_kept, int(np.sum(probabilities >= settings.min_p * probabilities[0])))
-    ids, probabilities = ids[:n_kept], probabilities[:n_kept]
+        scores = scores[ids]
+        if len(ids) > settings.top_k:
+            surplus = np.flatnonzero(scores == kth)[settings.top_k - len(ids) :]
+            ids, scores = np.delete(ids, surplus), np.delete(scores, surplus)
+    probabilities = np.exp(scores)
     return ids, probabilities / probabilities.sum()
 
 
@@ -123,7 +137,11 @@ def sample(
     Returns:
         The chosen id.
     """
-    ids, probabilities = candidates(logits, settings, recent)
+    if settings.temperature > 0 and settings.top_p == 1 and settings.min_p == 0:
+        # nothing depends on the order: spare sorting the whole vocabulary
+        ids, probabilities = _all_probabilities(penalize(logits, settings, recent), settings)
+    else:
+        ids, probabilities = candidates(logits, settings, recent)
     if len(ids) == 1:
         return int(ids[0])
     chosen = np.searchsorted(np.cumsum(probabilities), rng.random(), side="right")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 
@@ -76,5 +75,7 @@ def _blas_libraries() -> Sequence:
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _pool(threads: int):
+    from concurrent.futures import ThreadPoolExecutor  # only where there is work to share
+
     return ThreadPoolExecutor(threads - 1, thread_name_prefix="llama-edu-matmul")

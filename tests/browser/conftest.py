@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -111,6 +112,14 @@ def notebook(lab, chromium):
     yield open_notebook
     for context in contexts:
         context.close()
+    # a page that closes leaves its kernel running; the next test is to get a new one
+    for kernel in json.loads(ask(f"{address}/api/kernels?token={token}")):
+        ask(f"{address}/api/kernels/{kernel['id']}?token={token}", method="DELETE")
+
+
+def ask(url, method="GET"):
+    with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=20) as answer:
+        return answer.read()
 
 
 def write(path, text):

@@ -78,7 +78,11 @@ def check_opens_safely_or_says_why(path, data: bytes) -> None:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(base=st.integers(0, len(VALID) - 1), edits=edits, cut=st.one_of(st.just(0), st.integers(0, 9000)))
+@given(
+    base=st.integers(0, len(VALID) - 1),
+    edits=edits,
+    cut=st.one_of(st.just(0), st.integers(0, 9000)),
+)
 def test_a_mutated_gguf_opens_safely_or_is_a_format_error(tmp_path_factory, base, edits, cut):
     path = tmp_path_factory.getbasetemp() / "mutated.gguf"
     check_opens_safely_or_says_why(path, mutated(VALID[base], edits, cut))
@@ -87,7 +91,11 @@ def test_a_mutated_gguf_opens_safely_or_is_a_format_error(tmp_path_factory, base
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
-@given(base=st.integers(0, len(VALID) - 1), edits=edits, cut=st.one_of(st.just(0), st.integers(0, 9000)))
+@given(
+    base=st.integers(0, len(VALID) - 1),
+    edits=edits,
+    cut=st.one_of(st.just(0), st.integers(0, 9000)),
+)
 def test_20000_mutated_ggufs_open_safely_or_are_format_errors(tmp_path_factory, base, edits, cut):
     path = tmp_path_factory.getbasetemp() / "mutated.gguf"
     check_opens_safely_or_says_why(path, mutated(VALID[base], edits, cut))

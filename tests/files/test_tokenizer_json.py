@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from small_models import random_weights, small_config
+from small_models import llama2c_v0, random_weights, small_config
 
 from llama_edu.errors import FormatError
 from llama_edu.files.byte_level import PRE_TOKENIZERS
@@ -11,6 +11,8 @@ from llama_edu.files.gguf import read_gguf
 from llama_edu.files.gguf_write import write_gguf
 from llama_edu.files.layout import BYTE, CONTROL, NORMAL, UNKNOWN, PlannedTensor
 from llama_edu.files.tokenizer_json import read_tokenizer_json
+from llama_edu.files.vocabularies import read_vocabulary
+from llama_edu.llama import load
 from llama_edu.transformer.bpe import BpeTokenizer
 from llama_edu.transformer.tokenizer import ScoreMergeTokenizer
 
@@ -138,3 +140,27 @@ def test_damaged_merges_and_ids_are_named(trained):
     path.write_text(json.dumps(values))
     with pytest.raises(FormatError, match=r"id of a piece is .*, expected a whole number"):
         read_tokenizer_json(path)
+
+
+def test_a_tokenizer_json_is_known_by_its_content_and_encodes(trained, tmp_path, rng):
+    library, path, _ = trained
+    renamed = path.with_name("vocabulary.bin")
+    renamed.write_bytes(b" \n" + path.read_bytes())
+    assert read_vocabulary(renamed).pieces == read_tokenizer_json(path).pieces
+    config = small_config(vocab_size=library.get_vocab_size())
+    model = tmp_path / "model.bin"
+    model.write_bytes(llama2c_v0(config, random_weights(config, rng)))
+    with load(model, tokenizer=renamed) as llama:
+        assert llama.tokenizer.encode(TEXT) == library.encode(TEXT).ids
+
+
+def test_where_no_config_json_names_the_ends_tokenizer_config_json_does(trained):
+    _, path, _ = trained
+    path.with_name("config.json").unlink()
+    assert (read_tokenizer_json(path).bos_id, read_tokenizer_json(path).eos_id) == (-1, -1)
+    named = {"bos_token": SPECIALS[0], "eos_token": {"content": SPECIALS[1]}}
+    path.with_name("tokenizer_config.json").write_text(json.dumps(named))
+    vocabulary = read_tokenizer_json(path)
+    assert (vocabulary.bos_id, vocabulary.eos_id, vocabulary.add_bos) == (0, 1, True)
+    path.with_name("tokenizer_config.json").write_text(json.dumps({"bos_token": ["?"]}))
+    assert read_tokenizer_json(path).bos_id == -1

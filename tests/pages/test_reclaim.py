@@ -1,49 +1,33 @@
 """Memory pressure: a page that was taken back must not make a count look exact."""
 
-import os
-import re
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 
 import ground_truth as gt
 import pytest
 
+from llama_edu.errors import MeasurementError
+from llama_edu.experiments.control_group import control_group
 from llama_edu.pages import kernel, reclaim
 
 MIB = 2**20
 
 
 @contextmanager
-def control_group(limit_bytes):
-    """A folder of a new memory control group (version 1 or 2), or a skip that says why not."""
-    groups = Path("/proc/self/cgroup")
-    if not groups.exists():
-        pytest.skip("no control groups here")
-    found = re.search(r"^\d+:(?:[^:]*,)?memory(?:,[^:]*)?:(.*)$", groups.read_text(), re.MULTILINE)
-    if found:
-        parent, limit = Path("/sys/fs/cgroup/memory") / found[1].lstrip("/"), "limit_in_bytes"
-    else:
-        parent, limit = Path("/sys/fs/cgroup"), "max"
-    folder = parent / f"llama_edu_test_{os.getpid()}"
-    try:
-        folder.mkdir()
-    except OSError as error:
-        pytest.skip(f"may not make a control group: {error}")
-    try:
+def limited_to(limit_bytes):
+    """A control group's folder, or a skip that says why there can be none."""
+    with ExitStack() as stack:
         try:
-            (folder / f"memory.{limit}").write_text(str(limit_bytes))
-        except OSError as error:
-            pytest.skip(f"may not limit memory in a control group: {error}")
+            folder = stack.enter_context(control_group(limit_bytes))
+        except MeasurementError as refused:
+            pytest.skip(str(refused))
         yield folder
-    finally:
-        folder.rmdir()
 
 
 @pytest.mark.parametrize("backend", gt.BACKENDS)
 def test_under_memory_pressure_nothing_is_called_exact_and_is_wrong(tmp_path, backend):
     path = gt.write_file(tmp_path / "weights.bin", 80 * MIB)
     gt.evict(path)  # cached pages are charged to whoever read them first
-    with control_group(64 * MIB) as group:
+    with limited_to(64 * MIB) as group:
         result = gt.in_a_process(path, backend, f"group={group}")
     if result["backend"] is None:
         pytest.skip(result["refused"][backend])
@@ -57,7 +41,7 @@ def test_under_memory_pressure_nothing_is_called_exact_and_is_wrong(tmp_path, ba
 def test_with_memory_to_spare_a_limited_process_still_measures_exactly(tmp_path, backend):
     path = gt.write_file(tmp_path / "weights.bin", 32 * MIB)
     gt.evict(path)
-    with control_group(400 * MIB) as group:
+    with limited_to(400 * MIB) as group:
         result = gt.in_a_process(path, backend, f"group={group}")
     if result["backend"] is None:
         pytest.skip(result["refused"][backend])

@@ -68,14 +68,12 @@ def real_tokenizers(real):
 
 
 def test_both_give_the_published_ids_of_the_published_texts(real, real_tokenizers):
-    """llama.cpp's own 47 texts for the LLaMA vocabulary."""
+    """llama.cpp's own texts for the LLaMA vocabulary; the last of 47 is empty and has no line."""
     stem = real / "vectors" / "ggml-vocab-llama-spm.gguf"
     cases = (stem.with_name(stem.name + ".inp")).read_bytes().decode()
-    cases = cases.split("\n__ggml_vocab_test__\n")
+    *cases, last = cases.split("\n__ggml_vocab_test__\n")
     lines = (stem.with_name(stem.name + ".out")).read_text().splitlines()
-    if len(lines) < len(cases):  # the inputs end with a separator
-        cases = cases[: len(lines)]
-    assert len(lines) == len(cases) == 47
+    assert last == "" and len(cases) == 46
     for tokenizer in real_tokenizers:
         for text, line in zip(cases, lines, strict=True):
             assert tokenizer.encode(text, bos=False) == [int(n) for n in line.split()], text
@@ -85,8 +83,9 @@ def test_a_bin_and_a_model_of_one_vocabulary_give_the_same_ids(real):
     model = SentencePieceTokenizer(real / "models" / "tok512.model")
     binary = ScoreMergeTokenizer(read_vocabulary(real / "models" / "tok512.bin", 512))
     for line in (real / "text" / "alice.txt").read_text().splitlines()[:400]:
+        line = " ".join(line.split())  # this .model was trained to drop further spaces
         assert binary.encode(line) == model.encode(line)
-    ids = [t for t in range(1, 512)]
+    ids = range(1, 512)
     assert [binary.piece(t) for t in ids] == [model.piece(t) for t in ids]
 
 

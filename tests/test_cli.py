@@ -1,0 +1,240 @@
+"""The command line: what it prints, and one clear sentence with exit code 2 for bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from small_models import (
+    llama2c_v0,
+    old_config,
+    random_weights,
+    small_vocabulary,
+    tokenizer_bin,
+    write_meta_folder,
+)
+
+import llama_edu
+from llama_edu.cli import COMMANDS, build_parser, main
+
+
+@pytest.fixture
+def model(in_folder, config, weights):
+    (in_folder / "t.bin").write_bytes(tokenizer_bin(small_vocabulary()))
+    (in_folder / "m.bin").write_bytes(llama2c_v0(config, weights))
+    return ["m.bin", "--tokenizer", "t.bin"]
+
+
+@pytest.fixture
+def folder(in_folder, rng, sentencepiece_model):
+    config = old_config()
+    return write_meta_folder(
+        in_folder / "meta", config, random_weights(config, rng), n_parts=2,
+        tokenizer=sentencepiece_model,
+    )  # fmt: skip
+
+
+def test_generate_prints_prompt_and_text_or_ids(run_cli, model):
+    chosen = ["--prompt", "the", "--n-tokens", 9, "--temperature", 0]
+    code, out, _ = run_cli("generate", *model, *chosen)
+    assert code == 0 and out.startswith("the") and out.endswith("\n")
+    code, ids, _ = run_cli("generate", *model, *chosen, "--ids")
+    with llama_edu.load("m.bin", tokenizer="t.bin") as llama:
+        text = "".join(llama.generate("the", 9, temperature=0))
+        prompt = llama.tokenizer.encode("the")
+    assert out == f"the{text}\n"
+    tokens = [int(token) for token in ids.split()]
+    assert tokens[: len(prompt)] == prompt and len(tokens) <= len(prompt) + 9
+
+
+def test_a_seed_repeats_and_no_mmap_changes_nothing(run_cli, model):
+    chosen = ["generate", *model, "--n-tokens", 12, "--temperature", 1.5, "--top-k", 30,
+              "--top-p", 0.9, "--min-p", 0.01, "--repeat-penalty", 1.1, "--ids"]  # fmt: skip
+    first = run_cli(*chosen, "--seed", 4)
+    assert first == run_cli(*chosen, "--seed", 4) == run_cli(*chosen, "--seed", 4, "--no-mmap")
+    assert first != run_cli(*chosen, "--seed", 5)
+
+
+def test_logits_are_saved_as_float32(run_cli, model, in_folder):
+    code, out, _ = run_cli("logits", *model, "--tokens", "1,5,270", "--out", "x.npy")
+    assert code == 0 and "x.npy: 3 positions x 271 scores, float32" in out
+    saved = np.load("x.npy", allow_pickle=False)
+    with llama_edu.load("m.bin", tokenizer="t.bin") as llama:
+        np.testing.assert_array_equal(saved, llama.logits([1, 5, 270]))
+        prompt = llama.tokenizer.encode("the")
+    run_cli("logits", *model, "--text", "the", "--out", "y.npy")
+    assert np.load("y.npy", allow_pickle=False).shape == (len(prompt), 271)
+    assert sorted(os.listdir()) == ["m.bin", "t.bin", "x.npy", "y.npy"]
+
+
+def test_logits_of_ids_need_no_tokenizer(run_cli, model):
+    assert run_cli("logits", "m.bin", "--tokens", "1", "--out", "x.npy")[0] == 0
+
+
+def test_tokenize_shows_one_piece_a_line_or_the_ids(run_cli, model):
+    code, out, _ = run_cli("tokenize", *model, "the \U0001f600")
+    assert code == 0 and "(control)" in out.splitlines()[0]
+    code, ids, _ = run_cli("tokenize", *model, "the \U0001f600", "--ids")
+    assert [int(line.split()[0]) for line in out.splitlines()] == [int(n) for n in ids.split()]
+
+
+def test_inspect_shows_text_and_json(run_cli, model, folder):
+    code, out, _ = run_cli("inspect", "m.bin")
+    assert code == 0 and "llama2.c v0" in out and "dim 24" in out
+    assert "layers.2.w_up" in run_cli("inspect", "m.bin", "--tensors")[1]
+    facts = json.loads(run_cli("inspect", folder, "--json")[1])
+    assert facts["format"] == "Meta .pth, 2 parts" and facts["config"]["dim"] == 32
+
+
+def test_convert_makes_a_file_that_generates_the_same(run_cli, folder):
+    code, out, _ = run_cli("convert", folder, "m.ggjt", "--to", "ggjt-v1", "--type", "f16")
+    assert code == 0 and "m.ggjt: ggjt-v1, 21 tensors" in out
+    chosen = ["--prompt", "The fox", "--n-tokens", 20, "--seed", 3, "--ids"]
+    assert run_cli("generate", folder, *chosen) == run_cli("generate", "m.ggjt", *chosen)
+
+
+def test_the_demo_runs_outside_the_clone(run_cli, in_folder):
+    try:
+        llama_edu.bundled_checkpoint()
+    except llama_edu.LlamaEduError:
+        pytest.skip("the bundled checkpoint is not there")
+    code, out, _ = run_cli("demo", "--n-tokens", 20)
+    assert code == 0 and "Once upon a time" in out and "0 copied" in out
+    assert os.listdir() == []
+
+
+def test_every_command_shows_an_example_that_parses():
+    for command in COMMANDS:
+        program, name, *rest = split_example(command.EXAMPLE)
+        assert (program, name) == ("llama-edu", command.NAME)
+        args = build_parser().parse_args([name, *rest])
+        assert args.run is command.run
+
+
+def split_example(line: str) -> list[str]:
+    import shlex
+
+    return shlex.split(line)
+
+
+@pytest.mark.parametrize("name", [command.NAME for command in COMMANDS])
+def test_help_shows_the_example(name, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([name, "--help"])
+    assert caught.value.code == 0
+    assert "example: llama-edu " + name in capsys.readouterr().out
+
+
+def test_python_m_is_the_same_program(model):
+    done = subprocess.run(
+        [sys.executable, "-m", "llama_edu", "tokenize", *model, "the", "--ids"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split()[0] == "1" and done.stderr == ""
+
+
+# --- bad input ----------------------------------------------------------------------------------
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
+BAD = {
+    "no such file": (["generate", "none.bin"], "none.bin: no such file; check the path"),
+    "empty file": (["inspect", "empty"], "empty: is empty, expected a weight file"),
+    "LFS pointer": (["generate", "lfs"], "this is a Git LFS pointer, not the file; run: git lfs"),
+    "truncated": (["inspect", "cut.bin"], "header implies .* bytes, file has .* missing"),
+    "no tokenizer": (["generate", "m.bin"], "carries no tokenizer .* give one with --tokenizer"),
+    "missing tokenizer": (["generate", "m.bin", "--tokenizer", "none"], "none: no such file"),
+    "wrong tokenizer": (["generate", "m.bin", "--tokenizer", "lfs"], "expected a sentencepiece"),
+    "NaN temperature": (["generate", "M", "--temperature", "nan"], "temperature is nan, expected"),
+    "negative temperature": (["generate", "M", "--temperature", "-1"], "temperature is -1.0"),
+    "top-p of 0": (["generate", "M", "--top-p", "0"], "top_p is 0.0, expected more than 0"),
+    "negative top-k": (["generate", "M", "--top-k", "-1"], "top_k is -1, expected 0"),
+    "negative length": (["generate", "M", "--n-tokens", "-1"], "n_tokens is -1, expected 0 or"),
+    "negative seed": (["generate", "M", "--seed", "-1"], "seed is -1, expected 0 or more"),
+    "long prompt": (["generate", "M", "--prompt", "x" * 99], "prompt: has 10. tokens, the model's"),
+    "surrogate": (["tokenize", "M", "a\udcff"], "character 1 is half a surrogate pair"),
+    "unknown id": (["logits", "m.bin", "--tokens", "1,271", "--out", "x"], "id 271 at position 1"),
+    "negative id": (["logits", "m.bin", "--tokens=-5", "--out", "x"], "id -5 at position 0"),
+    "no id": (["logits", "m.bin", "--tokens", "", "--out", "x"], "expected whole numbers with com"),
+    "id that is text": (["logits", "m.bin", "--tokens", "1,a", "--out", "x"], "'1,a', expected wh"),
+    "no output folder": (["logits", "m.bin", "--tokens", "1", "--out", "no/x"], "no: no such folder"),
+    "folder as output": (["logits", "m.bin", "--tokens", "1", "--out", "."], "is a folder, expected"),
+    "device as output": (
+        ["logits", "m.bin", "--tokens", "1", "--out", "/dev/null"], "is not a regular file"
+    ),
+    "long name": (["inspect", "x" * 300], "cannot be opened"),
+    "convert what it cannot": (["convert", "M", "out"], "grouped-query heads .* convert to gguf"),
+    "convert onto itself": (["convert", "m.bin", "m.bin"], "is the source itself; choose another"),
+    "folder without weights": (["generate", "."], "this folder has neither"),
+    "hostile pickle": (["inspect", "evil"], "its pickle asks for os.system, expected only names"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    run_cli, model, in_folder, arguments, sentence
+):
+    import re
+
+    (in_folder / "empty").touch()
+    (in_folder / "lfs").write_bytes(LFS)
+    (in_folder / "cut.bin").write_bytes((in_folder / "m.bin").read_bytes()[:-300])
+    (in_folder / "evil").mkdir()
+    (in_folder / "evil" / "params.json").write_text("{}")
+    (in_folder / "evil" / "consolidated.00.pth").write_bytes(hostile_pth())
+    before = sorted(os.listdir())
+    filled = [part for a in arguments for part in (model if a == "M" else [a])]
+    code, out, err = run_cli(*filled)
+    assert code == 2
+    assert re.search(sentence, err), err
+    assert err.startswith("llama-edu: ") and err.count("\n") == 1 and "Traceback" not in err
+    assert sorted(os.listdir()) == before and os.path.exists("/dev/null")
+
+
+def hostile_pth() -> bytes:
+    from small_models import op_text, torch_zip
+
+    program = b"\x80\x02cos\nsystem\n" + op_text("touch was_run") + b"\x85R."
+    return torch_zip({"data.pkl": program})
+
+
+def test_debug_shows_the_traceback(model):
+    with pytest.raises(llama_edu.LlamaEduError):
+        main(["--debug", "generate", "none.bin"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["fly"], ["generate"], ["generate", "m.bin", "--temperature", "hot"],
+     ["logits", "m.bin", "--out", "x"], ["convert", "a", "b", "--to", "zip"]],
+)  # fmt: skip
+def test_a_wrong_command_line_shows_its_usage_and_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: llama-edu" in capsys.readouterr().err
+
+
+def test_an_interrupt_ends_quietly_with_130(run_cli, model, monkeypatch):
+    import llama_edu.transformer.generate as generate
+
+    def interrupted(model, tokens, cache, **kwargs):
+        view = model.weights["output"]
+        raise KeyboardInterrupt(view.shape)
+
+    monkeypatch.setattr(generate, "forward", interrupted)
+    code, _, err = run_cli("generate", *model, "--n-tokens", 5)
+    assert code == 130 and err.strip() == ""
+
+
+def test_a_reader_that_stops_early_is_no_error(model):
+    """As in: llama-edu inspect m.bin --tensors | head -1."""
+    command = [sys.executable, "-m", "llama_edu", "inspect", "m.bin", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    error = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 0 and error == b""

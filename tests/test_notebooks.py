@@ -1,0 +1,195 @@
+"""What the committed notebooks must be like, and that the nbval gate really catches a change.
+
+nbval compares outputs only of cells that were run, and passes a stripped notebook in silence; so
+the first tests here look at the files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def cells_of(path, kind=None):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in cells if kind in (None, cell["cell_type"])]
+
+
+def source_of(cell):
+    return "".join(cell["source"])
+
+
+def test_the_two_notebooks_are_there():
+    assert {"00_start_here", "03_generation"} <= {path.stem for path in NOTEBOOKS}
+
+
+@each_notebook
+def test_every_cell_was_run_once_from_top_to_bottom(path):
+    counts = [cell["execution_count"] for cell in cells_of(path, "code")]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@each_notebook
+def test_there_is_something_to_compare(path):
+    assert sum(bool(cell["outputs"]) for cell in cells_of(path, "code")) >= 3
+
+
+@each_notebook
+def test_only_announced_cells_fail_and_nothing_is_said_on_stderr(path):
+    for cell in cells_of(path, "code"):
+        kinds = [output["output_type"] for output in cell["outputs"]]
+        announced = "raises-exception" in cell["metadata"].get("tags", [])
+        assert ("error" in kinds) == announced, source_of(cell)
+        assert all(output.get("name") != "stderr" for output in cell["outputs"]), source_of(cell)
+
+
+@each_notebook
+def test_no_output_names_a_place_or_an_address_of_one_machine(path):
+    for cell in cells_of(path, "code"):
+        text = json.dumps(cell["outputs"])
+        text = re.sub(r'"image/png": "[^"]*"', "", text)
+        found = re.search(
+            r"/(home|root|tmp|Users|usr|work|opt|mnt)/|[A-Z]:\\\\|0x[0-9a-f]{8,}", text
+        )
+        assert found is None, (source_of(cell), found)
+
+
+@each_notebook
+def test_the_file_carries_nothing_of_one_session(path):
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
+    assert set(notebook["metadata"]["language_info"]) == {"name"}
+    for cell in notebook["cells"]:
+        assert set(cell["metadata"]) <= {"tags"}
+    assert "widget-view" not in path.read_text(encoding="utf-8")
+    assert path.stat().st_size < 1_000_000
+    assert re.fullmatch(r"\d\d_[a-z_]+", path.stem)
+
+
+@each_notebook
+def test_the_headings_are_one_title_then_sections(path):
+    cells = cells_of(path)
+    assert cells[0]["cell_type"] == "markdown" and source_of(cells[0]).startswith("# ")
+    assert "?" in source_of(cells[0]).splitlines()[0], "a notebook begins with its question"
+    levels = [
+        len(mark)
+        for cell in cells_of(path, "markdown")
+        for mark in re.findall(r"^(#+) ", source_of(cell), flags=re.M)
+    ]
+    assert levels.count(1) == 1 and set(levels[1:]) == {2}
+
+
+@each_notebook
+def test_cells_are_small(path):
+    lengths = sorted(
+        sum(bool(line.strip()) for line in source_of(cell).splitlines())
+        for cell in cells_of(path, "code")
+    )
+    assert lengths[len(lengths) // 2] <= 3 and lengths[-1] <= 12
+
+
+@each_notebook
+def test_links_lead_somewhere(path):
+    text = "".join(source_of(cell) for cell in cells_of(path, "markdown"))
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if not target.startswith("http"):
+            assert (FOLDER / target).exists(), target
+
+
+@each_notebook
+def test_the_folded_answers_run(path):
+    """The code of the answers, after the notebook's own code, in one Python without Jupyter."""
+    code = "\n".join(
+        source_of(cell)
+        for cell in cells_of(path, "code")
+        if "raises-exception" not in cell["metadata"].get("tags", [])
+        and "studio" not in source_of(cell)
+    )
+    text = "".join(source_of(cell) for cell in cells_of(path, "markdown"))
+    answers = re.findall(r"<details>.*?</details>", text, flags=re.S)
+    assert len(answers) == 2
+    code += "\n" + "\n".join(
+        block
+        for answer in answers
+        for block in re.findall(r"```python\n(.*?)```", answer, flags=re.S)
+    )
+    done = python("-W", "error", "-c", code)
+    assert done.returncode == 0, done.stderr
+
+
+def nbval(folder):
+    """Compare the stored outputs of a folder's notebooks with a run, as `make test` does."""
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    return python(
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "nbval.plugin", "--nbval",
+        "--nbval-current-env",
+        f"--nbval-sanitize-with={FOLDER / 'sanitize.cfg'}", "--nbval-cell-timeout=120",
+        "--rootdir", folder, folder, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1",
+    )  # fmt: skip
+
+
+def python(*arguments, **environment):
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True, text=True, timeout=240, cwd=FOLDER,
+        env=os.environ | environment | {"PYTHONPATH": os.pathsep.join(paths)},
+    )  # fmt: skip
+
+
+def output(text):
+    return {"output_type": "stream", "name": "stdout", "text": text}
+
+
+def write_notebook(path, stored):
+    """A notebook of two cells, one that prints a number and one that prints a time."""
+    sources = ["print(6 * 7)", "import time; print(f'{time.perf_counter():.3f} s')"]
+    cells = [
+        {"cell_type": "code", "id": f"c{n}", "metadata": {}, "execution_count": n + 1,
+         "source": source, "outputs": [output(text)]}
+        for n, (source, text) in enumerate(zip(sources, stored, strict=True))
+    ]  # fmt: skip
+    spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = {
+        "cells": cells,
+        "metadata": {"kernelspec": spec},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    path.write_text(json.dumps(notebook))
+    return path
+
+
+def test_the_gate_passes_another_time_and_catches_another_number(tmp_path):
+    pytest.importorskip("nbval")
+    write_notebook(tmp_path / "right.ipynb", ["42\n", "0.001 s\n"])
+    write_notebook(tmp_path / "wrong.ipynb", ["43\n", "0.001 s\n"])
+    done = nbval(tmp_path)
+    assert done.returncode == 1
+    assert "1 failed, 3 passed" in done.stdout, done.stdout
+    assert re.search(r"^FAILED .*wrong\.ipynb::Cell 0", done.stdout, flags=re.M)
+
+
+def test_the_gate_catches_a_changed_token_of_a_real_notebook(tmp_path):
+    pytest.importorskip("nbval")
+    notebook = json.loads((FOLDER / "03_generation.ipynb").read_text(encoding="utf-8"))
+    cell = next(n for n, cell in enumerate(notebook["cells"]) if cell.get("id") == "encode")
+    del notebook["cells"][cell + 1 :]
+    stored = notebook["cells"][cell]["outputs"][0]["data"]["text/plain"]
+    assert stored[0].startswith("[1, ")
+    stored[0] = stored[0].replace("[1, ", "[2, ", 1)
+    (tmp_path / "changed.ipynb").write_text(json.dumps(notebook))
+    done = nbval(tmp_path)
+    assert done.returncode == 1 and "1 failed, 2 passed" in done.stdout, done.stdout
