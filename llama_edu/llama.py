@@ -223,18 +223,24 @@ class Llama:
         n_tokens: int = 256,
         settings: SamplingSettings | None = None,
         *,
-        seed: int | None = None,
+        seed: int | np.random.Generator | None = None,
+        cache: KVCache | None = None,
     ) -> Generation:
-        """Continue a prompt (text, or ids with BOS); yields GeneratedToken with id and logits."""
+        """Continue a prompt (text, or ids with BOS); yields GeneratedToken with id and logits.
+
+        Args:
+            seed, cache: `rng` and `cache` of an earlier generation go on where it stopped, when
+                its `tokens` are the prompt; the cache spares computing what it already holds.
+        """
         self._check_open()
         tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
-        if seed is not None and seed < 0:
+        if isinstance(seed, int) and seed < 0:
             raise RequestError(f"seed is {seed}, expected 0 or more")
         rng = np.random.default_rng(seed)
         settings = settings or SamplingSettings()
         return Generation(
             self.model, self.tokenizer, tokens, n_tokens, settings, rng,
-            decode_model=lambda: self.decode_model,
+            cache=cache, decode_model=lambda: self.decode_model,
         )  # fmt: skip
 
     def close(self) -> None:

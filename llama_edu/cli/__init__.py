@@ -16,6 +16,7 @@ from llama_edu.cli import (
     compare,
     convert,
     demo,
+    experiment,
     generate,
     inspect,
     logits,
@@ -27,7 +28,7 @@ from llama_edu.cli import (
 from llama_edu.errors import LlamaEduError
 
 COMMANDS = (
-    demo, inspect, convert, generate, pages, residency, perplexity, compare, logits, tokenize,
+    demo, inspect, convert, generate, pages, residency, experiment, perplexity, compare, logits, tokenize,
 )  # fmt: skip
 
 

@@ -234,8 +234,8 @@ def _check_pageout(mapped: MappedFile) -> None:
     # what read-ahead cached beyond the page that was touched is not mapped, and may stay
     if kernel.mincore_pages(mapped.address, mmap.PAGESIZE)[0]:
         raise MeasurementError(
-            f"memory cap: a page of {mapped.path.name} stays in memory after MADV_PAGEOUT, expected "
-            f"it to be given back; use a file on a disk"
+            f"memory cap: a page of {mapped.path.name} stays in memory after MADV_PAGEOUT; use a "
+            f"file on a disk, not on a file system in memory"
         )
 
 

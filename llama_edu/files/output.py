@@ -24,6 +24,8 @@ def atomic_output(path: str | os.PathLike[str], n_bytes: int = 0) -> Iterator[Bi
     Raises:
         FormatError: the folder is missing or cannot be written, or the disk is too full.
     """
+    import tempfile  # slow to import, and most programs only read
+
     path = Path(path)
     try:
         _check_destination(path)

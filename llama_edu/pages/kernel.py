@@ -167,8 +167,7 @@ def register_write_protect(address: int, n_bytes: int) -> int:
     """
     import fcntl
 
-    flags = os.O_CLOEXEC | _UFFD_USER_MODE_ONLY
-    fd = system_call("userfaultfd", ctypes.c_int(flags))
+    fd = system_call("userfaultfd", ctypes.c_int(os.O_CLOEXEC | _UFFD_USER_MODE_ONLY))
     try:
         fcntl.ioctl(fd, _UFFDIO_API, struct.pack("QQQ", _UFFD_API, _UFFD_FEATURE_WP_ASYNC, 0))
         request = struct.pack("QQQQ", address, n_bytes, _UFFDIO_REGISTER_MODE_WP, 0)

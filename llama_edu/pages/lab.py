@@ -1,4 +1,4 @@
-"""PageLab: which pages of a weight file did this piece of work need?
+"""PageLab: exactly which pages of a weight file a piece of work needed.
 
     lab = PageLab.open("model.bin")
     model = load("model.bin", lab=lab)          # its weights are views on the lab's mapping
@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,6 +33,9 @@ from llama_edu.pages.ledger import Ledger
 from llama_edu.pages.record import Record
 from llama_edu.pages.trace import FaultTrace
 from llama_edu.pages.verdict import Verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class PageLab:
@@ -180,6 +184,12 @@ class PageLab:
         trace = FaultTrace(self.backend.mapped.address, self.n_pages)
         trace.start()
         return trace
+
+    def plot(self, *records: Record, **options: Any) -> Figure:
+        """Draw these records, in the order of time, as one page map: see `show.pagemap`."""
+        from llama_edu.show.pagemap import plot_pages
+
+        return plot_pages(records, **options)
 
     def recalibrate(self) -> None:
         """Check the instrument on known pages again. MeasurementError when it fails now."""

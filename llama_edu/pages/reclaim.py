@@ -1,4 +1,4 @@
-"""Watching for reclaim: did the kernel take pages back while we were counting?
+"""Watching for reclaim: whether the kernel took pages back while we were counting.
 
 A page that was read and then taken back looks as if it had never been read. Under pressure every
 instrument that reads page tables counts too few and shows nothing unusual, so it must be asked
@@ -16,7 +16,7 @@ from llama_edu.pages import kernel
 
 
 class FileReclaim:
-    """Were pages of this file thrown out of memory between `start` and `doubts`?
+    """Whether pages of this file were thrown out of memory between `start` and `doubts`.
 
     Two witnesses. `pgsteal_file` counts every file page reclaimed on the machine, in every control
     group; if it stands still nothing was lost. If it moved, `cachestat` tells whether this file was
@@ -70,7 +70,7 @@ class FileReclaim:
 
 
 class AnonymousReclaim:
-    """Did the kernel look at, or take, memory pages between `start` and `doubts`?
+    """Whether the kernel looked at, or took, memory pages between `start` and `doubts`.
 
     For accessed bits it is enough that reclaim looked: looking clears the bit.
     """
@@ -101,5 +101,7 @@ class AnonymousReclaim:
 
 def may_ask_about(path: Path) -> bool:
     """Whether mincore(2) tells this user the truth about a file: owner, or may write it."""
+    if not hasattr(os, "geteuid"):  # no Unix, no mincore
+        return False
     stat = path.stat()
     return stat.st_uid == os.geteuid() or os.access(path, os.W_OK)

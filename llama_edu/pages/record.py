@@ -170,10 +170,10 @@ class Record:
     @property
     def why_naive_is_wrong(self) -> str:
         """One sentence on what `naive_bytes` leaves out, given how it was counted."""
-        how = "counted on a plain mapping" if self.plain_faults else self._effect_on_faults
+        how = "these are of a plain mapping" if self.plain_faults else self._effect_on_faults
         return (
-            f"one fault can map many pages at once, a fault on the heap maps none of the file, and "
-            f"{how}"
+            f"one fault can map many pages at once, and a fault on the heap maps none of the "
+            f"file; {how}"
         )
 
     def table(self) -> list[Row]:

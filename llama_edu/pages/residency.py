@@ -128,7 +128,7 @@ def residency(
     path = Path(path)
     with open_weights(path):
         pass  # a missing file is named before anything else is said about it
-    if os.name != "posix" or not may_ask_about(path):
+    if not may_ask_about(path):
         raise MeasurementError(
             f"{path}: this user neither owns the file nor may write it (or this is no Unix); the "
             f"system would call every page cached, expected an honest answer; ask as its owner"

@@ -11,7 +11,8 @@ import importlib
 _PARTS = {
     "GenerationWidget": "llama_edu.show.widgets",
     "PageMapWidget": "llama_edu.show.xray",
-    "guess": "llama_edu.show.guess",
+    "attempt": "llama_edu.show.attempt",
+    "guess": "llama_edu.show.guessing",
 }
 
 

@@ -196,7 +196,7 @@ def _faults_line(counts: FaultCounts | None) -> str:
 
 def _show(record: Record) -> None:
     """The table, and the map under it: a figure where one can be drawn, else text."""
-    display(record)
+    display({"text/plain": str(record), "text/html": record._repr_html_()}, raw=True)
     if record.pages is None:
         return
     try:

@@ -126,7 +126,7 @@ def _colours(n_records: int) -> list:
 
 def _draw_bands(axes: Axes, record: Record, columns: int, rows: int) -> None:
     """Lines where a new layer (or a tensor outside the layers) begins, and its name at the left."""
-    labels: list[tuple[float, str]] = []
+    labels: list[tuple[int, str]] = []
     last_name = ""
     for spec in sorted(record.tensors.values(), key=lambda spec: spec.offset):
         name = layer_of(spec.name)
@@ -142,7 +142,7 @@ def _draw_bands(axes: Axes, record: Record, columns: int, rows: int) -> None:
         labels.append((row, name))
     # names that would lie on top of each other are thinned out, the first of each group stays
     spacing = max(1.0, rows / _MOST_LABELS)
-    shown: list[tuple[float, str]] = []
+    shown: list[tuple[int, str]] = []
     for row, name in labels:
         if not shown or row - shown[-1][0] >= spacing:
             shown.append((row, name))

@@ -97,10 +97,12 @@ def byte_budget(checkpoint: Checkpoint) -> dict[str, int]:
     budget: dict[str, int] = {}
     for section in checkpoint.sections:
         budget[section.name] = budget.get(section.name, 0) + section.n_bytes
-    budget["tensors"] = sum(
-        sum(piece.n_bytes for piece in t.pieces) if isinstance(t, SplitTensor) else t.n_bytes
-        for t in checkpoint.tensors.values()
-    )
+    ranges = {  # a set: a tied output may be the embedding's bytes under a second name
+        (piece.file, piece.offset, piece.n_bytes)
+        for tensor in checkpoint.tensors.values()
+        for piece in (tensor.pieces if isinstance(tensor, SplitTensor) else (tensor,))
+    }
+    budget["tensors"] = sum(n_bytes for _, _, n_bytes in ranges)
     file_bytes = sum(path.stat().st_size for path in checkpoint.paths)
     budget["padding and other"] = file_bytes - sum(budget.values())
     return budget

@@ -72,12 +72,6 @@ class PageMapWidget(ipywidgets.VBox):
             backend: the instrument, where a path is given.
         """
         self._model, self._tokenizer, self._backend = model, tokenizer, backend
-        self._settings, self._seed, self._pace = SamplingSettings(temperature), seed, pace
-        if isinstance(model, Llama) and not isinstance(model.lab, PageLab):
-            raise RequestError(
-                "PageMapWidget: the model was loaded without a lab, expected llama_edu.load(path, "
-                "lab=PageLab.open(path)); or give the path alone"
-            )
         self._lock = threading.Lock()
         self._drawing = threading.RLock()
         self._thread: threading.Thread | None = None
@@ -89,6 +83,12 @@ class PageMapWidget(ipywidgets.VBox):
         self.text = prompt
         self.touches = Touches()
         self.n_frames = 0
+        self._settings, self._seed, self._pace = SamplingSettings(temperature), seed, pace
+        if isinstance(model, Llama) and not isinstance(model.lab, PageLab):
+            raise RequestError(
+                "PageMapWidget: the model was loaded without a lab, expected llama_edu.load(path, "
+                "lab=PageLab.open(path)); or give the path alone"
+            )
         self.controls = controls = XrayControls(prompt, n_tokens)
         controls.generate_button.on_click(lambda _: self.start())
         controls.stop_button.on_click(lambda _: self.stop())

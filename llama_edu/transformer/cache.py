@@ -53,6 +53,19 @@ class KVCache:
         self.values[layer, :, start:end] = v.transpose(1, 0, 2)
         return self.keys[layer, :, :end], self.values[layer, :, :end]
 
+    def copy_from(self, other: KVCache, length: int) -> None:
+        """Hold what the first `length` positions of another cache of this model hold, and no more.
+
+        Raises:
+            RequestError: the other has not so many, or here is no room for them.
+        """
+        most = min(other.length, self.capacity)
+        if not 0 <= length <= most:
+            raise RequestError(f"KV cache: cannot copy {length} positions, expected 0 to {most}")
+        self.keys[:, :, :length] = other.keys[:, :, :length]
+        self.values[:, :, :length] = other.values[:, :, :length]
+        self.length = length
+
     def truncate(self, length: int) -> None:
         """Forget every position from `length` on, so that another text can follow there."""
         if not 0 <= length <= self.length:

@@ -42,6 +42,8 @@ class Generation:
         n_prompt: how many of them are the prompt.
         reason: why it ended: "eos", "length", "context" or "closed"; "" while it runs.
         prefill_s, decode_s: seconds spent on the prompt and on the new tokens.
+        cache: the keys and values of all tokens but the last. rng: where the next draw comes from.
+            A Generation over the same tokens that is given both goes on as this one would have.
     """
 
     def __init__(
@@ -56,6 +58,15 @@ class Generation:
         cache: KVCache | None = None,
         decode_model: Callable[[], Model] | None = None,
     ) -> None:
+        """Check the request; nothing is computed yet.
+
+        Args:
+            cache: holds the beginning of this very prompt, which is then not computed again. What
+                it holds beyond is forgotten; where its room is too small, a larger one is made.
+            decode_model: gives the model for single positions, asked at the first of them.
+        Raises:
+            RequestError: the prompt is longer than the context, or a number is impossible.
+        """
         context = model.config.max_seq_len
         if n_tokens < 0:
             raise RequestError(f"n_tokens is {n_tokens}, expected 0 or more")
@@ -68,10 +79,11 @@ class Generation:
         self.n_prompt = len(prompt)
         self.reason = ""
         self.prefill_s = self.decode_s = 0.0
-        self._model, self._tokenizer, self._settings, self._rng = model, tokenizer, settings, rng
+        self.rng = rng
+        self._model, self._tokenizer, self._settings = model, tokenizer, settings
         self._n_tokens = n_tokens
         self._decode_model = decode_model or (lambda: model)
-        self.cache = cache or KVCache(model.config, min(context, len(prompt) + n_tokens))
+        self.cache = self._with_room(cache, min(context, len(prompt) + n_tokens))
         self._steps = self._run()
 
     @property
@@ -92,12 +104,26 @@ class Generation:
         self._steps.close()
         self.reason = self.reason or "closed"
 
+    def _with_room(self, cache: KVCache | None, capacity: int) -> KVCache:
+        """The given cache or a larger one, cut before the last token, whose logits are wanted."""
+        if cache is None:
+            return KVCache(self._model.config, capacity)
+        n_known = min(cache.length, self.n_prompt - 1)
+        if cache.capacity >= capacity:
+            cache.truncate(n_known)
+            return cache
+        larger = KVCache(self._model.config, capacity)
+        larger.copy_from(cache, n_known)
+        return larger
+
     def _run(self) -> Iterator[GeneratedToken]:
         decoder = StreamDecoder(self._tokenizer, at_start=self.n_prompt <= 1)
+        for token in self.tokens[1:]:  # the prompt may end inside a character
+            decoder.push(token)
         stops = (self._tokenizer.bos_id, self._tokenizer.eos_id)
         context = self._model.config.max_seq_len
         start = time.perf_counter()
-        logits = prefill(self._model, self.tokens, self.cache)
+        logits = prefill(self._model, self.tokens[self.cache.length :], self.cache)
         self.prefill_s = time.perf_counter() - start
         while True:
             if self.n_new >= self._n_tokens:
@@ -107,7 +133,7 @@ class Generation:
                 self.reason = "context"
                 break
             start = time.perf_counter()
-            token = sample(logits, self._settings, self._rng, self.tokens)
+            token = sample(logits, self._settings, self.rng, self.tokens)
             if token in stops:
                 self.reason = "eos"
                 break

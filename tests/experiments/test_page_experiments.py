@@ -2,7 +2,6 @@
 
 import itertools
 import mmap
-import os
 import platform
 
 import pytest
@@ -15,7 +14,6 @@ from llama_edu.experiments.memory_cap import memory_cap
 from llama_edu.experiments.sharing import sharing
 from llama_edu.experiments.sparse_parts import sparse_parts
 from llama_edu.experiments.table import lay_out
-from llama_edu.pages.backends import backend_names
 
 pytestmark = pytest.mark.skipif(platform.system() != "Linux", reason="measures Linux")
 
@@ -148,7 +146,6 @@ def test_only_the_embedding_table_is_sparse(backend):
     assert all(p.n_pages == p.one_token_pages == p.all_tokens_pages for p in parts.values())
     assert result.unneeded == 0
     assert f"Verdict: {result.verdict}" in str(result)
-    assert backend in ("auto", *backend_names())
 
 
 def test_a_table_lines_its_columns_up():
@@ -158,4 +155,4 @@ def test_a_table_lines_its_columns_up():
 
 def test_experiments_leave_no_files_behind(tmp_path):
     load_race(n_bytes=MIB, folder=tmp_path)
-    assert os.listdir(tmp_path) == []
+    assert not list(tmp_path.iterdir())

@@ -218,7 +218,7 @@ def test_the_naive_figure_can_come_from_a_plain_mapping(path):
         pytest.skip("this system counts no faults")
     record.plain_faults = unaided.faults
     assert record.naive_bytes == unaided.faults.total * PAGE
-    assert "counted on a plain mapping" in record.naive_line
+    assert "these are of a plain mapping" in record.naive_line
 
 
 def test_an_instrument_that_fails_its_calibration_is_refused(path, monkeypatch):

@@ -123,3 +123,9 @@ def test_a_map_of_nothing_or_of_two_files_is_refused(lab, tmp_path):
         pass
     with pytest.raises(MeasurementError, match=r"records of model\.bin and other\.bin"):
         plot_pages([record, foreign])
+
+
+def test_a_lab_draws_its_own_records(lab):
+    pytest.importorskip("matplotlib")
+    figure = lab.plot(computed(lab, "prefill", "output"), title="One step")
+    assert figure.axes[0].get_title() == "One step"

@@ -49,3 +49,20 @@ def test_truncate_goes_back_but_never_forward(config):
     for length in (3, -1):
         with pytest.raises(RequestError, match=f"go back to position {length}, expected 0 to 2"):
             cache.truncate(length)
+
+
+def test_a_copy_holds_the_first_positions_and_shares_nothing(config, rng):
+    cache, copy = KVCache(config, 7), KVCache(config, 9)
+    k = rng.standard_normal((5, config.n_kv_heads, config.head_dim)).astype(np.float32)
+    for layer in range(config.n_layers):
+        cache.extend(layer, k + layer, k - layer)
+    cache.length = 5
+    copy.copy_from(cache, 3)
+    assert copy.length == 3
+    np.testing.assert_array_equal(copy.keys[:, :, :3], cache.keys[:, :, :3])
+    np.testing.assert_array_equal(copy.values[:, :, :3], cache.values[:, :, :3])
+    assert not copy.keys[:, :, 3:].any() and not np.shares_memory(copy.keys, cache.keys)
+    with pytest.raises(RequestError, match="cannot copy 6 positions, expected 0 to 5"):
+        copy.copy_from(cache, 6)
+    with pytest.raises(RequestError, match="cannot copy 5 positions, expected 0 to 4"):
+        KVCache(config, 4).copy_from(cache, 5)

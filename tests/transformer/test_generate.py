@@ -188,3 +188,64 @@ def test_speed_counts_decoding_alone(model, tokenizer):
     list(generation)
     assert generation.prefill_s > 0 and generation.decode_s > 0
     assert generation.tokens_per_s == 4 / generation.decode_s
+
+
+@pytest.fixture
+def positions_computed(monkeypatch):
+    """How many positions each forward pass computes, in order."""
+    from llama_edu.transformer import generate
+
+    counts = []
+
+    def counting(model, tokens, cache, **kwargs):
+        counts.append(len(tokens))
+        return forward(model, tokens, cache, **kwargs)
+
+    monkeypatch.setattr(generate, "forward", counting)
+    return counts
+
+
+@pytest.mark.parametrize("n_first", [0, 1, 5])
+def test_a_generation_goes_on_where_another_stopped_and_computes_nothing_twice(
+    model, tokenizer, positions_computed, n_first
+):
+    settings = SamplingSettings(temperature=1.5)
+    whole = [token.id for token in run(model, tokenizer, [1, 5, 9], 12, settings)]
+    first = run(model, tokenizer, [1, 5, 9], 12, settings)
+    begun = [token.id for _, token in zip(range(n_first), first, strict=False)]
+    first.close()
+    positions_computed.clear()
+    second = Generation(
+        model, tokenizer, first.tokens, 12 - n_first, settings, first.rng, cache=first.cache
+    )
+    assert begun + [token.id for token in second] == whole
+    expected = [3] + [1] * 11 if n_first == 0 else [1] * (12 - n_first)
+    assert positions_computed == expected
+
+
+def test_a_cache_that_knows_more_than_the_prompt_is_cut_and_a_small_one_replaced(
+    model, tokenizer, positions_computed
+):
+    cache = KVCache(model.config, 8)
+    forward(model, [1, 5, 9, 60, 70, 80], cache)
+    expected = [token.id for token in run(model, tokenizer, [1, 5, 9, 61], 20)]
+    positions_computed.clear()
+    cache.truncate(3)
+    forked = run(model, tokenizer, [1, 5, 9, 61], 20, cache=cache)
+    assert [token.id for token in forked] == expected
+    assert positions_computed == [1] * 20
+    assert forked.cache.capacity == 24 and cache.length == 3
+
+    roomy = forked.cache
+    again = run(model, tokenizer, [1, 5, 9, 61], 20, cache=roomy)
+    assert again.cache is roomy and roomy.length == 3
+    assert [token.id for token in again] == expected
+
+
+def test_a_character_that_the_prompt_began_is_finished_by_the_new_tokens(
+    config, weights, tokenizer
+):
+    snowman = [3 + byte for byte in "\u2603".encode()]
+    model = scripted(config, weights, [40, *snowman, 50, 2])
+    items = list(run(model, tokenizer, [1, 40, *snowman[:2]], 20))
+    assert [item.text for item in items] == ["\u2603", chr(50 - 3)]

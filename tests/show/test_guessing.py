@@ -1,0 +1,44 @@
+"""The guess: it keeps the reader's number, and says so where nobody guessed."""
+
+from __future__ import annotations
+
+import pytest
+
+from llama_edu.errors import RequestError
+
+pytest.importorskip("ipywidgets")
+from llama_edu.show import guess
+
+
+def test_the_number_stands_beside_the_truth():
+    question = guess("How much?", 0, 100)
+    question.slider.value = 12
+    beside = question.beside(95.36)
+    assert repr(beside) == "your guess: 12 %, the truth: 95.4 %"
+    html = beside._repr_html_()
+    assert "width: 12.0%" in html and "width: 95.4%" in html
+
+
+def test_without_a_guess_only_the_truth_is_shown():
+    question = guess("How many?", 0, 5000, unit=" pages")
+    assert question.number is None
+    beside = question.beside(2759)
+    assert repr(beside) == "the truth: 2,759 pages (no guess was made)"
+    assert "your guess" not in beside._repr_html_()
+
+
+def test_a_truth_beyond_the_scale_fills_it():
+    assert "width: 100.0%" in guess("How long?", 1, 10).beside(1e9)._repr_html_()
+
+
+def test_the_question_stands_where_no_slider_can_be_shown_and_is_never_markup():
+    question = guess("Is a < b & <b>c</b>?", 0, 10, unit=" ms", step=0.5)
+    assert question._repr_mimebundle_()["text/plain"] == (
+        "guess: Is a < b & <b>c</b>? (0 to 10 ms)"
+    )
+    assert "<b>" not in question.children[0].value
+
+
+def test_a_slider_of_no_length_is_refused():
+    with pytest.raises(RequestError, match="from 5 to 5 in steps of 1, expected low < high"):
+        guess("?", 5, 5)

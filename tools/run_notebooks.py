@@ -1,0 +1,135 @@
+"""Run every notebook from top to bottom in a fresh kernel and store what came out.
+
+    python tools/run_notebooks.py              # all of notebooks/
+    python tools/run_notebooks.py 00 03        # those whose names begin so
+
+A second run changes nothing: what differs between runs (times, random ids of widgets, paths in
+tracebacks) is left out, and a notebook is written only when its content changed. A notebook that
+fails is left as it was.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+ROOT = Path(__file__).resolve().parent.parent
+CELL_TIMEOUT_S = 120
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+class ThisPython(KernelSpecManager):
+    """Knows one kernel: the interpreter that runs this script, whatever else is registered."""
+
+    def get_kernel_spec(self, kernel_name):
+        """The same for every name."""
+        # the log would warn that messages to the kernel, on this machine, are not encrypted
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=[*argv, "--log-level=ERROR"], language="python")
+
+
+class ThisPythonManager(AsyncKernelManager):
+    """Starts the kernel that ThisPython knows."""
+
+    def __init__(self, **kwargs):
+        super().__init__(kernel_spec_manager=ThisPython(), **kwargs)
+
+
+def run(path):
+    """Execute a notebook and store its outputs; returns whether the file changed."""
+    before = path.read_text(encoding="utf-8")
+    notebook = nbformat.reads(before, as_version=4)
+    clear(notebook)
+    client = NotebookClient(
+        notebook,
+        kernel_manager_class=ThisPythonManager,
+        timeout=CELL_TIMEOUT_S,
+        store_widget_state=False,
+        record_timing=False,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    # the kernel's working directory is the notebooks' own, from where the clone is not importable
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    client.execute(env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)})
+    normalize(notebook)
+    nbformat.validate(notebook)
+    after = nbformat.writes(notebook) + "\n"
+    if after != before:
+        path.write_text(after, encoding="utf-8")
+    return after != before
+
+
+def clear(notebook):
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+
+
+def normalize(notebook):
+    """Leave out what differs between two runs or two machines, and nothing else."""
+    notebook.metadata = nbformat.from_dict(METADATA)
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags")
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        if cell.cell_type != "code":
+            continue
+        cell.outputs = merged_streams(cell.outputs)
+        for output in cell.outputs:
+            if output.output_type == "error":  # the frames above name paths of this machine
+                output.traceback = [f"{output.ename}: {output.evalue}"]
+            if "data" in output:
+                # the id of a widget that no longer exists; the text beside it stays
+                output.data.pop(WIDGET_VIEW, None)
+
+
+def merged_streams(outputs):
+    """Neighbouring pieces of one stream as one: how they were cut depends on timing."""
+    merged = []
+    for output in outputs:
+        last = merged[-1] if merged else {}
+        if output.output_type == "stream" and last.get("name") == output.name:
+            last["text"] += output.text
+        else:
+            merged.append(output)
+    return merged
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", help="how the notebooks' names begin (default: all)")
+    parser.add_argument("--folder", type=Path, default=ROOT / "notebooks")
+    args = parser.parse_args()
+    chosen = [
+        path
+        for path in sorted(args.folder.glob("*.ipynb"))
+        if not args.names or path.name.startswith(tuple(args.names))
+    ]
+    if not chosen:
+        sys.exit(f"{args.folder}: no notebook begins with {' or '.join(args.names) or 'anything'}")
+    failed = False
+    for path in chosen:
+        start = time.perf_counter()
+        try:
+            changed = run(path)
+        except CellExecutionError as error:
+            failed = True
+            print(f"{path.name}: failed\n{error}", file=sys.stderr)
+            continue
+        elapsed_s = time.perf_counter() - start
+        print(f"{path.name}: {elapsed_s:.1f} s, {'changed' if changed else 'as it was'}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
