@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lab test test-unit test-notebooks test-slow test-browser bench check format notebooks clean
+.PHONY: help install demo lab test test-unit test-notebooks test-slow test-peers test-browser bench check format notebooks clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -64,6 +64,10 @@ test-notebooks: $(VENV)/.test
 
 test-slow: $(VENV)/.reference ## the checks that take minutes or need PyTorch
 	@$(PYTEST) -q -m slow
+
+test-peers: $(VENV)/.reference ## the checks against llama.cpp, which is compiled first (half an hour)
+	@$(PIP) -e '.[peers]'
+	@$(PYTEST) -q -m slow tests/slow/test_peers.py
 
 test-browser: $(VENV)/.test ## the widgets in a real browser (installs Debian's chromium if missing)
 	@$(PIP) -e '.[browser]'

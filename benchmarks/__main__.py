@@ -1,4 +1,4 @@
-"""python -m benchmarks [speed] [load] [memory] [convert] [pages]: measure, write RESULTS.md."""
+"""Measure some chapters or all, and write RESULTS.md: python -m benchmarks [CHAPTER ...]."""
 
 from __future__ import annotations
 
@@ -21,14 +21,20 @@ CHAPTERS = {
     "memory": "Memory",
     "convert": "Conversion",
     "pages": "Measuring pages",
+    "scale": "Scale",
 }
 
 
 def main() -> None:
     """Run the chapters that were asked for and put them into RESULTS.md, keeping the others."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("chapters", nargs="*", choices=[[], *CHAPTERS], metavar="CHAPTER",
-                        help=f"any of {', '.join(CHAPTERS)} (default: all)")  # fmt: skip
+    parser.add_argument(
+        "chapters",
+        nargs="*",
+        choices=[[], *CHAPTERS],
+        metavar="CHAPTER",
+        help=f"any of {', '.join(CHAPTERS)} (default: all)",
+    )
     wanted = parser.parse_args().chapters or list(CHAPTERS)
     chapters = _read_results()
     for name in wanted:

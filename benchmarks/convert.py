@@ -20,10 +20,13 @@ def run() -> str:
     numbers = np.random.default_rng(0).standard_normal((1024, 4096), np.float32)
     times = interleave({name: (lambda name=name: quantize(numbers, name)) for name in _TYPES})
     rows = [
-        (name, f"{numbers.nbytes / 1e6 / times[name].median_s:,.0f}",
-         f"{7e9 * 4 / numbers.nbytes * times[name].median_s:.0f} s")
+        (
+            name,
+            f"{numbers.nbytes / 1e6 / times[name].median_s:,.0f}",
+            f"{7e9 * 4 / numbers.nbytes * times[name].median_s:.0f} s",
+        )
         for name in _TYPES
-    ]  # fmt: skip
+    ]
     text = "### Quantisers, 16 MB of float32, one thread\n\n" + table(
         ("type", "MB/s of float32", "so 7 G weights"), rows
     )
@@ -34,6 +37,8 @@ def run() -> str:
             done = convert(source, Path(folder) / "out", to=to, type=type_name)
             rate = source.stat().st_size / 1e6 / done.elapsed_s
             rows.append((f"{to}, {type_name}", f"{done.elapsed_s:.1f} s", f"{rate:,.0f}"))
-    return text + "\n\n### A whole file, 134M f32, one run\n\n" + table(
-        ("to", "time", "MB/s of the source"), rows
+    return (
+        text
+        + "\n\n### A whole file, 134M f32, one run\n\n"
+        + table(("to", "time", "MB/s of the source"), rows)
     )

@@ -21,7 +21,10 @@ from llama_edu.transformer.sampling import GREEDY
 def run() -> str:
     """All tables on loading, as Markdown."""
     parts = []
-    for label, path in (("bundled model", bundled_model()), ("134M, f32", random_model(SMALL, "f32"))):
+    for label, path in (
+        ("bundled model", bundled_model()),
+        ("134M, f32", random_model(SMALL, "f32")),
+    ):
         parts.append(f"### {label}, file in the page cache\n\n{_mmap_against_read(path)}")
     parts.append(f"### Opening a GGUF of 32,000 pieces\n\n{_open_gguf(random_model(SMALL, 'f32'))}")
     parts.append(f"### Whole processes\n\n{_processes(random_model(SMALL, 'f32'))}")
@@ -55,10 +58,14 @@ def _mmap_against_read(path: Path) -> str:
     for stage, times in stages.items():
         mapped, read = (sorted(times[name][1:]) for name in ("mmap", "read"))
         middle = len(mapped) // 2
-        rows.append((
-            stage, f"{1e3 * mapped[middle]:.1f} ms", f"{1e3 * read[middle]:.1f} ms",
-            f"{read[middle] / mapped[middle]:.1f}",
-        ))  # fmt: skip
+        rows.append(
+            (
+                stage,
+                f"{1e3 * mapped[middle]:.1f} ms",
+                f"{1e3 * read[middle]:.1f} ms",
+                f"{read[middle] / mapped[middle]:.1f}",
+            )
+        )
     return table(("", "mmap", "read into memory", "read / mmap"), rows)
 
 
@@ -91,13 +98,15 @@ def _processes(path: Path) -> str:
 
         return run
 
-    times = interleave({
-        "python": process("-c", "pass"),
-        "import numpy": process("-c", "import numpy"),
-        "import llama_edu": process("-c", "import llama_edu"),
-        "llama-edu generate, 1 token": process(
-            "-m", "llama_edu", "generate", str(path), "--n-tokens", "1"
-        ),
-    })  # fmt: skip
+    times = interleave(
+        {
+            "python": process("-c", "pass"),
+            "import numpy": process("-c", "import numpy"),
+            "import llama_edu": process("-c", "import llama_edu"),
+            "llama-edu generate, 1 token": process(
+                "-m", "llama_edu", "generate", str(path), "--n-tokens", "1"
+            ),
+        }
+    )
     rows = [(name, f"{1e3 * t.median_s:.0f} ms") for name, t in times.items()]
     return table(("process", "median"), rows)

@@ -17,7 +17,8 @@ import llama_edu
 from llama_edu.transformer.sampling import GREEDY
 
 def private_bytes():
-    fields = dict(line.split()[:2] for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
+    fields = dict(line.split()[:2] for line in lines)
     return 1024 * (int(fields["Private_Dirty:"]) + int(fields["Swap:"]))
 
 path, mmap = sys.argv[1], sys.argv[2] == "mmap"
@@ -44,8 +45,14 @@ def run() -> str:
     ):
         for way in ("mmap", "read"):
             found = _measure(path, way)
-            rows.append((label, f"{path.stat().st_size / 2**20:.1f}", way,
-                         *(f"{found[key] / 2**20:.1f}" for key in ("load", "tokens", "cache"))))  # fmt: skip
+            rows.append(
+                (
+                    label,
+                    f"{path.stat().st_size / 2**20:.1f}",
+                    way,
+                    *(f"{found[key] / 2**20:.1f}" for key in ("load", "tokens", "cache")),
+                )
+            )
     head = ("model", "file, MiB", "", "private after load", "after 64 tokens", "of that KV cache")
     return "Private memory of a process, MiB beyond what it had after its imports.\n\n" + table(
         head, rows

@@ -14,15 +14,25 @@ FOLDER = Path(__file__).parent / "models"
 
 #: 134 million numbers, 110 million without the embedding: the size of a small GPT.
 SMALL = ModelConfig(
-    dim=768, hidden_dim=2048, n_layers=12, n_heads=12, n_kv_heads=12, vocab_size=32000,
+    dim=768,
+    hidden_dim=2048,
+    n_layers=12,
+    n_heads=12,
+    n_kv_heads=12,
+    vocab_size=32000,
     max_seq_len=2048,
-)  # fmt: skip
+)
 
 #: 1.1 billion numbers, the sizes of TinyLlama.
 LARGE = ModelConfig(
-    dim=2048, hidden_dim=5632, n_layers=22, n_heads=32, n_kv_heads=4, vocab_size=32000,
+    dim=2048,
+    hidden_dim=5632,
+    n_layers=22,
+    n_heads=32,
+    n_kv_heads=4,
+    vocab_size=32000,
     max_seq_len=2048,
-)  # fmt: skip
+)
 
 
 def random_model(config: ModelConfig, type_name: str) -> Path:

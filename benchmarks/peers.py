@@ -16,9 +16,14 @@ class LlamaCpp:
 
         start = time.perf_counter()
         self._llama = Llama(
-            str(path), n_ctx=n_positions, n_batch=512, n_threads=threads, n_threads_batch=threads,
-            verbose=False, logits_all=False,
-        )  # fmt: skip
+            str(path),
+            n_ctx=n_positions,
+            n_batch=512,
+            n_threads=threads,
+            n_threads_batch=threads,
+            verbose=False,
+            logits_all=False,
+        )
         self.load_s = time.perf_counter() - start
 
     def prefill(self, tokens: Sequence[int]) -> None:

@@ -53,7 +53,9 @@ class Comparison:
         a, b = self.names
         lines = [f"{a}  against  {b}"]
         different = [t for t in self.tensors if t.largest > 0]
-        lines.append(f"  tensors  {len(self.tensors) - len(different)} of {len(self.tensors)} equal")
+        lines.append(
+            f"  tensors  {len(self.tensors) - len(different)} of {len(self.tensors)} equal"
+        )
         if different:
             first = different[0]
             lines.append(f"  first that differs: {first.name}")
@@ -65,9 +67,10 @@ class Comparison:
             ]
             if len(different) > len(worst):
                 lines.append(f"    and {len(different) - len(worst)} more that differ less")
+        likeliest = "equal" if self.same_greedy else "differ"
         lines.append(
             f"  logits   largest difference {self.logits_largest:.3g} (largest logit "
-            f"{self.logits_scale:.3g}); likeliest tokens {'equal' if self.same_greedy else 'differ'}"
+            f"{self.logits_scale:.3g}); likeliest tokens {likeliest}"
         )
         verdict = "same model" if self.same else "different"
         lines.append(f"  {verdict} at tolerance {self.tolerance:g}")

@@ -62,7 +62,15 @@ class ModelConfig:
     rope_scaling: RopeScaling | None = None
 
     def __post_init__(self) -> None:
-        counts = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len")
+        counts = (
+            "dim",
+            "hidden_dim",
+            "n_layers",
+            "n_heads",
+            "n_kv_heads",
+            "vocab_size",
+            "max_seq_len",
+        )
         for field in counts:
             value = getattr(self, field)
             if not 0 < value <= _LARGEST_COUNT:

@@ -35,19 +35,19 @@ BY_COLUMNS = ("tok_embeddings", "attention.wo", "feed_forward.w2")
 
 def small_config(**changes) -> ModelConfig:
     """Sizes that all differ: dim 24, 6 query heads of 4 on 2 key/value heads, 3 layers."""
-    sizes = dict(
-        dim=24, hidden_dim=40, n_layers=3, n_heads=6, n_kv_heads=2, vocab_size=271, max_seq_len=50,
-        norm_eps=1e-5,
-    )  # fmt: skip
+    sizes = {
+        "dim": 24, "hidden_dim": 40, "n_layers": 3, "n_heads": 6, "n_kv_heads": 2,
+        "vocab_size": 271, "max_seq_len": 50, "norm_eps": 1e-5,
+    }  # fmt: skip
     return ModelConfig(**(sizes | changes))
 
 
 def old_config(**changes) -> ModelConfig:
     """Sizes that the formats of 2023 can express: as many key/value heads, hidden_dim by rule."""
-    sizes = dict(
-        dim=32, hidden_dim=96, n_layers=2, n_heads=4, n_kv_heads=4, vocab_size=300, max_seq_len=64,
-        norm_eps=1e-6,
-    )  # fmt: skip
+    sizes = {
+        "dim": 32, "hidden_dim": 96, "n_layers": 2, "n_heads": 4, "n_kv_heads": 4,
+        "vocab_size": 300, "max_seq_len": 64, "norm_eps": 1e-6,
+    }  # fmt: skip
     return ModelConfig(**(sizes | changes))
 
 
@@ -76,6 +76,11 @@ def random_weights(
         .astype(np.float32)
         for name, shape in shapes.items()
     }
+
+
+def names_in(folder: Path | str = ".") -> list[str]:
+    """What lies in a folder, hidden files too."""
+    return sorted(path.name for path in Path(folder).iterdir())
 
 
 def meta_name(name: str) -> str:
@@ -270,7 +275,9 @@ def torch_zip(records: dict[str, bytes], *, top: str = "consolidated.00") -> byt
         n_padding = -(start + 30 + len(name) + 4) % 64
         extra = b"FB" + struct.pack("<H", n_padding) + b"Z" * n_padding
         # signature, version, flags, method, time, date, crc, two sizes (0 here), two lengths
-        out += struct.pack("<4s5H3I2H", b"PK\3\4", 0, 0x0808, 0, 0, 0, 0, 0, 0, len(name), len(extra))
+        out += struct.pack(
+            "<4s5H3I2H", b"PK\3\4", 0, 0x0808, 0, 0, 0, 0, 0, 0, len(name), len(extra)
+        )
         out += name + extra + data
         directory += struct.pack(
             "<4s6H3I5H2I", b"PK\1\2", 0, 0, 0x0808, 0, 0, 0, 0, len(data), len(data), len(name),

@@ -90,7 +90,7 @@ def test_the_story_is_the_same_before_and_after_conversion(stories, converted):
         for chosen, seed in ((GREEDY, None), (settings, 1)):
             texts = []
             for llama in (before, after):
-                generation = llama.generate_tokens("Once upon a time", 80, chosen, seed=seed)
+                generation = llama.generate_tokens("Once upon a time", 40, chosen, seed=seed)
                 text = "".join(token.text for token in generation)
                 texts.append((generation.tokens, text))
             assert texts[0] == texts[1]

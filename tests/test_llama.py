@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,9 +49,7 @@ def files(tmp_path, rng, sentencepiece_model):
     paths = {}
     for name, magic, version in (("ggml", b"lmgg", 0), ("ggmf", b"fmgg", 1), ("ggjt", b"tjgg", 1)):
         paths[name] = tmp_path / f"{name}.bin"
-        paths[name].write_bytes(
-            ggml_file(config, weights, pieces, magic=magic, version=version)
-        )
+        paths[name].write_bytes(ggml_file(config, weights, pieces, magic=magic, version=version))
     for n_parts in (1, 2):
         paths[f"meta{n_parts}"] = write_meta_folder(
             tmp_path / f"meta{n_parts}", config, weights, n_parts=n_parts,
@@ -118,7 +117,7 @@ def test_without_mmap_everything_is_read_and_nothing_else_changes(checkpoint):
 
 def test_generate_yields_the_text_piece_by_piece(checkpoint):
     with load_small(checkpoint) as llama:
-        settings = dict(temperature=1.3, top_k=50, seed=5)
+        settings = {"temperature": 1.3, "top_k": 50, "seed": 5}
         pieces = list(llama.generate("the", 12, **settings))
         assert pieces == list(llama.generate("the", 12, **settings))
         assert "".join(pieces) != "".join(llama.generate("the", 12, temperature=1.3, seed=6))
@@ -143,9 +142,9 @@ def test_chunked_logits_equal_those_of_the_slow_path(tmp_path, rng):
 
 
 def test_leaving_with_while_a_view_is_held_names_it(checkpoint):
-    with pytest.raises(BufferError, match=r"1 views are still held \(layers.0.wq\)"):
-        with load_small(checkpoint) as llama:
-            held = llama.weights["layers.0.wq"]
+    expected = r"1 views are still held \(layers.0.wq\)"
+    with pytest.raises(BufferError, match=expected), load_small(checkpoint) as llama:
+        held = llama.weights["layers.0.wq"]
     assert held[0, 0] == held[0, 0]  # still there, not a crash
 
 
@@ -153,7 +152,7 @@ def test_after_closing_the_error_says_so(checkpoint):
     with load_small(checkpoint) as llama:
         pass
     for use in (lambda: llama.logits([1]), lambda: llama.generate_tokens("x")):
-        with pytest.raises(RequestError, match="model.bin: is closed; load it again"):
+        with pytest.raises(RequestError, match=r"model.bin: is closed; load it again"):
             use()
     llama.close()  # twice does no harm
 
@@ -171,7 +170,7 @@ def test_an_interrupt_in_the_middle_of_a_product_stays_an_interrupt(checkpoint):
 
     with pytest.raises(KeyboardInterrupt), load_small(checkpoint) as llama:
         llama.model = replace(llama.model, matmul=interrupted)
-        list(llama.generate("the", 20))
+        list(llama.generate("the", 20, seed=1))
 
 
 # --- requests that cannot be met ----------------------------------------------------------------
@@ -198,7 +197,7 @@ def test_impossible_requests_are_named(checkpoint):
 def test_a_file_without_a_tokenizer_computes_but_cannot_read_text(checkpoint):
     with load(checkpoint) as llama:
         assert llama.logits([1, 2]).shape == (2, 271)
-        with pytest.raises(RequestError, match="carries no tokenizer .* --tokenizer FILE"):
+        with pytest.raises(RequestError, match=r"carries no tokenizer .* --tokenizer FILE"):
             llama.generate("a")
 
 
@@ -232,7 +231,7 @@ def test_repr_tells_the_model(checkpoint):
 # --- memory -------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="needs Linux's smaps")
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux's smaps")
 def test_loading_a_large_file_takes_no_memory_of_its_own(tmp_path):
     """A sparse file of 500 MB; private pages grow by less than 2 MB."""
     D, F, L, H, V, S = 1024, 2816, 9, 16, 4096, 64
@@ -269,7 +268,9 @@ def test_loading_a_large_file_takes_no_memory_of_its_own(tmp_path):
 @pytest.mark.parametrize(("case", "prompt"), [(0, ""), (1, "Once upon a time")])
 def test_stories260k_writes_the_published_story(real, tokenizer, case, prompt):
     """Ids and logits made by llama2.c's own run.c."""
-    ids = [int(n) for n in (real / f"expected/stories260K_greedy{case}.ids.txt").read_text().split()]
+    ids = [
+        int(n) for n in (real / f"expected/stories260K_greedy{case}.ids.txt").read_text().split()
+    ]
     expected = np.load(real / f"expected/stories260K_greedy{case}.logits.npy", allow_pickle=False)
     models = real / "models"
     with load(models / "stories260K.bin", tokenizer=models / tokenizer) as llama:

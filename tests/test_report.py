@@ -9,6 +9,7 @@ import pytest
 from small_models import (
     ggml_file,
     llama2c_v0,
+    meta_name,
     old_config,
     op_tensor,
     op_text,
@@ -65,8 +66,6 @@ def test_weights_that_share_their_bytes_are_counted_once(tmp_path, config, rng):
     old = old_config()
     weights = random_weights(old, rng, tied=True)
     folder = write_meta_folder(tmp_path / "meta", old, weights)
-    from small_models import meta_name
-
     items, records = b"", {}
     for key, (name, array) in enumerate([*weights.items(), ("output", weights["token_embedding"])]):
         storage = "0" if name == "output" else str(key)

@@ -105,7 +105,7 @@ def main():
             for sample in samples[:N_SHOWN]
         ),
     )
-    (args.model / "README.md").write_text(wrap_prose(card), encoding="utf-8")
+    (args.model / "README.md").write_text(wrap_prose(card.rstrip()) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

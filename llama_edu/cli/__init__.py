@@ -28,8 +28,18 @@ from llama_edu.cli import (
 from llama_edu.errors import LlamaEduError
 
 COMMANDS = (
-    demo, inspect, convert, generate, pages, residency, experiment, perplexity, compare, logits, tokenize,
-)  # fmt: skip
+    demo,
+    inspect,
+    convert,
+    generate,
+    pages,
+    residency,
+    experiment,
+    perplexity,
+    compare,
+    logits,
+    tokenize,
+)
 
 
 def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:

@@ -17,8 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A, B, --tolerance."""
     parser.add_argument("a", metavar="A", help="a weight file or a folder")
     parser.add_argument("b", metavar="B", help="another one")
-    parser.add_argument("--tolerance", type=float, default=0.0, metavar="D",
-                        help="largest difference that counts as the same (default 0)")  # fmt: skip
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.0,
+        metavar="D",
+        help="largest difference that counts as the same (default 0)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -25,11 +25,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--type", default="keep", choices=TYPES, help="of the matrices (default keep)"
     )
-    parser.add_argument("--parts", type=int, default=1, metavar="N",
-                        help="cut into N files, as for N GPUs (ggml and ggmf only)")  # fmt: skip
+    parser.add_argument(
+        "--parts",
+        type=int,
+        default=1,
+        metavar="N",
+        help="cut into N files, as for N GPUs (ggml and ggmf only)",
+    )
     parser.add_argument("--tokenizer", metavar="FILE", help="where the source has no vocabulary")
-    parser.add_argument("--allow-requantize", action="store_true",
-                        help="let blocks of one quantised type become another; the loss is named")  # fmt: skip
+    parser.add_argument(
+        "--allow-requantize",
+        action="store_true",
+        help="let blocks of one quantised type become another; the loss is named",
+    )
 
 
 def run(args: argparse.Namespace) -> None:

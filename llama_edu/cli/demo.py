@@ -19,8 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from llama_edu.cli.arguments import add_sampling
 
     parser.add_argument("--prompt", default="Once upon a time", metavar="P", help="the beginning")
-    parser.add_argument("--n-tokens", type=int, default=400, metavar="N",
-                        help="at most so many new tokens (default 400)")  # fmt: skip
+    parser.add_argument(
+        "--n-tokens",
+        type=int,
+        default=400,
+        metavar="N",
+        help="at most so many new tokens (default 400)",
+    )
     add_sampling(parser)
     parser.set_defaults(seed=1)
 
@@ -41,26 +46,34 @@ def run(args: argparse.Namespace) -> None:
         destination = Path(folder) / "stories.ggjt"
         print("1. convert: two .pth parts, as handed out in 2023, into one file that can be mapped")
         done = convert(source, destination, to="ggjt-v1", type="keep")
-        print(f"   {done.n_tensors} tensors, {done.n_bytes:,} bytes, {done.elapsed_s * 1e3:.0f} ms; "
-              f"{done.joined_bytes:,} bytes joined from both parts\n")  # fmt: skip
+        print(
+            f"   {done.n_tensors} tensors, {done.n_bytes:,} bytes, {done.elapsed_s * 1e3:.0f} ms; "
+            f"{done.joined_bytes:,} bytes joined from both parts\n"
+        )
         with load(source) as before:
             copied = before.loading
         with load(destination) as llama:
             mapped = llama.loading
             print("2. load, both ways")
-            print(f"   the two parts: {copied.copied_bytes:,} bytes copied to join them, "
-                  f"{copied.elapsed_s * 1e3:.1f} ms")  # fmt: skip
-            print(f"   the one file:  {mapped.mapped_bytes:,} bytes mapped, "
-                  f"{mapped.copied_bytes:,} copied, {mapped.elapsed_s * 1e3:.1f} ms\n")  # fmt: skip
-            print("3. write, straight from the file's pages\n")
-            generation = llama.generate_tokens(
-                args.prompt, args.n_tokens, settings, seed=args.seed
+            print(
+                f"   the two parts: {copied.copied_bytes:,} bytes copied to join them, "
+                f"{copied.elapsed_s * 1e3:.1f} ms"
             )
+            print(
+                f"   the one file:  {mapped.mapped_bytes:,} bytes mapped, "
+                f"{mapped.copied_bytes:,} copied, {mapped.elapsed_s * 1e3:.1f} ms\n"
+            )
+            print("3. write, straight from the file's pages\n")
+            generation = llama.generate_tokens(args.prompt, args.n_tokens, settings, seed=args.seed)
             sys.stdout.write(args.prompt)
             for token in generation:
                 sys.stdout.write(token.text)
                 sys.stdout.flush()
-            print(f"\n\n   {generation.n_new} tokens, {generation.tokens_per_s:.0f} tokens/s; "
-                  f"the prompt's {generation.n_prompt} tokens took "
-                  f"{generation.prefill_s * 1e3:.0f} ms")  # fmt: skip
-    print("\nNext: make lab opens the notebooks; llama-edu generate --help writes your own stories.")
+            print(
+                f"\n\n   {generation.n_new} tokens, {generation.tokens_per_s:.0f} tokens/s; "
+                f"the prompt's {generation.n_prompt} tokens took "
+                f"{generation.prefill_s * 1e3:.0f} ms"
+            )
+    print(
+        "\nNext: make lab opens the notebooks; llama-edu generate --help writes your own stories."
+    )

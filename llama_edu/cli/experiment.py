@@ -25,11 +25,13 @@ EXPERIMENTS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """NAME, --file, --json."""
-    parser.add_argument("name", metavar="NAME", choices=EXPERIMENTS,
-                        help=", ".join(EXPERIMENTS))  # fmt: skip
-    parser.add_argument("--file", metavar="FILE",
-                        help="a file of your own; the page cache forgets it (default: a temporary "
-                             "one of 64 MiB, or the bundled model)")  # fmt: skip
+    parser.add_argument("name", metavar="NAME", choices=EXPERIMENTS, help=", ".join(EXPERIMENTS))
+    parser.add_argument(
+        "--file",
+        metavar="FILE",
+        help="a file of your own; the page cache forgets it (default: a temporary "
+        "one of 64 MiB, or the bundled model)",
+    )
     parser.add_argument("--json", action="store_true", help="the numbers, as JSON")
 
 

@@ -17,12 +17,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_model(parser)
     parser.add_argument("--prompt", default="", metavar="P", help="the beginning (default empty)")
-    parser.add_argument("--n-tokens", type=int, default=256, metavar="N",
-                        help="at most so many new tokens (default 256)")  # fmt: skip
+    parser.add_argument(
+        "--n-tokens",
+        type=int,
+        default=256,
+        metavar="N",
+        help="at most so many new tokens (default 256)",
+    )
     add_sampling(parser)
     add_speed(parser)
-    parser.add_argument("--ids", action="store_true",
-                        help="print token ids, BOS and prompt included, instead of text")  # fmt: skip
+    parser.add_argument(
+        "--ids",
+        action="store_true",
+        help="print token ids, BOS and prompt included, instead of text",
+    )
     parser.add_argument("--no-mmap", action="store_true", help="read the weights into memory")
 
 
@@ -33,9 +41,12 @@ def run(args: argparse.Namespace) -> None:
 
     settings = sampling_settings(args)
     with load(
-        args.file, mmap=not args.no_mmap, tokenizer=args.tokenizer, threads=args.threads,
+        args.file,
+        mmap=not args.no_mmap,
+        tokenizer=args.tokenizer,
+        threads=args.threads,
         kernels=args.kernels,
-    ) as llama:  # fmt: skip
+    ) as llama:
         generation = llama.generate_tokens(args.prompt, args.n_tokens, settings, seed=args.seed)
         if args.ids:
             for _ in generation:

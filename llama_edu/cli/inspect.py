@@ -16,8 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tensors", action="store_true", help="list every tensor")
     parser.add_argument("--metadata", action="store_true", help="list what the header says")
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
-    parser.add_argument("--hex", type=int, metavar="N", dest="hex_bytes",
-                        help="the first N bytes with every field named")  # fmt: skip
+    parser.add_argument(
+        "--hex",
+        type=int,
+        metavar="N",
+        dest="hex_bytes",
+        help="the first N bytes with every field named",
+    )
 
 
 def run(args: argparse.Namespace) -> None:

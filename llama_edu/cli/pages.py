@@ -20,17 +20,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", help="one weight file")
     parser.add_argument("--tokenizer", metavar="FILE", help="for weights without a vocabulary")
     parser.add_argument("--prompt", default="", metavar="P", help="the beginning (default empty)")
-    parser.add_argument("--n-tokens", type=int, default=8, metavar="N",
-                        help="new tokens (default 8)")  # fmt: skip
+    parser.add_argument(
+        "--n-tokens", type=int, default=8, metavar="N", help="new tokens (default 8)"
+    )
     add_sampling(parser)
-    parser.add_argument("--backend", default="auto", metavar="B",
-                        help="uffd, one-page, private-copy, mincore or faults "
-                             "(default: the best that passes calibration)")  # fmt: skip
+    parser.add_argument(
+        "--backend",
+        default="auto",
+        metavar="B",
+        help="uffd, one-page, private-copy, mincore or faults "
+        "(default: the best that passes calibration)",
+    )
     parser.add_argument("--per-token", action="store_true", help="one line per token as well")
     parser.add_argument("--map", action="store_true", help="draw the pages, one line per tensor")
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
-    parser.add_argument("--doctor", action="store_true",
-                        help="test every instrument of this machine on known pages")  # fmt: skip
+    parser.add_argument(
+        "--doctor", action="store_true", help="test every instrument of this machine on known pages"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -103,8 +109,13 @@ def _record_as_dict(record) -> dict[str, object]:
         "why_naive_is_wrong": record.why_naive_is_wrong,
         "elapsed_s": record.elapsed_s,
         "tensors": [
-            {"name": row.name, "n_pages": row.n_pages, "n_touched": row.n_touched,
-             "n_bytes": row.n_bytes, "touched_bytes": row.touched_bytes}
+            {
+                "name": row.name,
+                "n_pages": row.n_pages,
+                "n_touched": row.n_touched,
+                "n_bytes": row.n_bytes,
+                "touched_bytes": row.touched_bytes,
+            }
             for row in (record.table() if record.pages is not None else ())
         ],
-    }  # fmt: skip
+    }

@@ -16,8 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_model(parser)
     parser.add_argument("--text-file", required=True, metavar="F", help="a UTF-8 text")
-    parser.add_argument("--context", type=int, metavar="N",
-                        help="positions per window (default: the model's context, at most 512)")  # fmt: skip
+    parser.add_argument(
+        "--context",
+        type=int,
+        metavar="N",
+        help="positions per window (default: the model's context, at most 512)",
+    )
 
 
 def run(args: argparse.Namespace) -> None:

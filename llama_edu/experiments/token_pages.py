@@ -41,7 +41,8 @@ class TokenPages:
     """A generation under observation.
 
     Attributes:
-        text: what was written, without the prompt. whole: the pages of prompt and new tokens together.
+        text: what was written, without the prompt.
+        whole: the pages of prompt and new tokens together.
         steps: one per token, where asked for.
         lab: which instrument was used and why the better ones were not.
     """

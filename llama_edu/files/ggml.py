@@ -20,8 +20,17 @@ from llama_edu.errors import FormatError, ShapeError
 from llama_edu.files.cursor import Cursor
 from llama_edu.files.fields import Field
 from llama_edu.files.layout import (
-    BYTE, CONTROL, NORMAL, UNKNOWN, Checkpoint, Section, SplitTensor, TensorSpec, Vocabulary,
-    check_tensors, n_bytes_for,
+    BYTE,
+    CONTROL,
+    NORMAL,
+    UNKNOWN,
+    Checkpoint,
+    Section,
+    SplitTensor,
+    TensorSpec,
+    Vocabulary,
+    check_tensors,
+    n_bytes_for,
 )  # fmt: skip
 from llama_edu.files.mapped import open_weights
 from llama_edu.files.meta import find_tokenizer, split_axis

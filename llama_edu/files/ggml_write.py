@@ -102,9 +102,8 @@ def write_ggml(
         data = load(tensor)
         slices = [data] if len(files) == 1 else _cut(data, tensor, len(files))
         for file, piece in zip(files, slices, strict=True):
-            shape = tuple(piece.shape[:-1]) + (
-                tensor.shape[-1] * piece.shape[-1] // data.shape[-1],
-            )
+            row_length = tensor.shape[-1] * piece.shape[-1] // data.shape[-1]
+            shape = (*piece.shape[:-1], row_length)
             name = from_ours(tensor.name, "meta").encode()
             file.write(struct.pack("<iii", len(shape), len(name), type_ids[tensor.type]))
             file.write(struct.pack(f"<{len(shape)}i", *reversed(shape)))

@@ -21,8 +21,16 @@ from llama_edu.config import ModelConfig
 from llama_edu.errors import FormatError, ShapeError
 from llama_edu.files.cursor import Cursor
 from llama_edu.files.fields import Field
-from llama_edu.files.layout import BYTE, CONTROL, NORMAL, UNKNOWN, Checkpoint, Section, TensorSpec
-from llama_edu.files.layout import Vocabulary
+from llama_edu.files.layout import (
+    BYTE,
+    CONTROL,
+    NORMAL,
+    UNKNOWN,
+    Checkpoint,
+    Section,
+    TensorSpec,
+    Vocabulary,
+)
 from llama_edu.files.mapped import open_weights
 
 _HEADER = struct.Struct("<7i")

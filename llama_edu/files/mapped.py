@@ -194,12 +194,12 @@ def open_weights(path: Path):
     except OSError as error:
         raise FormatError(f"{path}: cannot be opened ({error.strerror})") from None
     except ValueError as error:  # a path with a zero byte
-        raise FormatError(f"{ascii(str(path))}: cannot be opened ({error})") from None
+        raise FormatError(f"{str(path)!a}: cannot be opened ({error})") from None
 
 
 def check_range(spec: TensorSpec, file_bytes: int, where: object) -> None:
     """Raise FormatError unless every byte of the tensor lies inside the file."""
-    if not (0 <= spec.offset and 0 <= spec.n_bytes and spec.end <= file_bytes):
+    if spec.offset < 0 or spec.n_bytes < 0 or spec.end > file_bytes:
         raise FormatError(
             f"{where}: {spec.name} lies at bytes {spec.offset:,} to {spec.end:,}, the file has "
             f"{file_bytes:,}; it is truncated or damaged, download it again"

@@ -35,7 +35,8 @@ def atomic_output(path: str | os.PathLike[str], n_bytes: int = 0) -> Iterator[Bi
     free_bytes = shutil.disk_usage(folder).free
     if n_bytes > free_bytes:
         raise FormatError(
-            f"{path}: needs {n_bytes:,} bytes, the disk has {free_bytes:,} free; nothing was written"
+            f"{path}: needs {n_bytes:,} bytes, the disk has {free_bytes:,} free; nothing was "
+            f"written"
         )
     try:
         descriptor, beside = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.", suffix=".tmp")
@@ -46,7 +47,7 @@ def atomic_output(path: str | os.PathLike[str], n_bytes: int = 0) -> Iterator[Bi
             yield file
         mode = path.stat().st_mode if path.exists() else 0o666 & ~_umask()
         Path(beside).chmod(mode & 0o777)
-        os.replace(beside, path)
+        Path(beside).replace(path)
     except BaseException as error:
         Path(beside).unlink(missing_ok=True)
         if isinstance(error, OSError):

@@ -16,6 +16,7 @@ import zipfile
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from llama_edu.errors import FormatError, LlamaEduError
 from llama_edu.files.layout import TensorSpec
@@ -135,10 +136,15 @@ _ALLOWED: dict[tuple[str, str], object] = {
 }
 
 
+#: What Python's own unpickler, written in Python, does for each opcode.
+_OPCODES: dict = pickle._Unpickler.dispatch  # type: ignore[attr-defined, assignment]
+
+
 class _AllowListUnpickler(pickle._Unpickler):
     """Python's own unpickler in Python, which takes memory only for what the pickle holds."""
 
-    dispatch = dict(pickle._Unpickler.dispatch)
+    dispatch: ClassVar[dict] = dict(_OPCODES)
+    stack: list  # of the base class, which fills it
 
     def __init__(self, file: io.BytesIO, where: object) -> None:
         super().__init__(file, encoding="utf-8")
@@ -182,17 +188,17 @@ class _AllowListUnpickler(pickle._Unpickler):
 
     def _load_setitem(self) -> None:
         _check_key(self.stack[-2])
-        super().load_setitem()
+        _OPCODES[pickle.SETITEM[0]](self)
 
     def _load_setitems(self) -> None:
         for key in self.stack[::2]:
             _check_key(key)
-        super().load_setitems()
+        _OPCODES[pickle.SETITEMS[0]](self)
 
     def _load_dict(self) -> None:
         for key in self.stack[::2]:
             _check_key(key)
-        super().load_dict()
+        _OPCODES[pickle.DICT[0]](self)
 
     dispatch[pickle.BUILD[0]] = _load_build
     dispatch[pickle.SETITEM[0]] = _load_setitem

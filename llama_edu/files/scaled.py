@@ -31,6 +31,7 @@ class ScaledArray:
     """
 
     dtype = I8_SCALED
+    ndim = 2
 
     def __init__(
         self,

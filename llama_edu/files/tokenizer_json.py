@@ -84,7 +84,11 @@ def _sentencepiece(
     values: Mapping[str, object],
     shared: dict[str, Any],
 ) -> Vocabulary:
-    """A sentencepiece vocabulary: the earlier a merge stands, the higher its piece's score."""
+    """A sentencepiece vocabulary: the earlier a merge stands, the higher its piece's score.
+
+    Files whose Metaspace step adds a space only to texts that begin without one are encoded as
+    sentencepiece does it: a space is added to every text. GGUF can say no more either.
+    """
     rank: dict[str, int] = {}
     for i, merge in enumerate(merges):
         rank.setdefault(merge.replace(" ", "", 1), i)

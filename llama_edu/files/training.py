@@ -1,7 +1,7 @@
 """One file saved in the middle of training: the weights in a dict, the sizes beside them.
 
-`torch.save({"model": state_dict, "model_args": {...}})` is what llama2.c's train.py writes, and many
-small trainers with it. Names and row order are Meta's; compiled models prefix `_orig_mod.`.
+`torch.save({"model": state_dict, "model_args": {...}})` is what llama2.c's train.py writes, and
+many small trainers with it. Names and row order are Meta's; compiled models prefix `_orig_mod.`.
 """
 
 from __future__ import annotations

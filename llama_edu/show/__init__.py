@@ -9,9 +9,11 @@ import importlib
 
 #: Public name -> the module that has it.
 _PARTS = {
+    "ComparisonWidget": "llama_edu.show.comparison",
+    "GenerationStudio": "llama_edu.show.studio",
     "GenerationWidget": "llama_edu.show.widgets",
     "PageMapWidget": "llama_edu.show.xray",
-    "attempt": "llama_edu.show.attempt",
+    "attempt": "llama_edu.show.refusals",
     "guess": "llama_edu.show.guessing",
 }
 

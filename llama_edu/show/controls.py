@@ -106,6 +106,11 @@ class Controls:
             "pace": self.pace.value,
         }
 
+    def fit(self, config: ModelConfig) -> None:
+        """Bound length and top-k by another model; values beyond its bounds move to them."""
+        self.n_tokens.max = min(config.max_seq_len, _LONGEST)
+        self.top_k.max = min(config.vocab_size, 200)
+
     def _use_example(self, change: dict[str, Any]) -> None:
         if change["new"] is not None:
             self.prompt.value = change["new"]

@@ -25,9 +25,7 @@ def race_picture(race: LoadRace) -> Picture:
         figsize=(8, 4.6), dpi=100, layout="constrained"
     )
     states = [s for s in ("cold", "warm") if any(lap.state == s for lap in race.laps)]
-    for axes, state in zip(
-        np.atleast_1d(figure.subplots(len(states), sharex=False)), states, strict=True
-    ):
+    for axes, state in zip(np.atleast_1d(figure.subplots(len(states))), states, strict=True):
         laps = [lap for lap in race.laps if lap.state == state][::-1]
         start = np.zeros(len(laps))
         for part, colour, label in (
@@ -42,7 +40,8 @@ def race_picture(race: LoadRace) -> Picture:
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel("milliseconds")
-    figure.axes[0].legend(frameon=False, fontsize=8, loc="lower right")
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, fontsize=8, ncols=3, loc="outside upper right")
     ways = ", ".join(dict.fromkeys(lap.way for lap in race.laps))
     alt = (
         f"Bars, one for each way of loading ({ways}), {' and '.join(states)}: the time to open, "
@@ -70,9 +69,8 @@ def illusion_picture(result: Illusion) -> Picture:
         heights = [100 * (getattr(reading, field) or 0) for reading in readings]
         bars = axes.bar(x + (i - 1) * 0.27, heights, 0.25, color=colour, label=label)
         axes.bar_label(bars, fmt="%.0f", fontsize=8)
-    axes.set_xticks(
-        x, [f"{r.state.replace(', ', ',\n')}\n{r.access}" for r in readings], fontsize=8
-    )
+    labels = [f"{r.state}, {r.access}".replace(", ", ",\n") for r in readings]
+    axes.set_xticks(x, labels, fontsize=8)
     axes.set_ylabel("% of the file")
     axes.set_ylim(0, 112)
     axes.spines[["top", "right"]].set_visible(False)

@@ -85,13 +85,13 @@ def museum(paths: Sequence[Path], tokens: Sequence[int]) -> str:
     Raises:
         RequestError, FormatError: as `exhibit`.
     """
-    rows = [("format", "magic", "bytes", "alignment", "scores", *(f"token {t}" for t in tokens))]
+    rows = [("format", "magic", "bytes", "aligned", "scores", *(f"token {t}" for t in tokens))]
     for path in paths:
         shown = exhibit(path, tokens)
         rows.append(
             (
                 shown.format, ascii(shown.magic), f"{shown.n_bytes:,}",
-                f"{shown.alignment} bytes" if shown.alignment > 1 else "none",
+                f"to {shown.alignment}" if shown.alignment > 1 else "no",
                 "yes" if shown.has_scores else "no", *map(ascii, shown.pieces),
             )
         )  # fmt: skip

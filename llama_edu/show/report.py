@@ -6,7 +6,6 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
-from llama_edu.files.blocks import BLOCK_TYPES
 from llama_edu.files.layout import Checkpoint, SplitTensor
 
 #: Longer metadata values are cut.
@@ -18,6 +17,9 @@ def checkpoint_report(
 ) -> str:
     """Format, sizes, types, and where every byte goes, as lines of text."""
     config = checkpoint.config
+    n_elements: Counter[str] = Counter()
+    for tensor in checkpoint.tensors.values():
+        n_elements[tensor.type] += tensor.n_elements
     file_bytes = sum(path.stat().st_size for path in checkpoint.paths)
     lines = [
         f"{checkpoint.paths[0].name}: {checkpoint.format}, recognised by "
@@ -32,7 +34,7 @@ def checkpoint_report(
         + ("" if checkpoint.vocabulary else ", in a separate file"),
         f"  output      {'the token embedding itself' if checkpoint.tied_output else 'its own'}",
         "  types       " + f"\n{'':14s}".join(
-            f"{name}: {count} tensors, {n_bytes:,} bytes ({BLOCK_TYPES[name].bits_per_weight:g} "
+            f"{name}: {count} tensors, {n_bytes:,} bytes ({8 * n_bytes / n_elements[name]:.4g} "
             f"bits a weight)"
             for name, (count, n_bytes) in type_counts(checkpoint).items()
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 
 from llama_edu.show.writing import Candidate, Choice, Writing
@@ -12,7 +13,7 @@ from llama_edu.transformer.tokenizer import Tokenizer
 _MUTED = "color: var(--jp-ui-font-color2, #777)"
 _ERROR = "color: var(--jp-error-color1, #d32f2f); overflow-wrap: anywhere"
 _BORDER = "1px solid var(--jp-border-color2, #bbb)"
-_MARK = (
+MARK = (
     "background: var(--jp-brand-color1, #1976d2); color: var(--jp-ui-inverse-font-color0, #fff); "
     "border-radius: 2px"
 )
@@ -22,7 +23,8 @@ _STORY = (
     "overflow-y: auto; display: flex; flex-direction: column-reverse; box-sizing: border-box"
 )
 _STORY_TEXT = (
-    "white-space: pre-wrap; overflow-wrap: anywhere; word-break: normal; line-height: 1.6; margin: 0 0 auto 0; "
+    "white-space: pre-wrap; overflow-wrap: anywhere; word-break: normal; line-height: 1.6; "
+    "margin: 0 0 auto 0; "
     "font-family: var(--jp-content-font-family, sans-serif); font-size: 15px; "
     "color: var(--jp-content-font-color1, inherit)"
 )
@@ -43,8 +45,13 @@ def story_html(writing: Writing | None, marked: int | None = None) -> str:
             body += escape("".join([choice.text for choice in choices]))
         else:
             body += escape("".join([choice.text for choice in choices[:marked]]))
-            body += f'<mark style="{_MARK}">{escape(choices[marked].text)}</mark>'
+            body += f'<mark style="{MARK}">{escape(choices[marked].text)}</mark>'
             body += escape("".join([choice.text for choice in choices[marked + 1 :]]))
+    return story_box(body)
+
+
+def story_box(body: str) -> str:
+    """The box around a text. `body` is HTML already: what comes from a model is escaped in it."""
     return (
         f'<div style="{_STORY}">'
         f'<pre role="log" aria-live="polite" style="{_STORY_TEXT}">{body}</pre></div>'
@@ -58,16 +65,22 @@ def note_html(text: str, *, is_error: bool = False) -> str:
     return f'<div role="alert" style="line-height: 1.5; {_ERROR}">{escape(text)}</div>'
 
 
-def choice_html(choice: Choice, tokenizer: Tokenizer) -> str:
+def choice_html(
+    choice: Choice, tokenizer: Tokenizer, followed: Mapping[int, str] | None = None
+) -> str:
     """The likeliest tokens at one position as a table; the chosen one is there in any case.
 
     Position counts from BOS, which stands at 0, as everywhere in the package.
+
+    Args:
+        followed: id -> the text that it would have led to, for a column of its own; ids that are
+            still to come may be missing.
     """
     candidates = list(choice.likeliest)
     if all(candidate.id != choice.chosen.id for candidate in candidates):
         candidates.append(choice.chosen)
     rows = "".join(
-        _row(rank, candidate, candidate.id == choice.chosen.id, tokenizer)
+        _row(rank, candidate, candidate.id == choice.chosen.id, tokenizer, followed)
         for rank, candidate in zip(
             [*range(1, len(choice.likeliest) + 1), choice.rank], candidates, strict=False
         )
@@ -81,6 +94,7 @@ def choice_html(choice: Choice, tokenizer: Tokenizer) -> str:
             ("token", "left"),
             ("the model says", "left"),
             ("with your settings", "right"),
+            *((("and then, greedily", "left"),) if followed is not None else ()),
         )
     )
     return (
@@ -92,7 +106,13 @@ def choice_html(choice: Choice, tokenizer: Tokenizer) -> str:
     )
 
 
-def _row(rank: int, candidate: Candidate, is_chosen: bool, tokenizer: Tokenizer) -> str:
+def _row(
+    rank: int,
+    candidate: Candidate,
+    is_chosen: bool,
+    tokenizer: Tokenizer,
+    followed: Mapping[int, str] | None,
+) -> str:
     cell = "padding: 0 8px; white-space: nowrap"
     bar = (
         f'<span style="display: inline-block; width: {120 * candidate.probability:.0f}px; '
@@ -102,10 +122,14 @@ def _row(rank: int, candidate: Candidate, is_chosen: bool, tokenizer: Tokenizer)
     if is_chosen:
         label = f"<b>{label}</b> ◀"
     chance = percent(candidate.chance) if candidate.chance else "ruled out"
+    led_to = ""
+    if followed is not None:
+        text = visible(followed.get(candidate.id, "…"))
+        led_to = f'<td style="{cell}; min-width: 200px">{escape(text)}</td>'
     return (
         f'<tr><td style="{cell}; text-align: right">{rank}</td><td style="{cell}">{label}</td>'
         f'<td style="{cell}; min-width: 180px">{bar} {percent(candidate.probability)}</td>'
-        f'<td style="{cell}; text-align: right">{chance}</td></tr>'
+        f'<td style="{cell}; text-align: right">{chance}</td>{led_to}</tr>'
     )
 
 
@@ -120,8 +144,13 @@ def token_label(tokenizer: Tokenizer, token: int) -> str:
         text = piece.decode("utf-8")
     except UnicodeDecodeError:  # a byte piece, or one that ends inside a character
         return "".join(f"<0x{byte:02X}>" for byte in piece)
-    text = text.replace(" ", "␣").replace("\n", "↵")
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text) or "(nothing)"
+    return visible(text.replace(" ", "␣")) or "(nothing)"
+
+
+def visible(text: str) -> str:
+    """A text on one line, its line ends and control characters made visible; not yet escaped."""
+    text = text.replace("\n", "↵")
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def percent(probability: float) -> str:

@@ -7,7 +7,6 @@ event. The worker thread never prints and never makes widgets: it assigns to the
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +18,8 @@ from llama_edu.show.controls import EXAMPLE_PROMPTS, Controls
 from llama_edu.show.extras import need
 from llama_edu.show.token_view import choice_html, note_html, story_html
 from llama_edu.show.words import REASONS, model_line, model_name, writing_line
-from llama_edu.show.writing import Writing
+from llama_edu.show.worker import Worker, sentence
+from llama_edu.show.writing import Choice, Writing
 from llama_edu.transformer.sampling import SamplingSettings
 
 ipywidgets: Any = need("ipywidgets", "GenerationWidget")
@@ -63,11 +63,7 @@ class GenerationWidget(ipywidgets.VBox):
             tokenizer: for a path to weights that carry no vocabulary.
             pace: at most so many tokens per second, for eyes to follow; 0 does not slow down.
         """
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._busy = False
-        self._failure = ""
-        self._stopping = threading.Event()
+        self._worker = Worker(self._show)
         self._writing: Writing | None = None
         self._model, self._tokenizer = model, tokenizer
         self.llama: Llama | None = None
@@ -135,27 +131,22 @@ class GenerationWidget(ipywidgets.VBox):
     @property
     def reason(self) -> str:
         """Why the text ended: eos, length, context, stopped, "failed: ..."; "" while it is made."""
-        if self._failure:
-            return f"failed: {self._failure}"
+        if self._worker.failure:
+            return f"failed: {self._worker.failure}"
         return self._writing.reason if self._writing else ""
 
     def start(self) -> GenerationWidget:
         """Begin a text in the background, as Generate does; while one is written, do nothing."""
-        if self._take():
-            self._thread = threading.Thread(target=self._work, daemon=True)
-            self._thread.start()
+        self._worker.start(lambda: self._write(self._prepare()), first=self._forget)
         return self
 
     def stop(self) -> None:
         """End the text before its next token, as Stop does."""
-        self._stopping.set()
+        self._worker.stop()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end of the background text; False if `timeout` seconds were too few."""
-        thread = self._thread
-        if thread:
-            thread.join(timeout)
-        return not (thread and thread.is_alive())
+        return self._worker.wait(timeout)
 
     def run(self) -> str:
         """Write a text in this cell, printing it as it comes; interrupting the kernel ends it.
@@ -165,25 +156,21 @@ class GenerationWidget(ipywidgets.VBox):
         Raises:
             RequestError: the widget is already writing. Any error of the generation itself.
         """
-        if not self._take():
-            raise RequestError(
-                "GenerationWidget: is writing already; call .stop() and .wait() first"
-            )
-        try:
-            writing = self._prepare()
-            print(writing.prompt, end="", flush=True)
-            for text in self._pieces(writing):
-                print(text, end="", flush=True)
-        except KeyboardInterrupt:
-            self.stop()
-            if self._writing:
-                self._writing.end("stopped")
-        except Exception as error:
-            self._failure = _sentence(error)
-            raise
-        finally:
-            print()
-            self._give_back()
+        with self._worker.foreground(first=self._forget) as is_free:
+            if not is_free:
+                raise RequestError(
+                    "GenerationWidget: is writing already; call .stop() and .wait() first"
+                )
+            try:
+                writing = self._prepare()
+                print(writing.prompt, end="", flush=True)
+                for text in self._pieces(writing):
+                    print(text, end="", flush=True)
+            except KeyboardInterrupt:
+                if self._writing:
+                    self._writing.end("stopped")
+            finally:
+                print()
         return self.text
 
     def close(self) -> None:
@@ -203,42 +190,27 @@ class GenerationWidget(ipywidgets.VBox):
             else:
                 path = bundled_checkpoint() if self._model is None else self._model
                 self.llama = load(path, tokenizer=self._tokenizer)
-            self._failure = ""
+            self._worker.failure = ""
         except (LlamaEduError, OSError) as error:
-            self._failure = _sentence(error)
+            self._worker.failure = sentence(error)
 
-    def _take(self) -> bool:
-        """Claim the widget for one run; two clicks may come at once on two threads."""
-        with self._lock:
-            if self._busy:
-                return False
-            self._busy, self._failure, self._writing = True, "", None
-            self._stopping.clear()
-        self._show()
-        return True
-
-    def _give_back(self) -> None:
-        with self._lock:
-            self._busy = False
-        self._show()
+    def _forget(self) -> None:
+        self._writing = None
 
     def _prepare(self) -> Writing:
         """The text that the controls ask for, not begun."""
         if self.llama is None:
             self._open()
         if self.llama is None:
-            raise LlamaEduError(self._failure)
-        self._writing = Writing(self.llama, stopping=self._stopping, **self.controls.values())
+            raise LlamaEduError(self._worker.failure)
+        self._writing = Writing(
+            self.llama, stopping=self._worker.stopping, **self.controls.values()
+        )
         return self._writing
 
-    def _work(self) -> None:
-        try:
-            for _ in self._pieces(self._prepare()):
-                pass
-        except Exception as error:  # an error in a thread is otherwise seen by nobody
-            self._failure = _sentence(error)
-        finally:
-            self._give_back()
+    def _write(self, writing: Writing) -> None:
+        for _ in self._pieces(writing):
+            pass
 
     def _pieces(self, writing: Writing) -> Iterator[str]:
         """The pieces of a text as they come; the screen follows every UPDATE_INTERVAL_S."""
@@ -255,54 +227,54 @@ class GenerationWidget(ipywidgets.VBox):
         writing = self._writing
         n_new = len(writing.choices) if writing else 0
         self._title.value = note_html(model_line(self.llama) if self.llama else "No model is open.")
-        self.generate_button.disabled = self._busy
-        self.stop_button.disabled = not self._busy
+        self.generate_button.disabled = self._worker.busy
+        self.stop_button.disabled = not self._worker.busy
         self._progress.max = max(1, writing.n_tokens if writing else 1)
         self._progress.value = n_new
-        if self._failure:
-            self._status.value = note_html(self._failure, is_error=True)
+        if self._worker.failure:
+            self._status.value = note_html(self._worker.failure, is_error=True)
         else:
             line = writing_line(writing) if writing else "Press Generate."
             self._status.value = note_html(line)
-        finished = n_new > 0 and not self._busy
+        finished = n_new > 0 and not self._worker.busy
         self.position_slider.disabled = not finished
         if finished:
             self.position_slider.max = n_new
             self._show_position()
         else:
-            self._story.value = story_html(writing)
+            self._story.value = self._story_html(None)
             self._alternatives.value = ""
 
     def _show_position(self, _change: object = None) -> None:
         """Mark the chosen position in the text and list what could have stood there."""
         writing = self._writing
-        if writing and not self._busy:
+        if writing and not self._worker.busy:
             index = min(self.position_slider.value, len(writing.choices)) - 1
-            self._story.value = story_html(writing, marked=index)
-            self._alternatives.value = choice_html(writing.choices[index], writing.tokenizer)
+            self._story.value = self._story_html(index)
+            self._alternatives.value = self._choice_html(writing.choices[index])
+
+    def _story_html(self, marked: int | None) -> str:
+        return story_html(self._writing, marked=marked)
+
+    def _choice_html(self, choice: Choice) -> str:
+        return choice_html(choice, self._writing.tokenizer) if self._writing else ""
 
     def __repr__(self) -> str:
         """What stands in the notebook where no widget can be shown; no times, so it is stable."""
-        if self._failure or self.llama is None:
-            return f"GenerationWidget: {self._failure or 'closed'}"
+        kind = type(self).__name__
+        if self._worker.failure or self.llama is None:
+            return f"{kind}: {self._worker.failure or 'closed'}"
         name = model_name(self.llama)
         if self._writing is None:
             return (
-                f"GenerationWidget on {name}, nothing written yet.\n"
+                f"{kind} on {name}, nothing written yet.\n"
                 f"Its controls appear where a notebook is running; .run() works without them."
             )
         state = REASONS.get(self.reason, "writing")
         n_new = len(self._writing.choices)
-        return f"GenerationWidget on {name}, {n_new} new tokens, {state}:\n{self.text}"
+        return f"{kind} on {name}, {n_new} new tokens, {state}:\n{self.text}"
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
         """The live widget, and beside it the whole text of repr, which ipywidgets would cut."""
         bundle: dict[str, object] = super()._repr_mimebundle_(**kwargs)
         return bundle | {"text/plain": repr(self)}
-
-
-def _sentence(error: Exception) -> str:
-    """An error in words: our own are sentences already, others need their name."""
-    if isinstance(error, LlamaEduError):
-        return str(error)
-    return f"{type(error).__name__}: {error}"

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from llama_edu.errors import RequestError
 from llama_edu.llama import Llama
+from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import GeneratedToken
 from llama_edu.transformer.kernels import softmax
 from llama_edu.transformer.sampling import SamplingSettings, candidates
+from llama_edu.transformer.tokenizer import StreamDecoder
 
 #: How many of the likeliest tokens are remembered for each position.
 N_LIKELIEST = 10
@@ -54,7 +56,8 @@ class Writing:
     """One text while it is made. Iterating makes it, piece by piece; any thread may look on.
 
     Attributes:
-        prompt: how it begins. choices: one per new token, in order.
+        prompt: how it begins. choices: one per new token, in order. n_tokens: how many there may
+            be in the end.
         reason: why it ended: "eos", "length", "context", "stopped" or "failed: ..."; "" before.
         first_token_s: seconds from the start to the first new token; None before it came.
     """
@@ -65,8 +68,10 @@ class Writing:
         prompt: str,
         n_tokens: int,
         settings: SamplingSettings,
-        seed: int | None,
+        seed: int | np.random.Generator | None,
         *,
+        kept: Sequence[Choice] = (),
+        cache: KVCache | None = None,
         pace: float = 0.0,
         stopping: threading.Event | None = None,
         clock: Callable[[], float] = time.perf_counter,
@@ -74,6 +79,10 @@ class Writing:
         """Prepare; nothing is computed yet.
 
         Args:
+            n_tokens: at most so many new tokens, besides the kept ones.
+            seed: a number, or the generator of a text that goes on.
+            kept: choices that stand between the prompt and the new tokens, from an earlier text.
+            cache: what an earlier text with the same beginning left, to be used again.
             pace: at most so many tokens per second, for eyes to follow; 0 does not slow down.
             stopping: set by anyone, it ends the text before the next token is computed.
         Raises:
@@ -81,10 +90,14 @@ class Writing:
         """
         if not pace >= 0:
             raise RequestError(f"pace is {pace}, expected 0 (as fast as it goes) or more")
-        self.generation = llama.generate_tokens(prompt, n_tokens, settings, seed=seed)
         self.tokenizer = llama.tokenizer
-        self.prompt, self.n_tokens, self.settings = prompt, n_tokens, settings
-        self.choices: list[Choice] = []
+        before = self.tokenizer.encode(prompt)
+        tokens = before + [choice.chosen.id for choice in kept]
+        self.generation = llama.generate_tokens(tokens, n_tokens, settings, seed=seed, cache=cache)
+        self.prompt, self.n_tokens, self.settings = prompt, len(kept) + n_tokens, settings
+        # a character that was cut off where the earlier text ended may be finished now
+        decoder = StreamDecoder(self.tokenizer, at_start=len(before) <= 1)
+        self.choices = [replace(choice, text=decoder.push(choice.chosen.id)) for choice in kept]
         self.reason = ""
         self.first_token_s: float | None = None
         self.pace = pace
@@ -122,6 +135,26 @@ class Writing:
             if self.pace:
                 self._stopping.wait(1 / self.pace)
         self.end("stopped")
+
+    def instead(self, index: int, token: int) -> list[Choice]:
+        """The choices up to number `index`, with one of its alternatives in place of that one.
+
+        Raises:
+            RequestError: there is no such choice, or the token is not among its likeliest.
+        """
+        if not 0 <= index < len(self.choices):
+            raise RequestError(
+                f"choice {index}: this text has {len(self.choices)} new tokens, counted from 0"
+            )
+        choice = self.choices[index]
+        for rank, candidate in enumerate(choice.likeliest, 1):
+            if candidate.id == token:
+                other = replace(choice, chosen=candidate, rank=rank)
+                return [*self.choices[:index], other]
+        raise RequestError(
+            f"token {token}: is not among the {len(choice.likeliest)} likeliest at position "
+            f"{choice.position}; choose one that the table lists"
+        )
 
     def end(self, reason: str) -> None:
         """Say why the text ended; what was written stays."""

@@ -36,6 +36,7 @@ class BpeTokenizer:
             )
         self.vocab_size = len(vocabulary)
         self.bos_id, self.eos_id = vocabulary.bos_id, vocabulary.eos_id
+        self.adds_space = vocabulary.add_space_prefix
         self._vocabulary = vocabulary
         self._kinds = vocabulary.kinds
         self._pieces = vocabulary.pieces

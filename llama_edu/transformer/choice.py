@@ -25,7 +25,8 @@ def with_kernels(model: Model, kernels: str) -> Model:
 
     Args:
         kernels: "numpy"; "jit", which raises RequestError where numba is missing; or "auto", which
-            takes jit where numba is installed and some matrix is not float32, for which BLAS is best.
+            takes jit where numba is installed and some matrix is not float32 (BLAS is best for
+            those).
     """
     if kernels == "numpy" or (kernels == "auto" and not _jit_helps(model)):
         return model

@@ -93,7 +93,7 @@ class Generation:
 
     @property
     def tokens_per_s(self) -> float:
-        """New tokens per second of decoding; the first comes from the prefill and is not counted."""
+        """New tokens per second of decoding; the first, which the prefill gives, is not counted."""
         return (self.n_new - 1) / self.decode_s if self.decode_s and self.n_new > 1 else 0.0
 
     def __iter__(self) -> Iterator[GeneratedToken]:

@@ -1,8 +1,8 @@
 """The loops that numba compiles: one row of stored blocks against one float32 vector.
 
 Each loop keeps one sum per column of a block ("lanes") and adds them up at the end of the row. The
-offset of a code (8, 16 or 32) and the minimum of a block multiply the sum of x over the block, which
-is the same for every row and computed once.
+offset of a code (8, 16 or 32) and the minimum of a block multiply the sum of x over the block,
+which is the same for every row and computed once.
 
 numba widens integers to 64 bits wherever it may, and then the vector instructions are gone; hence
 the casts back to int32. Source of the layouts: see files/legacyquants.py and files/kquants.py.
@@ -62,7 +62,7 @@ def _half(low, high):
 
 @njit(**_OPTIONS)
 def f16(w, x, sums, out, start, stop):
-    """float16 weights, two in an int32: bits moved as in _half, 2^112 left to the end of the row."""
+    """float16 weights, two in an int32: bits moved as in _half, 2^112 comes at the end."""
     n = w.shape[1]
     even, odd = np.empty(16, np.float32), np.empty(16, np.float32)
     keep = np.int32(-0x70002000)
@@ -200,7 +200,9 @@ def q5_0(w, x, sums, out, start, stop):
             offsets += scale * sums[b]
             for j in range(16):
                 byte = np.int32(w[r, o + 6 + j])
-                one = np.int32(np.int32(np.int32(fifth >> np.int32(j)) & np.int32(1)) * np.int32(16))
+                one = np.int32(
+                    np.int32(np.int32(fifth >> np.int32(j)) & np.int32(1)) * np.int32(16)
+                )
                 two = np.int32(np.int32(fifth >> np.int32(j + 16)) & np.int32(1))
                 code = np.int32(np.int32(byte & np.int32(15)) | one)
                 low[j] += np.float32(code) * (x[c + j] * scale)
@@ -228,7 +230,9 @@ def q5_1(w, x, sums, out, start, stop):
             fifth = _word(w[r], o + 4)
             for j in range(16):
                 byte = np.int32(w[r, o + 8 + j])
-                one = np.int32(np.int32(np.int32(fifth >> np.int32(j)) & np.int32(1)) * np.int32(16))
+                one = np.int32(
+                    np.int32(np.int32(fifth >> np.int32(j)) & np.int32(1)) * np.int32(16)
+                )
                 two = np.int32(np.int32(fifth >> np.int32(j + 16)) & np.int32(1))
                 code = np.int32(np.int32(byte & np.int32(15)) | one)
                 low[j] += np.float32(code) * (x[c + j] * scale)
@@ -339,10 +343,14 @@ def q6_k(w, x, sums, out, start, stop):
                     top = np.int32(np.int32(bits & np.int32(3)) * np.int32(16))
                     code = np.int32(np.int32(one & np.int32(15)) + top)
                     lanes[j] += np.float32(code) * scaled[j]
-                    top = np.int32(np.int32(np.int32(bits >> np.int32(2)) & np.int32(3)) * np.int32(16))
+                    top = np.int32(
+                        np.int32(np.int32(bits >> np.int32(2)) & np.int32(3)) * np.int32(16)
+                    )
                     code = np.int32(np.int32(two & np.int32(15)) + top)
                     lanes[j] += np.float32(code) * scaled[32 + j]
-                    top = np.int32(np.int32(np.int32(bits >> np.int32(4)) & np.int32(3)) * np.int32(16))
+                    top = np.int32(
+                        np.int32(np.int32(bits >> np.int32(4)) & np.int32(3)) * np.int32(16)
+                    )
                     code = np.int32(np.int32(one >> np.int32(4)) + top)
                     lanes[j] += np.float32(code) * scaled[64 + j]
                     top = np.int32(np.int32(bits >> np.int32(6)) * np.int32(16))

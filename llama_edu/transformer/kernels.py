@@ -40,7 +40,7 @@ def softmax(x: np.ndarray) -> np.ndarray:
 
 
 def silu(x: np.ndarray) -> np.ndarray:
-    """x * sigmoid(x), element by element, without overflow.
+    """Multiply each number by its own sigmoid, without overflow.
 
     Args:
         x: float32 of any shape.

@@ -18,11 +18,15 @@ from llama_edu.files.vocabularies import SPACE_MARK, open_sentencepiece, sentenc
 
 
 class Tokenizer(Protocol):
-    """What the rest of the program needs of a tokenizer."""
+    """What the rest of the program needs of a tokenizer.
+
+    `adds_space` says whether encoding puts a space in front of a text.
+    """
 
     vocab_size: int
     bos_id: int
     eos_id: int
+    adds_space: bool
 
     def encode(self, text: str, *, bos: bool = True) -> list[int]:
         """The ids of a text, with BOS in front unless told otherwise."""
@@ -48,9 +52,7 @@ def decode(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
     return "".join(decode_stream(tokenizer, tokens, at_start=True))
 
 
-def decode_stream(
-    tokenizer: Tokenizer, tokens: Iterable[int], *, at_start: bool
-) -> Iterable[str]:
+def decode_stream(tokenizer: Tokenizer, tokens: Iterable[int], *, at_start: bool) -> Iterable[str]:
     """Decode token by token as tokens come; a character whose bytes are incomplete waits.
 
     Args:
@@ -70,7 +72,7 @@ class StreamDecoder:
     def __init__(self, tokenizer: Tokenizer, *, at_start: bool) -> None:
         self._tokenizer = tokenizer
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._drop_space = at_start
+        self._drop_space = at_start and tokenizer.adds_space
 
     def push(self, token: int) -> str:
         """The text that becomes certain with this token; "" while a character is incomplete."""
@@ -94,6 +96,7 @@ class SentencePieceTokenizer:
         self.vocab_size = self._processor.vocab_size()
         self.bos_id = self._processor.bos_id()
         self.eos_id = self._processor.eos_id()
+        self.adds_space = True
         self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str, *, bos: bool = True) -> list[int]:
@@ -123,7 +126,8 @@ class ScoreMergeTokenizer:
         self.bos_id, self.eos_id = vocabulary.bos_id, vocabulary.eos_id
         self._unk_id = vocabulary.unk_id
         self._add_bos = vocabulary.add_bos
-        self._prefix = " " if vocabulary.add_space_prefix else ""
+        self.adds_space = vocabulary.add_space_prefix
+        self._prefix = " " if self.adds_space else ""
         self._pieces = vocabulary.pieces
         self._kinds = vocabulary.kinds
         self._scores = vocabulary.scores

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -14,6 +13,7 @@ from small_models import (
     ggml_file,
     llama2c_v0,
     meta_name,
+    names_in,
     old_config,
     part_of,
     pth_file,
@@ -127,7 +127,9 @@ def test_a_tied_output_is_written_twice(tmp_path, rng):
 
 def test_progress_ends_at_the_whole(tmp_path, folder):
     seen = []
-    convert(folder, tmp_path / "model.ggjt", progress=lambda done, total: seen.append((done, total)))
+    convert(
+        folder, tmp_path / "model.ggjt", progress=lambda done, total: seen.append((done, total))
+    )
     dones, totals = zip(*seen, strict=True)
     assert list(dones) == sorted(dones) and dones[-1] == totals[0] and len(set(totals)) == 1
 
@@ -138,7 +140,9 @@ def test_the_summary_says_what_was_done(tmp_path, folder):
     assert "joined from parts" in text
 
 
-def test_converting_needs_memory_for_a_few_tensors_and_not_for_the_model(tmp_path, rng, sentencepiece_model):
+def test_converting_needs_memory_for_a_few_tensors_and_not_for_the_model(
+    tmp_path, rng, sentencepiece_model
+):
     config = old_config(dim=256, hidden_dim=768, n_layers=4, n_heads=8, n_kv_heads=8)
     weights = random_weights(config, rng)
     total = 4 * sum(array.size for array in weights.values())
@@ -161,7 +165,11 @@ def test_converting_needs_memory_for_a_few_tensors_and_not_for_the_model(tmp_pat
 
 def test_what_the_target_cannot_express_is_named(tmp_path, config, rng, sentencepiece_model):
     cases = {
-        "grouped": (small_config(hidden_dim=64), {"n_kv_heads": 2}, r"grouped-query heads \(2 for 6"),
+        "grouped": (
+            small_config(hidden_dim=64),
+            {"n_kv_heads": 2},
+            r"grouped-query heads \(2 for 6",
+        ),
         "theta": (config, {"rope_theta": 5e5}, "rope_theta 500000"),
         "eps": (config, {"norm_eps": 1e-5}, "norm_eps 1e-05"),
         "scaling": (config, {"use_scaled_rope": True}, "rope scaling"),
@@ -182,9 +190,9 @@ def test_a_weight_too_large_for_f16_is_named(tmp_path, config, weights, sentence
     folder = write_meta_folder(
         tmp_path / "meta", config, weights, dtype="<f4", tokenizer=sentencepiece_model
     )
-    with pytest.raises(LlamaEduError, match="w_up: .* is 70000, too large for .*convert to f32"):
+    with pytest.raises(LlamaEduError, match=r"w_up: .* is 70000, too large for .*convert to f32"):
         convert(folder, tmp_path / "out", type="f16")
-    assert sorted(os.listdir(tmp_path)) == ["meta"]
+    assert names_in(tmp_path) == ["meta"]
 
 
 def test_unknown_targets_and_types_are_named(tmp_path, folder):
@@ -196,7 +204,7 @@ def test_unknown_targets_and_types_are_named(tmp_path, folder):
 
 def test_a_source_without_a_vocabulary_asks_for_one(tmp_path, config, weights):
     folder = write_meta_folder(tmp_path / "meta", config, weights)
-    with pytest.raises(FormatError, match="has no vocabulary and no tokenizer.model lies beside"):
+    with pytest.raises(FormatError, match=r"has no vocabulary and no tokenizer.model lies beside"):
         convert(folder, tmp_path / "out")
 
 
@@ -256,7 +264,7 @@ def test_a_full_disk_leaves_the_old_destination_and_no_temporary_file(tmp_path, 
     assert done.returncode == 2, done.stderr
     assert "model.ggjt: writing failed (File too large); nothing was changed" in done.stderr
     assert "Traceback" not in done.stderr
-    assert os.listdir(out) == ["model.ggjt"] and (out / "model.ggjt").read_bytes() == b"old"
+    assert names_in(out) == ["model.ggjt"] and (out / "model.ggjt").read_bytes() == b"old"
 
 
 def test_a_source_that_breaks_on_the_way_leaves_nothing(tmp_path, folder, monkeypatch):
@@ -266,7 +274,7 @@ def test_a_source_that_breaks_on_the_way_leaves_nothing(tmp_path, folder, monkey
 
     with pytest.raises(KeyboardInterrupt):
         convert(folder, tmp_path / "model.ggjt", progress=fail)
-    assert sorted(os.listdir(tmp_path)) == ["meta"]
+    assert names_in(tmp_path) == ["meta"]
 
 
 def test_the_ftype_is_that_of_most_matrices_and_the_same_every_time(tmp_path, config, weights):

@@ -76,7 +76,9 @@ def test_a_zip_is_named_and_one_part_points_to_its_folder(tmp_path, rng):
         read_checkpoint(tmp_path / "model.bin")
     old = old_config()
     folder = write_meta_folder(tmp_path / "meta", old, random_weights(old, rng), n_parts=2)
-    with pytest.raises(FormatError, match=r"one part of .* Meta's layout.* give its folder, \S+meta"):
+    with pytest.raises(
+        FormatError, match=r"one part of .* Meta's layout.* give its folder, \S+meta"
+    ):
         read_checkpoint(folder / "consolidated.01.pth")
 
 
@@ -89,7 +91,7 @@ def test_a_missing_file_and_a_bad_name_are_named(tmp_path):
 
 
 def test_a_folder_without_weights_is_named(tmp_path):
-    with pytest.raises(FormatError, match="this folder has neither consolidated.00.pth"):
+    with pytest.raises(FormatError, match=r"this folder has neither consolidated.00.pth"):
         read_checkpoint(tmp_path)
 
 

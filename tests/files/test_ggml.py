@@ -266,7 +266,7 @@ def test_a_missing_part_is_named(tmp_path, config, weights):
 
 
 def test_parts_of_two_models_are_refused(tmp_path, config, weights):
-    arguments = dict(magic=b"fmgg", part=1, n_parts=2)
+    arguments = {"magic": b"fmgg", "part": 1, "n_parts": 2}
     path = write_ggml_parts(
         tmp_path / "model.bin", 2, config, weights, small_vocabulary(300), magic=b"fmgg"
     )

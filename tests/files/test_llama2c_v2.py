@@ -223,3 +223,21 @@ def test_a_file_cut_at_any_byte_is_refused(tmp_path, config, weights):
         path.write_bytes(data[:n_bytes])
         with pytest.raises(FormatError):
             read_checkpoint(path)
+
+
+def test_a_published_model_rounded_to_int8_computes_nearly_the_same(tmp_path, real):
+    """stories260K has rows of 172 numbers: groups of 64 begin in one row and end in the next."""
+    source = real / "models" / "stories260K.bin"
+    path = tmp_path / "model.bin"
+    tokens = [1, 403, 407, 261, 378]
+    with load(source) as llama:
+        expected = llama.logits(tokens)
+        config = llama.config
+        weights = {name: np.array(view) for name, view in llama.weights.items()}
+    write(path, config, weights, 64)
+    assert config.hidden_dim % 64 and path.stat().st_size < source.stat().st_size / 3
+    with load(path) as llama:
+        logits = llama.logits(tokens)
+        assert llama.loading.copied_bytes == 0
+    difference = np.abs(logits - expected).max()
+    assert 0 < difference < 0.05 * np.abs(expected).max()

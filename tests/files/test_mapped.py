@@ -130,16 +130,18 @@ def test_leaving_with_while_a_view_is_held_says_so(file):
 def test_a_tensor_beyond_the_file_is_refused_before_a_view_is_made(file, spec):
     with MappedFile(file) as mapped:
         for make in (mapped.view, mapped.read):
-            with pytest.raises(FormatError, match=f"{spec.name} lies at bytes .*, the file has 103"):
+            with pytest.raises(
+                FormatError, match=f"{spec.name} lies at bytes .*, the file has 103"
+            ):
                 make(spec)
         assert mapped.held_views == ()
 
 
 def test_an_empty_file_and_a_missing_one_are_named(tmp_path):
     (tmp_path / "empty.bin").touch()
-    with pytest.raises(FormatError, match="empty.bin: is empty, expected a weight file"):
+    with pytest.raises(FormatError, match=r"empty.bin: is empty, expected a weight file"):
         MappedFile(tmp_path / "empty.bin")
-    with pytest.raises(FormatError, match="none.bin: no such file; check the path"):
+    with pytest.raises(FormatError, match=r"none.bin: no such file; check the path"):
         MappedFile(tmp_path / "none.bin")
     with pytest.raises(FormatError, match="is a folder, expected one weight file"):
         MappedFile(tmp_path)

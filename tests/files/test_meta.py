@@ -233,7 +233,9 @@ def test_a_part_with_more_than_the_first_is_refused(folder, weights):
     arrays = part_arrays(weights, 0)
     del arrays["layers.1.attention.wv.weight"]
     rewrite_part(folder, 0, arrays)
-    with pytest.raises(FormatError, match="01.pth: has layers.1.wv, which consolidated.00.pth has"):
+    with pytest.raises(
+        FormatError, match=r"01.pth: has layers.1.wv, which consolidated.00.pth has"
+    ):
         read_checkpoint(folder)
 
 

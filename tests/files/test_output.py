@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
+from small_models import names_in
 
 from llama_edu.errors import FormatError
 from llama_edu.files.output import atomic_output
@@ -15,7 +17,7 @@ def test_the_file_appears_when_it_is_complete(tmp_path):
     with atomic_output(path, 3) as file:
         file.write(b"abc")
         assert not path.exists()
-    assert path.read_bytes() == b"abc" and os.listdir(tmp_path) == ["out.bin"]
+    assert path.read_bytes() == b"abc" and names_in(tmp_path) == ["out.bin"]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError(28, "No space left")])
@@ -28,7 +30,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, error):
         raise error
     if expected is FormatError:
         assert "writing failed (No space left); nothing was changed" in str(caught.value)
-    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["out.bin"]
+    assert path.read_bytes() == b"old" and names_in(tmp_path) == ["out.bin"]
 
 
 def test_whoever_has_the_old_file_open_keeps_it(tmp_path):
@@ -64,13 +66,13 @@ def test_what_cannot_be_written_is_named_before_anything_is_made(tmp_path):
     for path, sentence in cases.items():
         with pytest.raises(FormatError, match=sentence), atomic_output(path):
             raise AssertionError("opened")
-    assert os.listdir(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 def test_a_device_is_refused_and_stays():
     with pytest.raises(FormatError, match="is not a regular file"), atomic_output("/dev/null"):
         raise AssertionError("opened")
-    assert not os.path.isfile("/dev/null")
+    assert not Path("/dev/null").is_file()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -82,7 +84,10 @@ def test_a_folder_without_permission_is_named(tmp_path):
 
 
 def test_a_disk_without_room_is_named_before_anything_is_written(tmp_path):
-    with pytest.raises(FormatError, match=r"needs .* bytes, the disk has .* free; nothing was"):
-        with atomic_output(tmp_path / "out.bin", 2**62):
-            raise AssertionError("opened")
-    assert os.listdir(tmp_path) == []
+    expected = r"needs .* bytes, the disk has .* free; nothing was written"
+    with (
+        pytest.raises(FormatError, match=expected),
+        atomic_output(tmp_path / "out.bin", 2**62),
+    ):
+        raise AssertionError("opened")
+    assert names_in(tmp_path) == []

@@ -53,13 +53,13 @@ def test_a_damaged_sentencepiece_model_is_named(tmp_path, data, capfd):
     path.write_bytes(data)
     if data.startswith(b"\n\x0e"):
         data = data[:8]
-    with pytest.raises(FormatError, match="is not a sentencepiece model; give a tokenizer.model"):
+    with pytest.raises(FormatError, match=r"is not a sentencepiece model; give a tokenizer.model"):
         open_sentencepiece(path)
 
 
 def test_another_file_is_named_by_its_first_bytes(tmp_path):
     path = tmp_path / "tokenizer.json"
-    path.write_bytes(b'PK\x03\x04 and more')
+    path.write_bytes(b"PK\x03\x04 and more")
     with pytest.raises(FormatError, match=r"starts with b'PK\\x03\\x04 and', expected a sentence"):
         read_vocabulary(path)
     path.write_bytes(b"")

@@ -26,7 +26,7 @@ BACKENDS = ("uffd", "one-page", "private-copy", "mincore")
 PACKAGE = Path(llama_edu.__file__).parents[1]
 PAGE = mmap.PAGESIZE
 #: A whole number of 4000-byte rows is not a whole number of pages, and the last page is partial.
-N_BYTES = 8 * 2**20 + 1234
+N_BYTES = 4 * 2**20 + 1234
 ROW = 4000
 
 
@@ -109,9 +109,9 @@ def gemv(data):
 
 
 def gemm(data):
-    block = rows_of(data)[500:1200]
+    block = rows_of(data)[500:1000]
     np.ones((16, block.shape[1]), np.float32) @ block.T
-    return [(500 * ROW, 700 * ROW)]
+    return [(500 * ROW, 500 * ROW)]
 
 
 def one_column(data):
@@ -214,6 +214,11 @@ def judge(record, expected):
         }[kind]
     return {"kind": kind, "missing": missing, "extra": extra, "kept": kept,
             "touched": int(expected.sum()), "reasons": record.verdict.reasons}  # fmt: skip
+
+
+def pressed(reasons):
+    """Whether something on this machine reclaimed memory meanwhile, which no test can prevent."""
+    return "reclaim" in " ".join(reasons)
 
 
 def run_patterns(lab, patterns=PATTERNS):

@@ -37,6 +37,9 @@ def assert_kept(results, backend):
     """No verdict broken; the instruments that rely on faults right to the page."""
     broken = {name: r for name, r in results.items() if not r["kept"]}
     assert not broken
+    results = {name: r for name, r in results.items() if not gt.pressed(r["reasons"])}
+    if not results:
+        pytest.skip("memory was reclaimed on this machine all the time: no exact count possible")
     if backend in EXACT:
         assert {r["kind"] for r in results.values()} == {"exact"}
     if backend == "private-copy":
@@ -46,8 +49,15 @@ def assert_kept(results, backend):
         assert all(r["missing"] == r["extra"] == 0 for r in results.values())
 
 
-@pytest.mark.parametrize("backend", gt.BACKENDS)
-@pytest.mark.parametrize("state", ["warm", "cold", "half cached", "dirty"])
+def states_and_backends():
+    """All pairs; where the state of the cache cannot matter, as for a copy, the rest is slow."""
+    for backend in gt.BACKENDS:
+        for state in ("warm", "cold", "half cached", "dirty"):
+            slow = backend == "private-copy" and state != "warm"
+            yield pytest.param(backend, state, marks=pytest.mark.slow if slow else ())
+
+
+@pytest.mark.parametrize(("backend", "state"), list(states_and_backends()))
 def test_every_pattern_is_seen_as_it_is(tmp_path, backend, state):
     path = gt.write_file(tmp_path / "weights.bin", sync=state != "dirty")
     if state in ("cold", "half cached"):
@@ -116,14 +126,22 @@ def test_another_process_that_reads_the_file_meanwhile_is_not_counted_as_exact(f
                 pass
         result = gt.judge(record, gt.truth(ranges, len(data)))
         assert result["kept"]
+        if gt.pressed(result["reasons"]):
+            pytest.skip(result["reasons"][0])
         assert result["missing"] == 0
         if backend in EXACT:
             assert result["kind"] == "exact"
         del data
 
 
-@pytest.mark.parametrize("backend", gt.BACKENDS)
-@pytest.mark.parametrize("owner", ["of the file", "of nothing"])
+@pytest.mark.parametrize(
+    ("backend", "owner"),
+    [
+        *((backend, "of nothing") for backend in gt.BACKENDS),
+        ("mincore", "of the file"),
+        *(pytest.param(b, "of the file", marks=pytest.mark.slow) for b in gt.BACKENDS[:3]),
+    ],
+)
 def test_every_pattern_is_seen_by_an_unprivileged_user(backend, owner):
     if os.geteuid() != 0:
         pytest.skip("not root: every other test here runs unprivileged already")

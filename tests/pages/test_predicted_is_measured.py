@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 import pytest
-from ground_truth import BACKENDS
+from ground_truth import BACKENDS, pressed
 from small_models import llama2c_v0, random_weights, small_config
 
 from llama_edu.bundled import bundled_checkpoint
@@ -52,6 +52,8 @@ def check(path, backend, allowed=()):
         for number, step in enumerate(steps):
             with lab.record(f"step {number}") as record:
                 forward(llama.model, step, cache)
+            if pressed(record.verdict.reasons):
+                pytest.skip(record.verdict.reasons[0])
             missing = record.predicted & ~record.pages
             extra = record.pages & ~record.predicted
             assert not missing.any()

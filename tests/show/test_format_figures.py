@@ -111,12 +111,12 @@ def test_the_museum_shows_the_bytes_that_spell_a_piece(files):
 
 def test_the_museum_is_a_table_with_one_line_for_each_file(files):
     table = museum([files[".ggml"], files[".ggmf"], files[".ggjt"]], (13,)).splitlines()
-    assert table[0].split() == ["format", "magic", "bytes", "alignment", "scores", "token", "13"]
+    assert table[0].split() == ["format", "magic", "bytes", "aligned", "scores", "token", "13"]
     assert [line.split("  ")[0] for line in table[1:]] == [
         "ggml (unversioned)", "ggmf v1", "ggjt v1",
     ]  # fmt: skip
     assert table[3].split()[2:] == [
-        "b'tjgg'", f"{files['.ggjt'].stat().st_size:,}", "32", "bytes", "yes", "b'\\n'",
+        "b'tjgg'", f"{files['.ggjt'].stat().st_size:,}", "to", "32", "yes", "b'\\n'",
     ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from llama_edu.errors import FormatError, RequestError
 from llama_edu.files import byte_level
 from llama_edu.files.layout import CONTROL, NORMAL, USER_DEFINED, Vocabulary
 from llama_edu.transformer.bpe import BpeTokenizer
+from llama_edu.transformer.tokenizer import decode
 
 pytest.importorskip("tokenizers")
 
@@ -105,6 +106,11 @@ def test_user_defined_tokens_are_found_in_a_text_and_control_tokens_are_empty():
     assert tokenizer.piece(tokenizer.bos_id) == b""
     assert tokenizer.encode("", bos=True) == [tokenizer.bos_id]
     assert BpeTokenizer(vocabulary(add_bos=False)).encode("a")[0] == ord("a")
+
+
+def test_a_space_in_front_of_a_text_is_the_texts_own():
+    tokenizer = BpeTokenizer(vocabulary())
+    assert decode(tokenizer, tokenizer.encode(" hello")) == " hello"
 
 
 def test_what_cannot_be_right_is_refused_in_words():

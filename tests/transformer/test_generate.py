@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from small_models import small_vocabulary
+from small_models import random_weights, small_config, small_vocabulary
 
 from llama_edu.errors import RequestError
 from llama_edu.files.layout import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
@@ -36,7 +38,7 @@ def scripted(config, weights, script: list[int]) -> Model:
     embedding points at the token that follows it in the script.
     """
     weights = {name: np.zeros_like(array) for name, array in weights.items()}
-    followers = dict(zip(script, script[1:], strict=False))
+    followers = dict(pairwise(script))
     assert len(followers) == len(script) - 1, "every token of a script has one follower"
     weights["final_norm"][:] = 1
     for i, (token, follower) in enumerate(followers.items()):
@@ -165,8 +167,6 @@ def test_the_first_space_of_an_unprompted_text_is_dropped(config, weights, token
 
 
 def test_prefill_in_chunks_ends_at_the_last_position(rng):
-    from small_models import random_weights, small_config
-
     config = small_config(max_seq_len=300)
     model = Model(config, random_weights(config, rng), rope_frequencies(config))
     tokens = rng.integers(3, 271, PREFILL_CHUNK + 5).tolist()

@@ -106,7 +106,9 @@ def test_the_two_pairings_are_one_rotation_of_permuted_heads(rng):
 @pytest.mark.parametrize(("T", "S"), [(1, 1), (1, 9), (4, 4), (3, 11)])
 def test_attention_equals_its_slow_twin_with_grouped_heads(rng, T, S):
     n_heads, n_kv_heads, head_dim = 6, 2, 4
-    q, k, v = (normal(rng, n, h, head_dim) for n, h in ((T, n_heads), (S, n_kv_heads), (S, n_kv_heads)))
+    q, k, v = (
+        normal(rng, n, h, head_dim) for n, h in ((T, n_heads), (S, n_kv_heads), (S, n_kv_heads))
+    )
     expected = reference.attention(q.tolist(), k.tolist(), v.tolist(), S - T)
     result = kernels.attention(q, k.transpose(1, 0, 2), v.transpose(1, 0, 2))
     assert result.shape == (T, n_heads * head_dim)

@@ -58,9 +58,7 @@ def test_a_head_width_apart_from_dim_is_honoured(rng):
 @pytest.mark.parametrize("chunk", [1, 2, 4, 7])
 def test_prefill_in_chunks_equals_all_at_once(config, weights, chunk):
     model = model_of(config, weights)
-    np.testing.assert_allclose(
-        logits_of(model, TOKENS, chunk), logits_of(model, TOKENS), atol=2e-5
-    )
+    np.testing.assert_allclose(logits_of(model, TOKENS, chunk), logits_of(model, TOKENS), atol=2e-5)
 
 
 def test_a_later_token_cannot_change_an_earlier_row(config, weights):
@@ -176,9 +174,7 @@ def test_linear_rope_scaling_divides_every_frequency():
 def test_llama3_rope_scaling_follows_the_published_rule():
     """Wavelength by wavelength, as the rule is written: keep, divide, or blend."""
     scaling = RopeScaling("llama3", 8.0)
-    config = replace(
-        small_config(dim=768, n_heads=6, rope_theta=500000.0), rope_scaling=scaling
-    )
+    config = replace(small_config(dim=768, n_heads=6, rope_theta=500000.0), rope_scaling=scaling)
     plain = rope_frequencies(replace(config, rope_scaling=None))
     expected, branches = [], set()
     for f in plain:
@@ -194,7 +190,9 @@ def test_llama3_rope_scaling_follows_the_published_rule():
             s = (8192 / wavelength - 1) / (4 - 1)
             expected.append((1 - s) * f / 8 + s * f)
     assert branches == {"kept", "divided", "blended"}
-    np.testing.assert_allclose(rope_frequencies(config), expected, rtol=2e-7)  # files keep float32 divisors
+    np.testing.assert_allclose(
+        rope_frequencies(config), expected, rtol=2e-7
+    )  # files keep float32 divisors
 
 
 def test_divisors_of_a_file_are_used_as_they_are():

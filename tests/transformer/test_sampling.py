@@ -50,9 +50,7 @@ class Fixed:
     st.floats(0, 1),
 )
 def test_candidates_equal_the_slow_twin(logits, temperature, top_k, top_p, min_p):
-    ids, probabilities = candidates(
-        logits, SamplingSettings(temperature, top_k, top_p, min_p)
-    )
+    ids, probabilities = candidates(logits, SamplingSettings(temperature, top_k, top_p, min_p))
     expected = reference.candidates(logits.tolist(), temperature, top_k, top_p, min_p)
     n_kept = len(ids)
     boundary = abs(n_kept - len(expected)) == 1  # a rounding may decide the last one either way

@@ -156,7 +156,7 @@ def test_a_long_text_takes_time_in_proportion():
     """100,000 characters in one word; a rescan after every merge would need 10**10 steps."""
     tokenizer = small_tokenizer()
     ids = tokenizer.encode("the" * 33_333)
-    assert len(ids) == 1 + 1 + 2 * 33_333 - 1 or len(ids) > 30_000
+    assert decode(tokenizer, ids) == "the" * 33_333
 
 
 # --- streaming ----------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ def test_what_never_becomes_a_character_is_replaced_once():
     for token in half:
         decoder.push(token)
     assert decoder.finish() == "\ufffd" and decoder.finish() == ""
-    assert decode(tokenizer, bytes_of("a")[:1] + [3 + 0xFF]) == "a\ufffd"
+    assert decode(tokenizer, [3 + ord("a"), 3 + 0xFF]) == "a\ufffd"
 
 
 def test_only_the_first_space_of_a_text_is_dropped():
