@@ -34,7 +34,10 @@ class Lab(Protocol):
     """What load() needs of a pages.PageLab, which this module does not import."""
 
     path: Path
-    ledger: AccessLog
+
+    @property
+    def ledger(self) -> AccessLog:
+        """Where the forward pass notes what it reads."""
 
     def view(self, tensor: TensorSpec) -> np.ndarray:
         """A read-only view on one tensor, in the lab's own mapping."""

@@ -27,10 +27,10 @@ def run(args: argparse.Namespace) -> None:
     from llama_edu.pages import residency
 
     checkpoint = read_checkpoint(args.file)
-    ask = residency.residency
-    if args.evict:
-        ask = residency.evict
-    elif args.prefetch:
-        ask = residency.prefetch
     for index, path in enumerate(checkpoint.paths):
-        print(ask(path, checkpoint.tensors, index))
+        if args.evict:
+            print(residency.evict(path, checkpoint.tensors, index))
+        elif args.prefetch:
+            print(residency.prefetch(path, checkpoint.tensors, index))
+        else:
+            print(residency.residency(path, checkpoint.tensors, index))

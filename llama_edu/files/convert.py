@@ -204,6 +204,7 @@ def load_as(
     if isinstance(tensor, TensorSpec):
         pieces, axis = [files[tensor.file].view(tensor)], 0
     else:
+        assert tensor.axis is not None  # vectors were taken from their first piece above
         pieces, axis = [files[p.file].view(p) for p in tensor.pieces], tensor.axis
     out_type = BLOCK_TYPES[planned.type]
     if len(pieces) == 1 and pieces[0].dtype == out_type.dtype:

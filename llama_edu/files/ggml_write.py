@@ -110,7 +110,7 @@ def write_ggml(
             file.write(name)
             if header.aligned:
                 file.write(bytes(-file.tell() % ALIGNMENT))
-            file.write(memoryview(np.ascontiguousarray(piece)).cast("B"))
+            file.write(np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data)
 
 
 def pack_vocabulary(vocabulary: Vocabulary, *, with_scores: bool) -> bytes:

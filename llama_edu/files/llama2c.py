@@ -14,6 +14,7 @@ import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -112,7 +113,7 @@ def _read_with_magic(path: Path, head: bytes) -> Checkpoint:
             f"{path}: llama2.c version {version}, expected 0, 1 or 2; the file is damaged, or "
             f"newer than this program"
         )
-    values = {name: cursor.i32(name) for name in _HEADER_NAMES}
+    values: dict[str, Any] = {name: cursor.i32(name) for name in _HEADER_NAMES}
     shared = cursor.integer("u8", "shared classifier") != 0
     try:
         config = ModelConfig(**values, norm_eps=_NORM_EPS)
@@ -162,7 +163,8 @@ def llama2c_fields(path: Path) -> Iterator[Field]:
         cursor.i32("group size")
     yield from cursor.fields or ()
     end = cursor.offset
-    for spec in sorted(checkpoint.tensors.values(), key=lambda spec: spec.offset):
+    specs = [spec for spec in checkpoint.tensors.values() if isinstance(spec, TensorSpec)]
+    for spec in sorted(specs, key=lambda spec: spec.offset):
         if spec.offset > end:
             yield Field(end, spec.offset - end, "not used", "")
         if spec.group_size:
@@ -268,7 +270,9 @@ def read_tokenizer_bin(path: Path, vocab_size: int | None = None) -> Vocabulary:
     with open_weights(path) as file:
         cursor = Cursor(file.read(), path)
     longest = cursor.u32("longest piece")
-    pieces, scores, kinds = [], [], []
+    pieces: list[bytes] = []
+    scores: list[float] = []
+    kinds: list[int] = []
     while not cursor.at_end:
         token = len(pieces)
         scores.append(cursor.f32(f"score of piece {token}"))

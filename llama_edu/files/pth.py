@@ -2,40 +2,31 @@
 
 A .pth file (torch 1.6 and later) is an uncompressed zip. `data.pkl` says which tensors there are;
 each `data/N` record holds the numbers of one storage, at a known offset, so a tensor can be viewed
-in the file like in any other. A pickle is a program: this reader runs it with an allow-list of
-exactly the names that describe tensors and refuses every other by name, before anything of it runs.
+in the file like in any other. torch_pickle.py reads the pickle.
 """
 
 from __future__ import annotations
 
 import io
 import math
-import pickle
 import struct
 import zipfile
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from llama_edu.errors import FormatError, LlamaEduError
 from llama_edu.files.layout import TensorSpec
 from llama_edu.files.mapped import open_weights
+from llama_edu.files.torch_pickle import (
+    NUMBER_TYPES,
+    AllowListUnpickler,
+    StoredTensor,
+    run,
+    visible,
+)
 
 #: Pickles of real checkpoints are below 1 MB; a header this long is not one.
 _LARGEST_PICKLE_BYTES = 64 * 2**20
-_MOST_DIMENSIONS = 8
-
-#: Storage class or dtype name -> (our type or None, bytes per number).
-_NUMBER_TYPES: dict[str, tuple[str | None, int]] = {
-    "FloatStorage": ("f32", 4), "HalfStorage": ("f16", 2), "BFloat16Storage": ("bf16", 2),
-    "DoubleStorage": ("f64", 8), "IntStorage": (None, 4), "LongStorage": (None, 8),
-    "ShortStorage": (None, 2), "CharStorage": (None, 1), "ByteStorage": (None, 1),
-    "BoolStorage": (None, 1),
-    "float32": ("f32", 4), "float16": ("f16", 2), "bfloat16": ("bf16", 2), "float64": ("f64", 8),
-    "int32": (None, 4), "int64": (None, 8), "int16": (None, 2), "int8": (None, 1),
-    "uint8": (None, 1), "bool": (None, 1),
-}  # fmt: skip
 
 #: First bytes of a file written by torch before 1.6.
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
@@ -56,159 +47,6 @@ class PthContents:
     other_names: tuple[str, ...]
     settings: dict[str, object]
     pickle_range: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class _NumberType:
-    """Stands for torch.HalfStorage, torch.float16 and their like."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class _Storage:
-    number_type: str
-    key: str
-    n_elements: int
-    first: int = 0
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    storage: _Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    number_type: str
-
-
-def _is_size(value: object) -> bool:
-    """Whether a number from a pickle, where it may have a million digits, can count bytes."""
-    return type(value) is int and 0 <= value < 2**63
-
-
-def _rebuild_tensor(storage, offset, shape, strides, *_) -> _Tensor:
-    if not (
-        isinstance(storage, _Storage)
-        and isinstance(shape, tuple)
-        and isinstance(strides, tuple)
-        and len(shape) == len(strides) <= _MOST_DIMENSIONS
-        and all(_is_size(n) for n in (offset, *shape, *strides))
-    ):
-        raise ValueError("a tensor record with impossible sizes")
-    return _Tensor(storage, offset, shape, strides, storage.number_type)
-
-
-def _rebuild_tensor_v3(storage, offset, shape, strides, _grad, _hooks, dtype, *_) -> _Tensor:
-    tensor = _rebuild_tensor(storage, offset, shape, strides)
-    if not isinstance(dtype, _NumberType):
-        raise ValueError("a tensor record without a number type")
-    return _Tensor(tensor.storage, offset, shape, strides, dtype.name)
-
-
-def _rebuild_parameter(data, *_):
-    return data
-
-
-def _check_key(key: object) -> None:
-    """Raise ValueError unless hashing the key is cheap.
-
-    The hash of nested tuples that share their parts can take for ever, or all of the C stack.
-    """
-    if not isinstance(key, str | int):
-        raise ValueError("a dict with a key that is neither text nor a number")
-
-
-def _ordered_dict(pairs=()) -> OrderedDict:
-    for key, _ in pairs:
-        _check_key(key)
-    return OrderedDict(pairs)
-
-
-#: Every name a pickle may ask for, and what it gets: descriptions, never torch.
-_ALLOWED: dict[tuple[str, str], object] = {
-    ("collections", "OrderedDict"): _ordered_dict,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor_v3"): _rebuild_tensor_v3,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-    ("torch.storage", "UntypedStorage"): _NumberType("uint8"),
-    **{("torch", name): _NumberType(name) for name in _NUMBER_TYPES},
-}
-
-
-#: What Python's own unpickler, written in Python, does for each opcode.
-_OPCODES: dict = pickle._Unpickler.dispatch  # type: ignore[attr-defined, assignment]
-
-
-class _AllowListUnpickler(pickle._Unpickler):
-    """Python's own unpickler in Python, which takes memory only for what the pickle holds."""
-
-    dispatch: ClassVar[dict] = dict(_OPCODES)
-    stack: list  # of the base class, which fills it
-
-    def __init__(self, file: io.BytesIO, where: object) -> None:
-        super().__init__(file, encoding="utf-8")
-        self._where = where
-        self.number_types: dict[str, str] = {}  # of every storage that was named, by its key
-
-    def find_class(self, module: str, name: str) -> object:
-        """The description for an allowed name; FormatError for any other."""
-        try:
-            return _ALLOWED[module, name]
-        except KeyError:
-            raise FormatError(
-                f"{self._where}: its pickle asks for {_shown(f'{module}.{name}')}, expected only "
-                f"names that describe tensors; it may run code, so it was refused and nothing of "
-                f"it was run"
-            ) from None
-
-    def persistent_load(self, pid) -> _Storage:
-        """The storage that ("storage", class, key, location, n_elements[, view]) names."""
-        kind, number_type, key, _, n_elements, *view = pid
-        if not (
-            kind == "storage"
-            and isinstance(number_type, _NumberType)
-            and isinstance(key, str)
-            and _is_size(n_elements)
-        ):
-            raise ValueError("a storage record of an unknown form")
-        first = 0
-        if view and view[0] is not None:
-            _, first, _ = view[0]
-            if not _is_size(first):
-                raise ValueError("a storage view with an impossible offset")
-        self.number_types[key] = number_type.name
-        return _Storage(number_type.name, key, n_elements, first)
-
-    def _load_build(self) -> None:
-        # state may only decorate a dict (Hugging Face's _metadata); it is dropped
-        self.stack.pop()
-        if not isinstance(self.stack[-1], dict):
-            raise ValueError("an object with state that is not a dict of tensors")
-
-    def _load_setitem(self) -> None:
-        _check_key(self.stack[-2])
-        _OPCODES[pickle.SETITEM[0]](self)
-
-    def _load_setitems(self) -> None:
-        for key in self.stack[::2]:
-            _check_key(key)
-        _OPCODES[pickle.SETITEMS[0]](self)
-
-    def _load_dict(self) -> None:
-        for key in self.stack[::2]:
-            _check_key(key)
-        _OPCODES[pickle.DICT[0]](self)
-
-    dispatch[pickle.BUILD[0]] = _load_build
-    dispatch[pickle.SETITEM[0]] = _load_setitem
-    dispatch[pickle.SETITEMS[0]] = _load_setitems
-    dispatch[pickle.DICT[0]] = _load_dict
-    for _opcode in (
-        pickle.ADDITEMS, pickle.FROZENSET,  # would hash their items, see _check_key
-        pickle.BYTEARRAY8,  # would take as much memory as it asks for
-    ):  # fmt: skip
-        del dispatch[_opcode[0]]
 
 
 def read_pth(path: Path) -> PthContents:
@@ -257,7 +95,7 @@ def _read_zip(path: Path) -> PthContents:
             f"{path}: its zip directory cannot be read ({error}); the file is truncated or "
             f"damaged, download it again"
         ) from None
-    contents = _run(_AllowListUnpickler(io.BytesIO(program), path), path)
+    contents = run(AllowListUnpickler(io.BytesIO(program), path), path)
     storages = {
         name.removeprefix("data/"): place
         for name, place in records.items()
@@ -270,7 +108,7 @@ def _record_range(file, info: zipfile.ZipInfo, path: Path, file_bytes: int) -> t
     """First byte and size of a record's data; only the local header says how long it is itself."""
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
         raise FormatError(
-            f"{path}: record {_shown(info.filename)} is compressed and cannot be mapped; save "
+            f"{path}: record {visible(info.filename)} is compressed and cannot be mapped; save "
             f"it with torch.save"
         )
     header = _bytes_at(file, info.header_offset, 30)
@@ -280,7 +118,7 @@ def _record_range(file, info: zipfile.ZipInfo, path: Path, file_bytes: int) -> t
     start = info.header_offset + 30 + name_bytes + extra_bytes
     if start + info.file_size > file_bytes:
         raise FormatError(
-            f"{path}: record {_shown(info.filename)} ends at byte "
+            f"{path}: record {visible(info.filename)} ends at byte "
             f"{start + info.file_size:,}, the file has {file_bytes:,}; it is truncated"
         )
     return start, info.file_size
@@ -292,25 +130,25 @@ def _read_legacy(path: Path) -> PthContents:
     with open_weights(path) as file:
         head = io.BytesIO(file.read(_LARGEST_PICKLE_BYTES))
         for _ in range(3):  # a magic number, the version, facts about the writer's machine
-            _run(_AllowListUnpickler(head, path), path)
+            run(AllowListUnpickler(head, path), path)
         start = head.tell()
-        unpickler = _AllowListUnpickler(head, path)
-        contents = _run(unpickler, path)
+        unpickler = AllowListUnpickler(head, path)
+        contents = run(unpickler, path)
         pickle_range = (start, head.tell() - start)
-        keys = _run(_AllowListUnpickler(head, path), path)
+        keys = run(AllowListUnpickler(head, path), path)
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
             raise FormatError(f"{path}: its list of storages is not a list of names")
         storages, offset = {}, head.tell()
         for key in keys:
             if key not in unpickler.number_types:
-                raise FormatError(f"{path}: nothing says of what type storage {_shown(key)} is")
-            item_bytes = _NUMBER_TYPES[unpickler.number_types[key]][1]
+                raise FormatError(f"{path}: nothing says of what type storage {visible(key)} is")
+            item_bytes = NUMBER_TYPES[unpickler.number_types[key]][1]
             count = _bytes_at(file, offset, 8)
             n_elements = int.from_bytes(count, "little", signed=True)
             n_bytes = n_elements * item_bytes
             if len(count) < 8 or n_elements < 0 or offset + 8 + n_bytes > file_bytes:
                 raise FormatError(
-                    f"{path}: storage {_shown(key)} at byte {offset:,} reaches beyond the "
+                    f"{path}: storage {visible(key)} at byte {offset:,} reaches beyond the "
                     f"file's {file_bytes:,} bytes; it is truncated or damaged"
                 )
             storages[key] = (offset + 8, n_bytes)
@@ -323,30 +161,16 @@ def _bytes_at(file, offset: int, n_bytes: int) -> bytes:
     return file.read(n_bytes)
 
 
-def _run(unpickler: _AllowListUnpickler, path: Path):
-    """Load one pickle; whatever a damaged one throws becomes a FormatError."""
-    try:
-        return unpickler.load()
-    except LlamaEduError:
-        raise
-    except Exception as error:
-        raise FormatError(
-            f"{path}: its pickle is damaged ({type(error).__name__}: {_shown(str(error))})"
-        ) from None
-
-
-def _tensors_in(contents: object) -> dict[str, _Tensor]:
+def _tensors_in(contents: object) -> dict[str, StoredTensor]:
     """The dict of weights, also inside {"model": ...} or {"state_dict": ...} of a training run."""
     if not isinstance(contents, dict):
         return {}
-    for wrapper in ("model", "state_dict"):
-        if isinstance(contents.get(wrapper), dict):
-            contents = contents[wrapper]
-            break
+    wrapped = (contents.get(key) for key in ("model", "state_dict"))
+    weights = next((value for value in wrapped if isinstance(value, dict)), contents)
     return {
         name.removeprefix("_orig_mod."): value
-        for name, value in contents.items()
-        if isinstance(name, str) and isinstance(value, _Tensor)
+        for name, value in weights.items()
+        if isinstance(name, str) and isinstance(value, StoredTensor)
     }
 
 
@@ -369,14 +193,14 @@ def _collect(
     """Turn the pickle's tensors into specs, each checked against the record it lies in."""
     tensors, other_names = {}, []
     for name, tensor in _tensors_in(contents).items():
-        shown = _shown(name)
-        type_name, item_bytes = _NUMBER_TYPES[tensor.number_type]
+        shown = visible(name)
+        type_name, item_bytes = NUMBER_TYPES[tensor.number_type]
         if type_name is None:
             other_names.append(name)
             continue
         if tensor.storage.key not in storages:
             raise FormatError(
-                f"{path}: {shown} lies in storage {_shown(tensor.storage.key)}, which the "
+                f"{path}: {shown} lies in storage {visible(tensor.storage.key)}, which the "
                 f"file does not have; it is damaged"
             )
         start, storage_bytes = storages[tensor.storage.key]
@@ -408,11 +232,6 @@ def _collect(
     if not tensors:
         raise FormatError(f"{path}: holds no tensors, expected a dict of names and tensors")
     return PthContents(tensors, tuple(other_names), _settings_in(contents), pickle_range)
-
-
-def _shown(name: str) -> str:
-    """A name from the file with its control characters escaped, and cut."""
-    return ascii(name)[1:-1][:80]
 
 
 def _c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -67,10 +67,14 @@ class AlternativePicker(ipywidgets.HBox):
         if choice is not None and tokenizer is not None:
             unwanted = (choice.chosen.id, tokenizer.bos_id, tokenizer.eos_id)
             options = [
-                (f"{token_label(tokenizer, o.id)}   {unescape(percent(o.probability))}", o.id)
-                for o in choice.likeliest
+                (
+                    f"{rank}. {token_label(tokenizer, o.id)}  {unescape(percent(o.probability))}",
+                    o.id,
+                )
+                for rank, o in enumerate(choice.likeliest, 1)
                 if o.id not in unwanted
             ]
         self.token.disabled = self.take_button.disabled = not options
         self.token.options = options or [("nothing to choose", None)]
+        self.token.index = 0
         self.ahead_button.disabled = choice is None

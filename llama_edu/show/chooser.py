@@ -22,7 +22,7 @@ class ModelChooser(ipywidgets.VBox):
     Attributes:
         folder: widget; a folder of the reader's, whose models are listed too.
         models: widget; the list, whose values are paths.
-        path: widget; what will be opened. tokenizer: widget; a vocabulary file, where one is needed.
+        path: widget; what will be opened. tokenizer: widget; a vocabulary file, where needed.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from llama_edu.config import ModelConfig
@@ -43,10 +44,12 @@ class Controls:
         """
         context = min(config.max_seq_len, _LONGEST) if config else _LONGEST
         vocab_size = config.vocab_size if config else 32000
+        self._example_texts = examples
         self.examples = ipywidgets.Dropdown(
             description="examples",
-            options=[("choose a beginning", None)]
-            + [(example or "(empty: begin with anything)", example) for example in examples],
+            # numbers as values: ipywidgets takes the value None for "nothing is selected"
+            options=[("choose a beginning", 0)]
+            + [(text or "(empty: begin with anything)", n) for n, text in enumerate(examples, 1)],
             tooltip="Put a ready beginning into the prompt",
             style={"description_width": "70px"},
             layout=ipywidgets.Layout(width="100%", max_width="600px"),
@@ -63,18 +66,10 @@ class Controls:
         self.examples.observe(self._use_example, "value")
         self.n_tokens = _slider("length", values["n_tokens"], 1, context, 1,
             "At most so many new tokens; the text may end earlier")  # fmt: skip
-        self.temperature = _slider("temperature", values["temperature"], 0.0, 2.0, 0.05,
-            "0 always takes the likeliest token; more makes unlikely tokens likelier")  # fmt: skip
-        self.top_k = _slider("top-k", values["top_k"], 0, min(vocab_size, 200), 1,
-            "Keep only the k likeliest tokens; 0 keeps all")  # fmt: skip
-        self.top_p = _slider("top-p", values["top_p"], 0.05, 1.0, 0.01,
-            "Keep the fewest tokens whose probabilities reach p together; 1 keeps all")  # fmt: skip
-        self.min_p = _slider("min-p", values["min_p"], 0.0, 1.0, 0.01,
-            "Drop tokens less likely than this share of the likeliest; 0 keeps all")  # fmt: skip
-        self.repeat_penalty = _slider("repeat penalty", values["repeat_penalty"], 0.5, 2.0, 0.05,
-            "Above 1, the last 64 tokens become less likely; 1 is off")  # fmt: skip
-        self.seed = _slider("seed", values["seed"], 0, 999, 1,
-            "Same seed and settings, same text")  # fmt: skip
+        settings = setting_sliders(values, vocab_size)
+        self.temperature, self.top_k = settings["temperature"], settings["top_k"]
+        self.top_p, self.min_p = settings["top_p"], settings["min_p"]
+        self.repeat_penalty, self.seed = settings["repeat_penalty"], settings["seed"]
         self.pace = _slider("pace", values["pace"], 0, 100, 1,
             "At most so many tokens a second, for your eyes; 0 does not slow down")  # fmt: skip
         sliders = ipywidgets.GridBox(
@@ -112,8 +107,35 @@ class Controls:
         self.top_k.max = min(config.vocab_size, 200)
 
     def _use_example(self, change: dict[str, Any]) -> None:
-        if change["new"] is not None:
-            self.prompt.value = change["new"]
+        if change["new"]:
+            self.prompt.value = self._example_texts[change["new"] - 1]
+
+
+def setting_sliders(values: Mapping[str, Any], vocab_size: int = 200) -> dict[str, Any]:
+    """A slider for every sampling setting and for the seed, by its name, each with its meaning."""
+    return {
+        "temperature": _slider(
+            "temperature", values["temperature"], 0.0, 2.0, 0.05,
+            "0 always takes the likeliest token; more makes unlikely tokens likelier",
+        ),
+        "top_k": _slider(
+            "top-k", values["top_k"], 0, min(vocab_size, 200), 1,
+            "Keep only the k likeliest tokens; 0 keeps all",
+        ),
+        "top_p": _slider(
+            "top-p", values["top_p"], 0.05, 1.0, 0.01,
+            "Keep the fewest tokens whose probabilities reach p together; 1 keeps all",
+        ),
+        "min_p": _slider(
+            "min-p", values["min_p"], 0.0, 1.0, 0.01,
+            "Drop tokens less likely than this share of the likeliest; 0 keeps all",
+        ),
+        "repeat_penalty": _slider(
+            "repeat penalty", values["repeat_penalty"], 0.5, 2.0, 0.05,
+            "Above 1, the last 64 tokens become less likely; 1 is off",
+        ),
+        "seed": _slider("seed", values["seed"], 0, 999, 1, "Same seed and settings, same text"),
+    }  # fmt: skip
 
 
 def _slider(

@@ -12,7 +12,6 @@ from llama_edu.show.alternatives import AlternativePicker
 from llama_edu.show.chooser import ModelChooser
 from llama_edu.show.extras import need
 from llama_edu.show.lookahead import look_ahead
-from llama_edu.show.same_cell import stop_predecessors
 from llama_edu.show.saving import SavePanel
 from llama_edu.show.token_colors import colored_story_html, legend_html
 from llama_edu.show.token_row import TokenRow
@@ -31,8 +30,7 @@ class GenerationStudio(GenerationWidget):
     """Writes texts, goes on with them, shows the ways not taken and takes them.
 
     Every button is a method: `start`, `stop`, `go_on`, `choose`, `look_ahead`, `take_instead`,
-    `save`, `open`; `wait` waits for whatever runs in the background. Running the cell again that
-    made a studio stops the text of the one before.
+    `save`, `open_model`; `wait` waits for whatever runs in the background.
 
     Attributes:
         colored: widget; whether tokens are shaded by their probability.
@@ -72,7 +70,6 @@ class GenerationStudio(GenerationWidget):
             *above, buttons, status, story, shading, slider, self.token_row, self.alternatives,
             self._ahead_status, table, drawers,
         ]  # fmt: skip
-        stop_predecessors(self)
 
     def _build(self, colored: bool, folder: str | os.PathLike[str] | None) -> None:
         """Make the widgets that a GenerationWidget has not."""
@@ -92,7 +89,7 @@ class GenerationStudio(GenerationWidget):
         self.alternatives = AlternativePicker(self.take_instead, self.look_ahead)
         self._ahead_status = ipywidgets.HTML()
         self.saving = SavePanel(lambda: self.text)
-        self.chooser = ModelChooser(self.open, folder)
+        self.chooser = ModelChooser(self.open_model, folder)
 
     def go_on(self) -> GenerationStudio:
         """Go on with a text that was stopped or reached its length, as Continue does.
@@ -153,7 +150,7 @@ class GenerationStudio(GenerationWidget):
         """
         return self.saving.save(path, replace=replace)
 
-    def open(
+    def open_model(
         self, path: str | os.PathLike[str], tokenizer: str | os.PathLike[str] | None = None
     ) -> GenerationStudio:
         """Open another model in the background, as Open does; one that cannot be is said."""

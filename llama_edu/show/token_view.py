@@ -17,6 +17,11 @@ MARK = (
     "background: var(--jp-brand-color1, #1976d2); color: var(--jp-ui-inverse-font-color0, #fff); "
     "border-radius: 2px"
 )
+DIFFERENT = (
+    "background: transparent; color: inherit; font-weight: bold; text-decoration: underline; "
+    "text-decoration-thickness: 3px; text-underline-offset: 3px; "
+    "text-decoration-color: var(--jp-warn-color1, #e65100)"
+)
 # The text lies in a box that is filled from below, so that a long one stays scrolled to its end.
 _STORY = (
     f"border: {_BORDER}; border-radius: 3px; padding: 8px 12px; min-height: 6em; max-height: 26em; "

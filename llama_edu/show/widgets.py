@@ -16,8 +16,9 @@ from llama_edu.errors import LlamaEduError, RequestError
 from llama_edu.llama import Llama, load
 from llama_edu.show.controls import EXAMPLE_PROMPTS, Controls
 from llama_edu.show.extras import need
+from llama_edu.show.same_cell import stop_predecessors
 from llama_edu.show.token_view import choice_html, note_html, story_html
-from llama_edu.show.words import REASONS, model_line, model_name, writing_line
+from llama_edu.show.words import REASONS, model_line, model_name, printable, writing_line
 from llama_edu.show.worker import Worker, sentence
 from llama_edu.show.writing import Choice, Writing
 from llama_edu.transformer.sampling import SamplingSettings
@@ -32,7 +33,8 @@ class GenerationWidget(ipywidgets.VBox):
     """Writes texts with a model, shows them as they come, and what else could have come.
 
     The buttons and the methods do the same: `start`, `stop`, `wait`. `run` needs no widgets on the
-    screen: it prints in the cell that calls it, and the kernel's interrupt ends it.
+    screen: it prints in the cell that calls it, and the kernel's interrupt ends it. Running the
+    cell again that made a widget stops the text of the one before.
 
     Attributes:
         llama: the open model, or None where it could not be opened; `reason` then says why.
@@ -117,6 +119,7 @@ class GenerationWidget(ipywidgets.VBox):
         )  # fmt: skip
         self.add_class("llama-edu-generation")
         self._show()
+        stop_predecessors(self)
 
     @property
     def text(self) -> str:
@@ -163,9 +166,9 @@ class GenerationWidget(ipywidgets.VBox):
                 )
             try:
                 writing = self._prepare()
-                print(writing.prompt, end="", flush=True)
+                print(printable(writing.prompt), end="", flush=True)
                 for text in self._pieces(writing):
-                    print(text, end="", flush=True)
+                    print(printable(text), end="", flush=True)
             except KeyboardInterrupt:
                 if self._writing:
                     self._writing.end("stopped")
@@ -272,7 +275,7 @@ class GenerationWidget(ipywidgets.VBox):
             )
         state = REASONS.get(self.reason, "writing")
         n_new = len(self._writing.choices)
-        return f"{kind} on {name}, {n_new} new tokens, {state}:\n{self.text}"
+        return f"{kind} on {name}, {n_new} new tokens, {state}:\n{printable(self.text)}"
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
         """The live widget, and beside it the whole text of repr, which ipywidgets would cut."""

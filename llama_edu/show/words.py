@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 from llama_edu.llama import Llama
 from llama_edu.show.report import shown
 from llama_edu.show.writing import Writing
+from llama_edu.transformer.sampling import SamplingSettings
 
 #: Why a text ended, for readers.
 REASONS = {
@@ -41,3 +44,23 @@ def writing_line(writing: Writing) -> str:
         parts.append(f"first token after {1e3 * writing.first_token_s:.0f} ms")
     parts.append(REASONS.get(writing.reason, "writing"))
     return " · ".join(parts)
+
+
+def settings_line(settings: SamplingSettings) -> str:
+    """The settings that make a difference: "greedy", or the temperature and what is not off."""
+    if settings.temperature == 0 and settings.repeat_penalty == 1:
+        return "greedy"
+    off = SamplingSettings()
+    changed = [
+        f"{name.replace('_', ' ')} {getattr(settings, name):g}"
+        for name in ("top_k", "top_p", "min_p", "repeat_penalty")
+        if getattr(settings, name) != getattr(off, name)
+    ]
+    return ", ".join([f"temperature {settings.temperature:g}", *changed])
+
+
+def printable(text: str) -> str:
+    """A text whose control characters but line ends show as escapes: none reaches a terminal."""
+    return "".join(
+        f"\\x{ord(c):02x}" if unicodedata.category(c) == "Cc" and c != "\n" else c for c in text
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,7 +116,7 @@ class Generation:
         larger.copy_from(cache, n_known)
         return larger
 
-    def _run(self) -> Iterator[GeneratedToken]:
+    def _run(self) -> Generator[GeneratedToken, None, None]:
         decoder = StreamDecoder(self._tokenizer, at_start=self.n_prompt <= 1)
         for token in self.tokens[1:]:  # the prompt may end inside a character
             decoder.push(token)

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -80,7 +80,7 @@ def _readable(w: np.ndarray) -> bool:
     return w.dtype.itemsize > 2 or (w.shape[1] % 2 == 0 and w.ctypes.data % 4 == 0)
 
 
-def _make_ready(name: str, loop: Callable, stored: np.ndarray, in_features: int) -> None:
+def _make_ready(name: str, loop: Any, stored: np.ndarray, in_features: int) -> None:
     """Compile a loop, or load it from disk; say so where somebody may be waiting."""
     x, sums = jit_loops.prepare(np.zeros(in_features, np.float32), name)
     start = time.perf_counter()

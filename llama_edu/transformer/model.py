@@ -20,10 +20,10 @@ from llama_edu.transformer.matmul import matmul
 class AccessLog(Protocol):
     """Told which weights the forward pass is about to read; see `pages.ledger`."""
 
-    def whole(self, name: str) -> None:
+    def whole(self, name: str, /) -> None:
         """Every byte of this tensor is needed."""
 
-    def rows(self, name: str, rows: Sequence[int]) -> None:
+    def rows(self, name: str, ids: Sequence[int], /) -> None:
         """Only these rows of this tensor are needed."""
 
 

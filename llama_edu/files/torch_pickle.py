@@ -1,0 +1,205 @@
+"""Reading the pickle of a PyTorch checkpoint without running it.
+
+A pickle is a program: it can ask for any function by name and call it. This unpickler has a list of
+exactly the names that describe tensors, gives small records in their place, and refuses every other
+name before anything is called. It is Python's own unpickler written in Python, so that it takes
+memory only for what the pickle holds.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from llama_edu.errors import FormatError, LlamaEduError
+
+_MOST_DIMENSIONS = 8
+
+#: Storage class or dtype name -> (our type or None, bytes per number).
+NUMBER_TYPES: dict[str, tuple[str | None, int]] = {
+    "FloatStorage": ("f32", 4), "HalfStorage": ("f16", 2), "BFloat16Storage": ("bf16", 2),
+    "DoubleStorage": ("f64", 8), "IntStorage": (None, 4), "LongStorage": (None, 8),
+    "ShortStorage": (None, 2), "CharStorage": (None, 1), "ByteStorage": (None, 1),
+    "BoolStorage": (None, 1),
+    "float32": ("f32", 4), "float16": ("f16", 2), "bfloat16": ("bf16", 2), "float64": ("f64", 8),
+    "int32": (None, 4), "int64": (None, 8), "int16": (None, 2), "int8": (None, 1),
+    "uint8": (None, 1), "bool": (None, 1),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NumberType:
+    """Stands for torch.HalfStorage, torch.float16 and their like."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class StoredStorage:
+    """A run of numbers in the file, by the key of its record, from element `first` on."""
+
+    number_type: str
+    key: str
+    n_elements: int
+    first: int = 0
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor as the pickle describes it; offset and strides count elements."""
+
+    storage: StoredStorage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    number_type: str
+
+
+def _is_size(value: object) -> bool:
+    """Whether a number from a pickle, where it may have a million digits, can count bytes."""
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _rebuild_tensor(storage, offset, shape, strides, *_) -> StoredTensor:
+    if not (
+        isinstance(storage, StoredStorage)
+        and isinstance(shape, tuple)
+        and isinstance(strides, tuple)
+        and len(shape) == len(strides) <= _MOST_DIMENSIONS
+        and all(_is_size(n) for n in (offset, *shape, *strides))
+    ):
+        raise ValueError("a tensor record with impossible sizes")
+    return StoredTensor(storage, offset, shape, strides, storage.number_type)
+
+
+def _rebuild_tensor_v3(storage, offset, shape, strides, _grad, _hooks, dtype, *_) -> StoredTensor:
+    tensor = _rebuild_tensor(storage, offset, shape, strides)
+    if not isinstance(dtype, NumberType):
+        raise ValueError("a tensor record without a number type")
+    return StoredTensor(tensor.storage, offset, shape, strides, dtype.name)
+
+
+def _rebuild_parameter(data, *_):
+    return data
+
+
+def _check_key(key: object) -> None:
+    """Raise ValueError unless hashing the key is cheap.
+
+    The hash of nested tuples that share their parts can take for ever, or all of the C stack.
+    """
+    if not isinstance(key, str | int):
+        raise ValueError("a dict with a key that is neither text nor a number")
+
+
+def _ordered_dict(pairs=()) -> OrderedDict:
+    for key, _ in pairs:
+        _check_key(key)
+    return OrderedDict(pairs)
+
+
+#: Every name a pickle may ask for, and what it gets: descriptions, never torch.
+_ALLOWED: dict[tuple[str, str], object] = {
+    ("collections", "OrderedDict"): _ordered_dict,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v3"): _rebuild_tensor_v3,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch.storage", "UntypedStorage"): NumberType("uint8"),
+    **{("torch", name): NumberType(name) for name in NUMBER_TYPES},
+}
+
+
+#: What Python's own unpickler, written in Python, does for each opcode.
+_OPCODES: dict = pickle._Unpickler.dispatch  # type: ignore[attr-defined, assignment]
+
+
+class AllowListUnpickler(pickle._Unpickler):
+    """Python's own unpickler in Python, which takes memory only for what the pickle holds."""
+
+    dispatch: ClassVar[dict] = dict(_OPCODES)
+    stack: list  # of the base class, which fills it
+
+    def __init__(self, file: io.BytesIO, where: object) -> None:
+        super().__init__(file, encoding="utf-8")
+        self._where = where
+        self.number_types: dict[str, str] = {}  # of every storage that was named, by its key
+
+    def find_class(self, module: str, name: str) -> object:
+        """The description for an allowed name; FormatError for any other."""
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise FormatError(
+                f"{self._where}: its pickle asks for {visible(f'{module}.{name}')}, expected only "
+                f"names that describe tensors; it may run code, so it was refused and nothing of "
+                f"it was run"
+            ) from None
+
+    def persistent_load(self, pid) -> StoredStorage:
+        """The storage that ("storage", class, key, location, n_elements[, view]) names."""
+        kind, number_type, key, _, n_elements, *view = pid
+        if not (
+            kind == "storage"
+            and isinstance(number_type, NumberType)
+            and isinstance(key, str)
+            and _is_size(n_elements)
+        ):
+            raise ValueError("a storage record of an unknown form")
+        first = 0
+        if view and view[0] is not None:
+            _, first, _ = view[0]
+            if not _is_size(first):
+                raise ValueError("a storage view with an impossible offset")
+        self.number_types[key] = number_type.name
+        return StoredStorage(number_type.name, key, n_elements, first)
+
+    def _load_build(self) -> None:
+        # state may only decorate a dict (Hugging Face's _metadata); it is dropped
+        self.stack.pop()
+        if not isinstance(self.stack[-1], dict):
+            raise ValueError("an object with state that is not a dict of tensors")
+
+    def _load_setitem(self) -> None:
+        _check_key(self.stack[-2])
+        _OPCODES[pickle.SETITEM[0]](self)
+
+    def _load_setitems(self) -> None:
+        for key in self.stack[::2]:
+            _check_key(key)
+        _OPCODES[pickle.SETITEMS[0]](self)
+
+    def _load_dict(self) -> None:
+        for key in self.stack[::2]:
+            _check_key(key)
+        _OPCODES[pickle.DICT[0]](self)
+
+    dispatch[pickle.BUILD[0]] = _load_build
+    dispatch[pickle.SETITEM[0]] = _load_setitem
+    dispatch[pickle.SETITEMS[0]] = _load_setitems
+    dispatch[pickle.DICT[0]] = _load_dict
+    for _opcode in (
+        pickle.ADDITEMS, pickle.FROZENSET,  # would hash their items, see _check_key
+        pickle.BYTEARRAY8,  # would take as much memory as it asks for
+    ):  # fmt: skip
+        del dispatch[_opcode[0]]
+
+
+def run(unpickler: AllowListUnpickler, path: Path):
+    """Load one pickle; whatever a damaged one throws becomes a FormatError."""
+    try:
+        return unpickler.load()
+    except LlamaEduError:
+        raise
+    except Exception as error:
+        raise FormatError(
+            f"{path}: its pickle is damaged ({type(error).__name__}: {visible(str(error))})"
+        ) from None
+
+
+def visible(name: str) -> str:
+    """A name from the file with its control characters escaped, and cut."""
+    return ascii(name)[1:-1][:80]
