@@ -21,8 +21,8 @@ class RopeScaling:
     """How a model stretches its rotations to contexts longer than it was first trained on.
 
     kind "linear" divides every frequency by `factor`; kind "llama3" leaves short wavelengths alone,
-    divides long ones by `factor` and blends between (Llama 3.1). Source: FORMATS of Llama 3.1,
-    `rope_scaling` in its config.json.
+    divides long ones by `factor` and blends between (Llama 3.1). Source: `rope_scaling` in the
+    config.json of Llama 3.1, and `apply_scaling` in Meta's llama_models/llama3/model.py.
     """
 
     kind: Literal["linear", "llama3"]

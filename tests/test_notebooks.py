@@ -109,21 +109,31 @@ def test_links_lead_somewhere(path):
 
 
 @each_notebook
-def test_the_folded_answers_run(path):
-    """The notebook's own code with the code of the answers in its place, without Jupyter."""
-    code, n_answers = [], 0
+def test_the_folded_answers_run_where_they_stand(path, tmp_path):
+    """The cells above an exercise and then its answer, in one IPython without a front-end."""
+    pytest.importorskip("IPython")
+    cells, n_answers = [], 0
     for cell in cells_of(path):
         source = source_of(cell)
-        if cell["cell_type"] == "code":
-            fails = "raises-exception" in cell["metadata"].get("tags", [])
-            needs_jupyter = "studio" in source or source.startswith("%")
-            code += [] if fails or needs_jupyter else [source]
-        for answer in re.findall(r"<details>.*?</details>", source, flags=re.S):
-            n_answers += 1
-            code += re.findall(r"```python\n(.*?)```", answer, flags=re.S)
+        if cell["cell_type"] == "markdown":
+            for answer in re.findall(r"<details>.*?</details>", source, flags=re.S):
+                n_answers += 1
+                cells += re.findall(r"```python\n(.*?)```", answer, flags=re.S)
+        elif "raises-exception" not in cell["metadata"].get("tags", []) and "studio" not in source:
+            cells.append(source)
     assert n_answers == 2
-    done = python("-W", "error", "-c", "\n".join(code))
-    assert done.returncode == 0, done.stderr
+    write_notebook(tmp_path / "answers.ipynb", cells)
+    done = python("-m", "IPython", "--HistoryManager.enabled=False", tmp_path / "answers.ipynb",
+                  IPYTHONDIR=str(tmp_path))  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+def test_an_answer_that_fails_would_be_noticed(tmp_path):
+    pytest.importorskip("IPython")
+    write_notebook(tmp_path / "answers.ipynb", ["%pwd", "1 / 0", "print('went on')"])
+    done = python("-m", "IPython", "--HistoryManager.enabled=False", tmp_path / "answers.ipynb",
+                  IPYTHONDIR=str(tmp_path))  # fmt: skip
+    assert done.returncode != 0 and "ZeroDivisionError" in done.stdout + done.stderr
 
 
 def nbval(folder):
@@ -150,13 +160,12 @@ def output(text):
     return {"output_type": "stream", "name": "stdout", "text": text}
 
 
-def write_notebook(path, stored):
-    """A notebook of two cells, one that prints a number and one that prints a time."""
-    sources = ["print(6 * 7)", "import time; print(f'{time.perf_counter():.3f} s')"]
+def write_notebook(path, sources, stored=None):
+    """A notebook of code cells, with one printed output each where `stored` has them."""
     cells = [
         {"cell_type": "code", "id": f"c{n}", "metadata": {}, "execution_count": n + 1,
-         "source": source, "outputs": [output(text)]}
-        for n, (source, text) in enumerate(zip(sources, stored, strict=True))
+         "source": source, "outputs": [output(stored[n])] if stored else []}
+        for n, source in enumerate(sources)
     ]  # fmt: skip
     spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = {
@@ -166,13 +175,13 @@ def write_notebook(path, stored):
         "nbformat_minor": 5,
     }
     path.write_text(json.dumps(notebook))
-    return path
 
 
 def test_the_gate_passes_another_time_and_catches_another_number(tmp_path):
     pytest.importorskip("nbval")
-    write_notebook(tmp_path / "right.ipynb", ["42\n", "0.001 s\n"])
-    write_notebook(tmp_path / "wrong.ipynb", ["43\n", "0.001 s\n"])
+    sources = ["print(6 * 7)", "import time; print(f'{time.perf_counter():.3f} s')"]
+    write_notebook(tmp_path / "right.ipynb", sources, ["42\n", "0.001 s\n"])
+    write_notebook(tmp_path / "wrong.ipynb", sources, ["43\n", "0.001 s\n"])
     done = nbval(tmp_path)
     assert done.returncode == 1
     assert "1 failed, 3 passed" in done.stdout, done.stdout

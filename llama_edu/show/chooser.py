@@ -98,6 +98,7 @@ class ModelChooser(ipywidgets.VBox):
                 failures.append(str(error))
         title = f"choose one of {len(options)}" if options else "no models found"
         self.models.options = [(title, None), *options]
+        self.models.index = 0
         self._message.value = "".join(note_html(failure, is_error=True) for failure in failures)
 
     def enable(self, is_enabled: bool) -> None:

@@ -33,7 +33,8 @@ def look_ahead(
         cache: holds the beginning of `before`; it is copied, so that its owner may go on.
         stopping: set by anyone, it ends everything before the next token is computed.
     Yields:
-        (id, text), in the order of `tokens`; where a text would end, the text says so.
+        (id, text), in the order of `tokens`; where a text would end, the text says so. Nothing
+        follows BOS and EOS.
     """
     stopping = stopping or threading.Event()
     capacity = min(llama.config.max_seq_len, len(before) + 1 + n_ahead)
@@ -42,7 +43,7 @@ def look_ahead(
         own.copy_from(cache, min(cache.length, len(before)))
     for token in tokens:
         if token in (llama.tokenizer.bos_id, llama.tokenizer.eos_id):
-            yield token, _ENDS["eos"]
+            yield token, ""
             continue
         text = ""
         generation = llama.generate_tokens([*before, token], n_ahead, GREEDY, cache=own)

@@ -16,8 +16,10 @@ from llama_edu.pages.arithmetic import page_range
 from llama_edu.pages.record import Record
 from llama_edu.show.palette_png import palette_png
 
-#: Width of the cells' part in pixels, and the most rows of pixels; above, a cell is several pages.
-_WIDTH, _MOST_HEIGHT = 880, 600
+#: Width of the cells' part in pixels: what a notebook has room for beside its file browser, so that
+#: no line is lost by scaling. Its height is near the second number and never above the third; of a
+#: file that has more pages than so many pixels, a cell is several.
+_WIDTH, _HEIGHT, _MOST_HEIGHT = 720, 420, 620
 #: The strip at the left whose two greys take turns with every layer.
 _STRIP, _STRIP_GAP = 12, 4
 #: Smaller cells than this have no softer edge, and no gaps between tensors and layers.
@@ -51,8 +53,7 @@ class PageGrid:
         self.n_pages = record.n_pages
         self.pages_per_cell = max(1, -(-self.n_pages // (_WIDTH * _MOST_HEIGHT)))
         n_cells = -(-self.n_pages // self.pages_per_cell)
-        columns = int(np.ceil(np.sqrt(2.4 * n_cells)))
-        self.cell_px = min(16, max(1, round(_WIDTH / columns)))
+        self.cell_px = min(16, max(1, int(np.sqrt(_WIDTH * _HEIGHT / n_cells) + 0.35)))
         self.columns = min(_WIDTH // self.cell_px, n_cells)
         self.rows = -(-n_cells // self.columns)
         left = _STRIP + _STRIP_GAP
@@ -75,6 +76,14 @@ class PageGrid:
             n_values: the colour scale runs over so many values.
             picked: a page to put a frame around.
         """
+        return palette_png(self._pixels(values, n_values, picked), _PALETTE)
+
+    def colours(self, values: np.ndarray, n_values: int) -> np.ndarray:
+        """The same picture as (height, width, 4) uint8: red, green, blue, opacity."""
+        return _PALETTE[self._pixels(values, n_values, None)]
+
+    def _pixels(self, values: np.ndarray, n_values: int, picked: int | None) -> np.ndarray:
+        """(height, width) uint8, colours of the palette."""
         cells = self._in_cells(_scale_index(values, n_values))
         pixels = self._ground.copy()
         inner = pixels[:, _STRIP + _STRIP_GAP :]
@@ -85,7 +94,7 @@ class PageGrid:
             inner[self._gaps] = _NOTHING
         if picked is not None:
             self._frame(inner, picked)
-        return palette_png(pixels, _PALETTE)
+        return pixels
 
     def labels(self, least_px: int = 13) -> list[tuple[float, str]]:
         """(height from the top as a fraction, name) of the bands that have room for their names."""

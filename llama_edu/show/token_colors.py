@@ -18,15 +18,15 @@ SHADE_RGB = (0, 114, 178)
 #: For a token at least so likely: how opaque its shade is, and what the legend says.
 SHADES = (
     (0.5, 0.0, "50 % or more"),
-    (0.2, 0.2, "20 to 50 %"),
-    (0.05, 0.4, "5 to 20 %"),
-    (0.01, 0.6, "1 to 5 %"),
-    (0.0, 0.8, "less than 1 %"),
+    (0.2, 0.17, "20 to 50 %"),
+    (0.05, 0.33, "5 to 20 %"),
+    (0.01, 0.5, "1 to 5 %"),
+    (0.0, 0.66, "less than 1 %"),
 )
 
 
 def opacity_of(probability: float) -> float:
-    """How dark a token of this probability is shaded, 0 to 0.8."""
+    """How dark a token of this probability is shaded, 0 to 0.66."""
     return next(opacity for bound, opacity, _ in SHADES if probability >= bound)
 
 
@@ -58,8 +58,8 @@ def legend_html() -> str:
         for _, opacity, words in SHADES
     )
     return (
-        '<div style="line-height: 1.6; color: var(--jp-ui-font-color2, #777)">'
-        f"How likely the model found each token: {samples}</div>"
+        '<div role="img" aria-label="The less likely the model found a token, the darker" '
+        f'style="line-height: 1.6">{samples}</div>'
     )
 
 

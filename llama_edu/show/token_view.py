@@ -129,8 +129,12 @@ def _row(
     chance = percent(candidate.chance) if candidate.chance else "ruled out"
     led_to = ""
     if followed is not None:
-        text = visible(followed.get(candidate.id, "…"))
-        led_to = f'<td style="{cell}; min-width: 200px">{escape(text)}</td>'
+        start = token_label(tokenizer, candidate.id).replace("␣", " ")
+        text = visible(followed.get(candidate.id, " …"))
+        led_to = (
+            f'<td style="{cell}; white-space: pre; min-width: 200px">'
+            f'<span style="{_MUTED}">{escape(start)}</span>{escape(text)}</td>'
+        )
     return (
         f'<tr><td style="{cell}; text-align: right">{rank}</td><td style="{cell}">{label}</td>'
         f'<td style="{cell}; min-width: 180px">{bar} {percent(candidate.probability)}</td>'

@@ -22,13 +22,13 @@ from llama_edu.pages.record import Record
 from llama_edu.show import xray_view as view
 from llama_edu.show.extras import need
 from llama_edu.show.pagegrid import PageGrid
-from llama_edu.show.pagemap import plot_pages
 from llama_edu.show.picture import Picture
 from llama_edu.show.report import shown
 from llama_edu.show.touches import Step, Touches
 from llama_edu.show.watching import Watching, plain_faults
 from llama_edu.show.words import REASONS
-from llama_edu.show.xray_controls import XrayControls
+from llama_edu.show.xray_controls import NO_TENSOR, XrayControls
+from llama_edu.show.xray_figure import xray_picture
 from llama_edu.transformer.sampling import SamplingSettings
 
 ipywidgets: Any = need("ipywidgets", "PageMapWidget")
@@ -180,10 +180,12 @@ class PageMapWidget(ipywidgets.VBox):
         """
         if not len(self.touches):
             raise MeasurementError("PageMapWidget: nothing recorded yet; call .start().wait()")
-        n_steps = self.controls.step_slider.value
-        records = [step.record for step in self.touches.steps[:n_steps]]
-        title = f"{records[0].file_name}: which token needed a page first"
-        return Picture(plot_pages(records, title=shown(title)), repr(self))
+        with self._drawing:
+            grid = self._grid or PageGrid(self.touches.steps[0].record)
+            controls = self.controls
+            return xray_picture(
+                self.touches, grid, controls.mode.value, controls.step_slider.value, repr(self)
+            )
 
     def close(self) -> None:
         """Stop, wait and take the widget off the page."""
@@ -256,7 +258,7 @@ class PageMapWidget(ipywidgets.VBox):
             self._draw()
 
     def _on_tensor(self, change: dict[str, Any]) -> None:
-        if change["new"] is not None:
+        if change["new"] >= 0:
             self.controls.page_slider.value = change["new"]
 
     def _show(self) -> None:
@@ -291,7 +293,7 @@ class PageMapWidget(ipywidgets.VBox):
         try:
             self.controls.page_slider.max = record.n_pages - 1
             specs = sorted(record.tensors.values(), key=lambda spec: spec.offset)
-            self.controls.tensor.options = [("choose a tensor", None)] + [
+            self.controls.tensor.options = [NO_TENSOR] + [
                 (shown(spec.name), spec.offset // record.page_size) for spec in specs
             ]
         finally:

@@ -10,6 +10,9 @@ from llama_edu.show.touches import MODES
 
 ipywidgets: Any = need("ipywidgets", "PageMapWidget")
 
+#: The first choice of the tensors' list; the others have a page number as their value.
+NO_TENSOR = ("choose a tensor", -1)
+
 _WIDE = {"width": "100%", "max_width": "600px"}
 _LABEL = {"description_width": "70px"}
 
@@ -61,7 +64,7 @@ class XrayControls:
             layout=layout(**_WIDE),
         )  # fmt: skip
         self.tensor = ipywidgets.Dropdown(
-            options=[("choose a tensor", None)], description="go to", style=_LABEL,
+            options=[NO_TENSOR], description="go to", style=_LABEL,
             tooltip="Pick the first page of a tensor", layout=layout(**_WIDE),
         )  # fmt: skip
         self.status, self.story, self.totals = (ipywidgets.HTML() for _ in range(3))

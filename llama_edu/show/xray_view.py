@@ -74,8 +74,7 @@ def legend_html(mode: str, n_values: int, grid: PageGrid) -> str:
     chosen = sorted({round(i * (n_values - 1) / _LEGEND_STEPS) for i in range(_LEGEND_STEPS + 1)})
     parts = [_swatch("rgba(128, 128, 128, 0.27)", "never")]
     for value in chosen:
-        word = f"{value + 1}" if mode == "count" else ("prompt" if value == 0 else f"token {value}")
-        parts.append(_swatch(scale_colour(value, n_values), word))
+        parts.append(_swatch(scale_colour(value, n_values), value_word(mode, value)))
     parts.append(
         f'<span style="white-space: nowrap"><span style="display: inline-block; width: 8px; '
         f'height: 8px; border: 2px solid {picked_colour()}"></span> picked</span>'
@@ -86,6 +85,13 @@ def legend_html(mode: str, n_values: int, grid: PageGrid) -> str:
         f"<span>one cell: one {cell}, in file order; colour: {MODE_WORDS[mode]}</span>"
         f"{''.join(parts)}</div>"
     )
+
+
+def value_word(mode: str, value: int) -> str:
+    """What a value of Touches.values means, for a legend."""
+    if mode == "count":
+        return "once" if value == 0 else f"{value + 1} times"
+    return "prompt" if value == 0 else f"token {value}"
 
 
 def page_html(touches: Touches, page: int, n_steps: int) -> str:

@@ -16,6 +16,7 @@ from llama_edu.errors import RequestError
 pytest.importorskip("ipywidgets")
 from llama_edu.show import GenerationWidget, widgets
 from llama_edu.show.token_view import percent, token_label
+from llama_edu.show.words import printable
 
 SETTINGS = {"prompt": "the", "n_tokens": 20, "top_k": TOP_K, "temperature": 1.0}
 
@@ -72,7 +73,7 @@ def test_run_prints_what_start_writes(llama, make, capsys):
     assert widget.start().wait(20)
     background = widget.text
     assert widget.run() == background
-    assert capsys.readouterr().out == background + "\n"
+    assert capsys.readouterr().out == printable(background) + "\n"
 
 
 def test_the_buttons_do_what_the_methods_do(llama, make, monkeypatch):
@@ -261,16 +262,17 @@ def test_the_words_beside_the_widget_are_whole_and_the_same_every_time(llama, ma
     first = widget._repr_mimebundle_()
     assert widget.start().wait(20)
     assert first["text/plain"] == widget._repr_mimebundle_()["text/plain"]
-    assert first["text/plain"].endswith(widget.text)
+    assert first["text/plain"].endswith(printable(widget.text))
     assert "20 new tokens, the length asked for is reached" in first["text/plain"]
     assert "application/vnd.jupyter.widget-view+json" in first
 
 
 def test_an_example_fills_the_prompt(llama, make):
     widget = make(llama, examples=("Long ago", ""))
-    widget.controls.examples.value = "Long ago"
+    assert widget.controls.examples.label == "choose a beginning"
+    widget.controls.examples.label = "Long ago"
     assert widget.controls.prompt.value == "Long ago"
-    widget.controls.examples.value = ""
+    widget.controls.examples.label = "(empty: begin with anything)"
     assert widget.controls.prompt.value == ""
 
 

@@ -121,3 +121,29 @@ def test_a_text_that_ends_inside_a_character_gets_no_extra_choice(llama, monkeyp
     writing, _ = written(llama, "the", 2, GREEDY, 1)
     assert len(writing.choices) == 2
     assert writing.text == "the" + b"\xc3\xc3".decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_text_cut_anywhere_goes_on_to_the_same_text(llama, seed):
+    whole, _ = written(llama, "the", 14, WILD, seed)
+    for n_first in range(14):
+        first, _ = written(llama, "the", n_first, WILD, seed)
+        rest, pieces = written(
+            llama, "the", 14 - n_first, WILD, first.generation.rng,
+            kept=first.choices, cache=first.generation.cache,
+        )  # fmt: skip
+        assert rest.tokens == whole.tokens and rest.text == whole.text
+        assert [c.text for c in rest.choices] == [c.text for c in whole.choices]
+        assert rest.n_tokens == 14 and len(pieces) >= 14 - n_first
+
+
+def test_an_alternative_takes_the_place_of_a_choice_with_its_own_rank(llama):
+    writing, _ = written(llama, "the", 6, WILD, 3)
+    other = next(c for c in writing.choices[2].likeliest if c.id != writing.choices[2].chosen.id)
+    changed = writing.instead(2, other.id)
+    assert changed[:2] == writing.choices[:2] and len(changed) == 3
+    assert changed[2].chosen == other
+    assert changed[2].rank == 1 + writing.choices[2].likeliest.index(other)
+    assert changed[2].likeliest == writing.choices[2].likeliest
+    with pytest.raises(RequestError, match="choice 6: this text has 6 new tokens"):
+        writing.instead(6, other.id)

@@ -10,13 +10,19 @@ import math
 
 import numpy as np
 import pytest
+from small_models import random_weights, small_config
 
 from llama_edu.bundled import bundled_checkpoint
+from llama_edu.config import RopeScaling
 from llama_edu.files.blocks import dequantize
+from llama_edu.files.byte_level import PRE_TOKENIZERS
 from llama_edu.files.convert import TYPES, convert
 from llama_edu.files.detect import read_checkpoint
+from llama_edu.files.gguf_write import write_gguf
+from llama_edu.files.layout import PlannedTensor
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.names import from_ours
+from llama_edu.files.vocabularies import read_vocabulary
 from llama_edu.llama import load
 from llama_edu.transformer.perplexity import perplexity
 from llama_edu.transformer.sampling import GREEDY
@@ -74,7 +80,7 @@ def test_llama_cpp_opens_every_type_and_cuts_text_alike(files, name):
     peer = in_llama_cpp(files[name])
     with load(files[name]) as llama:
         assert (peer.n_vocab(), peer.n_embd()) == (llama.config.vocab_size, llama.config.dim)
-        assert peer.n_ctx_train() == llama.config.max_seq_len
+        assert int(peer.metadata["llama.context_length"]) == llama.config.max_seq_len
         assert (peer.token_bos(), peer.token_eos()) == (1, 2)
         for text in [*PROMPTS, "", " two  spaces\n\tM\u00f6we \U0001f999 3.14"]:
             assert peer.tokenize(text.encode()) == llama.tokenizer.encode(text)
@@ -88,7 +94,7 @@ def test_greedy_text_of_64_tokens_is_that_of_llama_cpp(files, name):
         for prompt in PROMPTS:
             tokens = llama.tokenizer.encode(prompt)
             generation = llama.generate_tokens(tokens, 64, GREEDY)
-            ours = [token.token for token in generation]
+            ours = [token.id for token in generation]
             peer.reset()
             peer.eval(tokens)
             theirs: list[int] = []
@@ -170,3 +176,69 @@ def test_the_safetensors_library_reads_what_we_write(tmp_path, name):
             array = theirs.get_tensor(from_ours(tensor, "huggingface"))
             assert array.dtype == {"f32": np.float32, "f16": np.float16}[spec.type]
             np.testing.assert_array_equal(array, file.view(spec))
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["own output", "tied output"])
+@pytest.mark.parametrize(
+    "scaling",
+    [None, RopeScaling("linear", 3.0), RopeScaling("llama3", 8.0, 1.0, 4.0, 32)],
+    ids=["plain", "linear", "llama3"],
+)
+def test_grouped_heads_and_stretched_rotations_are_understood_by_llama_cpp(
+    tmp_path, rng, sentencepiece_model, scaling, tied
+):
+    config = small_config(
+        dim=96, hidden_dim=160, vocab_size=300, rope_scaling=scaling, rope_theta=5e4
+    )
+    weights = random_weights(config, rng, tied=tied)
+    planned = [PlannedTensor(name, "f32", array.shape) for name, array in weights.items()]
+    path = tmp_path / "model.gguf"
+    with path.open("wb") as file:
+        vocabulary = read_vocabulary(sentencepiece_model)
+        write_gguf(file, config, vocabulary, planned, lambda tensor: weights[tensor.name])
+    tokens = [1, *rng.integers(3, 300, 40).tolist()]
+    peer = in_llama_cpp(path)
+    theirs = scores_of(peer, tokens)
+    peer.close()
+    with load(path) as llama:
+        ours = llama.logits(tokens)
+    scale = np.abs(theirs).max()
+    print(f"largest difference {np.abs(ours - theirs).max():.2e}, largest logit {scale:.2f}")
+    assert scale > 1 and np.abs(ours - theirs).max() < 1e-3
+
+
+@pytest.mark.parametrize("name", ["llama-bpe", "gpt-2", "qwen2", "smollm"])
+def test_byte_level_vocabularies_are_cut_alike_by_llama_cpp(tmp_path, rng, name):
+    library = pytest.importorskip("tokenizers")
+    tokenizer = library.Tokenizer(library.models.BPE())
+    pre = library.pre_tokenizers
+    cuts = [pre.Split(library.Regex(p), behavior="isolated") for p in PRE_TOKENIZERS[name]]
+    to_bytes = pre.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre.Sequence([*cuts, to_bytes])
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=340, special_tokens=["<|begin|>", "<|end|>"], show_progress=False,
+        initial_alphabet=pre.ByteLevel.alphabet(),
+    )  # fmt: skip
+    texts = [
+        *PROMPTS,
+        "It's 12345 and 3.14;  it'LL do\n\n\tnext: \u65e5\u672c M\u00f6we \U0001f999",
+    ]
+    tokenizer.train_from_iterator(texts * 3, trainer)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    ends = '{"bos_token_id": 0, "eos_token_id": 1}'
+    (tmp_path / "config.json").write_text(ends)
+    vocabulary = read_vocabulary(tmp_path / "tokenizer.json")
+    assert vocabulary.pre_tokenizer == name
+    config = small_config(dim=96, hidden_dim=160, vocab_size=len(vocabulary))
+    weights = random_weights(config, rng)
+    planned = [PlannedTensor(n, "f32", array.shape) for n, array in weights.items()]
+    path = tmp_path / "model.gguf"
+    with path.open("wb") as file:
+        write_gguf(file, config, vocabulary, planned, lambda tensor: weights[tensor.name])
+    peer = in_llama_cpp(path)
+    with load(path) as llama:
+        for text in [*texts, " a  b", "1 22 333 4444", "we'Ll\r\n \n"]:
+            ours = llama.tokenizer.encode(text, bos=False)
+            assert ours == tokenizer.encode(text, add_special_tokens=False).ids, text
+            assert ours == peer.tokenize(text.encode(), add_bos=False), text
+    peer.close()
