@@ -8,6 +8,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Threads of BLAS inside a test would fight with the other core's test; numbers do not change.
 PYTEST := $(BIN)/python -m pytest
 
+# The matrix unit of some processors makes llama.cpp's quantised products crash in virtual machines.
+LLAMA_CPP_FLAGS := -DGGML_AMX_TILE=OFF -DGGML_AMX_INT8=OFF -DGGML_AMX_BF16=OFF
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo lab test test-unit test-notebooks test-slow test-peers test-browser bench check format notebooks clean
 
@@ -66,7 +69,7 @@ test-slow: $(VENV)/.reference ## the checks that take minutes or need PyTorch
 	@$(PYTEST) -q -m slow
 
 test-peers: $(VENV)/.reference ## the checks against llama.cpp, which is compiled first (half an hour)
-	@$(PIP) -e '.[peers]'
+	@CMAKE_ARGS="$(LLAMA_CPP_FLAGS)" $(PIP) -e '.[peers]'
 	@$(PYTEST) -q -m slow tests/slow/test_peers.py
 
 test-browser: $(VENV)/.test ## the widgets in a real browser (installs Debian's chromium if missing)
@@ -76,7 +79,7 @@ test-browser: $(VENV)/.test ## the widgets in a real browser (installs Debian's 
 	  || { echo "chromium is missing and cannot be installed here"; exit 1; }
 	@$(PYTEST) -q -m browser tests/browser
 
-bench: $(VENV)/.base ## measure speed and loading, write benchmarks/RESULTS.md
+bench: $(VENV)/.test ## measure speed and loading, write benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks
 
 check: $(VENV)/.dev ## lint and type-check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.metadata
 import time
 from collections.abc import Sequence
@@ -40,6 +41,19 @@ class LlamaCpp:
         elapsed = time.perf_counter() - start
         self._llama.n_tokens = base
         return elapsed
+
+
+def quantize_with_llama_cpp(source: Path, destination: Path) -> None:
+    """Write a GGUF file as Q4_K_M, a mixture of types that we read but do not write."""
+    import llama_cpp
+
+    params = llama_cpp.llama_model_quantize_default_params()
+    params.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M
+    code = llama_cpp.llama_model_quantize(
+        str(source).encode(), str(destination).encode(), ctypes.byref(params)
+    )
+    if code != 0:
+        raise RuntimeError(f"llama_model_quantize returned {code} for {source}")
 
 
 def llama_cpp_or_why() -> tuple[type[LlamaCpp] | None, str]:

@@ -13,7 +13,7 @@ import numpy as np
 
 import llama_edu
 from benchmarks.models import SMALL, bundled_model, random_model
-from benchmarks.peers import LlamaCpp, llama_cpp_or_why
+from benchmarks.peers import LlamaCpp, llama_cpp_or_why, quantize_with_llama_cpp
 from benchmarks.timing import Timing, interleave, show_ratio, table
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import Model, forward
@@ -21,7 +21,7 @@ from llama_edu.transformer.threads import usable_cores
 
 N_DECODE = 8
 N_PREFILL = 128
-TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0")  # q4_K needs a quantiser that we do not have
+TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0")
 
 
 def run() -> str:
@@ -33,6 +33,11 @@ def run() -> str:
         path = random_model(SMALL, type_name)
         title = f"### Random model of 134M, {type_name}"
         parts.append(f"{title}\n\n{_one_file(path, peer, limit=type_name == 'f32')}")
+    if peer is not None:
+        path = random_model(SMALL, "f16").with_name("random-134M-q4_k_m.gguf")
+        if not path.exists():
+            quantize_with_llama_cpp(random_model(SMALL, "f16"), path)
+        parts.append(f"### Random model of 134M, Q4_K_M\n\n{_one_file(path, peer, limit=False)}")
     return "\n\n".join(parts)
 
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 import re
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from llama_edu.errors import FormatError
+from llama_edu.files.fields import Field
 
 #: What a malformed file may cost.
 SECONDS, BYTES = 1.0, 200e6
@@ -35,6 +37,23 @@ def file_case(name: str, says: str, make: Callable[[], bytes], suffix: str) -> C
     def write(folder: Path) -> Path:
         path = folder / f"hostile{suffix}"
         path.write_bytes(make())
+        return path
+
+    return Case(name, write, says)
+
+
+def sparse_case(
+    name: str, says: str, head: bytes, suffix: str, n_bytes: int = 10**10, tail: bytes = b""
+) -> Case:
+    """A case of one file of `n_bytes`, all zeros but its ends, that takes a page on disk."""
+
+    def write(folder: Path) -> Path:
+        path = folder / f"sparse{suffix}"
+        with path.open("wb") as file:
+            file.write(head)
+            file.truncate(n_bytes)
+            file.seek(n_bytes - len(tail))
+            file.write(tail)
         return path
 
     return Case(name, write, says)
@@ -60,3 +79,16 @@ def check_case(case: Case, folder: Path, read: Callable[[Path], object]) -> None
     assert message.isprintable()
     assert elapsed_s < SECONDS  # of processor time: a hang is the finding, not a slow machine
     assert peak_bytes < BYTES
+
+
+def check_hex_view(path: Path, fields_of: Callable[[Path], Iterable[Field]]) -> None:
+    """The fields come in order, have a size and a printable value, and end before the file does."""
+    end = 0
+    try:
+        for field in islice(fields_of(path), 1000):
+            assert field.offset >= end and field.n_bytes > 0
+            assert field.name.isprintable() and field.value.isprintable()
+            end = field.end
+    except FormatError as error:
+        assert str(error).isprintable()
+    assert end <= path.stat().st_size

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from pathlib import Path
 
 from gguf_by_hand import TOKENS, TYPE, Gguf, gguf_bytes, gguf_shapes
-from hostile import Case, file_case
+from hostile import Case, file_case, sparse_case
 
 
 def _gguf(name: str, says: str, make: Callable[[], bytes]) -> Case:
     return file_case(name, says, make, ".gguf")
-
-
-def _sparse(folder: Path, head: bytes, n_bytes: int) -> Path:
-    path = folder / "sparse.gguf"
-    with path.open("wb") as file:
-        file.write(head)
-        file.truncate(n_bytes)
-    return path
 
 
 G = Gguf()
@@ -382,44 +373,37 @@ GGUF_CASES = [
         "expected a name that ends in -00001-of-00003.gguf",
         lambda: gguf_bytes(split__count=G.kv("split.count", "u16", 3)),
     ),
-    Case(
+    sparse_case(
         "10 GB of nothing as an array of strings",
-        lambda folder: _sparse(folder, G.file([_string_count(10**9)]), 10**10),
         "string count is 1,000,000,000, expected at most",
+        G.file([_string_count(10**9)]),
+        ".gguf",
     ),
-    Case(
+    sparse_case(
         "10 GB of nothing as an array of bytes",
-        lambda folder: _sparse(
-            folder,
-            G.file(
-                [
-                    G.string("a")
-                    + G.number("u32", 9)
-                    + G.number("u32", 0)
-                    + G.number("u64", 9 * 10**9)
-                ]
-            ),
-            10**10,
-        ),
         "takes 9,000,000,000 bytes, expected at most",
-    ),
-    Case(
-        "10 GB of nothing as one string",
-        lambda folder: _sparse(
-            folder,
-            G.file([G.string("a") + G.number("u32", 8) + G.number("u64", 9 * 10**9)]),
-            10**10,
+        G.file(
+            [G.string("a") + G.number("u32", 9) + G.number("u32", 0) + G.number("u64", 9 * 10**9)]
         ),
+        ".gguf",
+    ),
+    sparse_case(
+        "10 GB of nothing as one string",
         "has 9,000,000,000 bytes, expected at most",
+        G.file([G.string("a") + G.number("u32", 8) + G.number("u64", 9 * 10**9)]),
+        ".gguf",
     ),
-    Case(
+    sparse_case(
         "10 GB of nothing as keys",
-        lambda folder: _sparse(folder, G.file([], n_kv=10**8), 10**10),
         "n_kv is 100,000,000, expected at most",
+        G.file([], n_kv=10**8),
+        ".gguf",
     ),
-    Case(
+    sparse_case(
         "half a million empty strings",
-        lambda folder: _sparse(folder, G.file([_string_count(2**19)]), 2**25),
         "key general.architecture is missing",
+        G.file([_string_count(2**19)]),
+        ".gguf",
+        2**25,
     ),
 ]

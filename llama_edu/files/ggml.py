@@ -22,6 +22,7 @@ from llama_edu.files.fields import Field
 from llama_edu.files.layout import (
     BYTE,
     CONTROL,
+    MOST_LAYERS,
     NORMAL,
     UNKNOWN,
     Checkpoint,
@@ -41,6 +42,10 @@ ALIGNMENT = 32
 #: The context these programs ran with unless told otherwise was 512, and LLaMA's own was 2048.
 _MAX_SEQ_LEN = 2048
 _LONGEST_PIECE_BYTES = 65536
+
+#: Pieces and bytes of a vocabulary, and parts, that are read at all: a header can name more than
+#: memory holds. LLaMA had 32,000 pieces and at most 8 parts.
+_MOST_PIECES, _LARGEST_VOCABULARY_BYTES, _MOST_PARTS = 2**17, 32 * 2**20, 64
 _LONGEST_NAME_BYTES = 256
 
 #: Magic number as it lies on disk -> (name, has a version field, aligned data).
@@ -118,6 +123,11 @@ def read_ggml(path: Path) -> Checkpoint:
     if embedding is None or len(embedding.shape) != 2 or embedding.shape[1] == 0:
         raise FormatError(f"{path}: has no token embedding; the file is incomplete")
     n_parts = max(1, header.dim // embedding.shape[1])
+    if n_parts > _MOST_PARTS:
+        raise FormatError(
+            f"{path}: dim is {header.dim:,} and the embedding has {embedding.shape[1]:,} columns, "
+            f"expected at most {_MOST_PARTS} parts; the file is damaged"
+        )
     paths = [path, *(path.with_name(f"{path.name}.{i}") for i in range(1, n_parts))]
     for part_path in paths:
         if not part_path.is_file():
@@ -193,11 +203,13 @@ def read_header(cursor: Cursor) -> Header:
             f"{cursor.where}: {name} version {version:,}, expected {' or '.join(map(str, known))}"
         )
     # a token takes at least its length field; a layer takes at least a record
-    vocab_size = cursor.count("vocab_size", least=1, at_most=cursor.left // 4)
+    most_pieces = min(_MOST_PIECES, cursor.left // 4)
+    vocab_size = cursor.count("vocab_size", least=1, at_most=most_pieces)
     dim = cursor.count("dim", least=1, at_most=2**20)
     multiple_of = cursor.count("multiple_of", least=1, at_most=2**20)
     n_heads = cursor.count("n_heads", least=1, at_most=dim)
-    n_layers = cursor.count("n_layers", least=1, at_most=cursor.left // 12)
+    most_layers = min(MOST_LAYERS, cursor.left // 12)
+    n_layers = cursor.count("n_layers", least=1, at_most=most_layers)
     n_rot, ftype = cursor.i32("n_rot"), cursor.i32("ftype")
     return Header(magic, version, vocab_size, dim, multiple_of, n_heads, n_layers, n_rot, ftype)
 
@@ -206,6 +218,7 @@ def _read_vocabulary(cursor: Cursor, header: Header) -> Vocabulary:
     """All pieces; which of them are bytes, control or unknown follows from their ids."""
     has_scores = header.magic != b"lmgg"
     pieces, scores = [], np.zeros(header.vocab_size, np.float32)
+    start = cursor.offset
     for token in range(header.vocab_size):
         n_bytes = cursor.u32("length of a vocabulary piece")
         if n_bytes > _LONGEST_PIECE_BYTES:
@@ -216,6 +229,11 @@ def _read_vocabulary(cursor: Cursor, header: Header) -> Vocabulary:
         pieces.append(cursor.take(n_bytes, "a vocabulary piece"))
         if has_scores:
             scores[token] = cursor.f32("score of a vocabulary piece")
+        if cursor.offset - start > _LARGEST_VOCABULARY_BYTES:
+            raise FormatError(
+                f"{cursor.where}: its vocabulary takes more than {_LARGEST_VOCABULARY_BYTES:,} "
+                f"bytes; the file is damaged"
+            )
     kinds = np.full(header.vocab_size, NORMAL, np.uint8)
     kinds[:1] = UNKNOWN
     kinds[1:3] = CONTROL
@@ -231,9 +249,16 @@ def _read_records(
     """Every tensor record to the end of the file; no data is read."""
     types = TYPE_IDS[max(1, header.version)]
     records: dict[str, TensorSpec] = {}
-    ignored: list[str] = []
+    ignored: dict[str, None] = {}
     padding_bytes = 0
+    most = 10 * (header.n_layers + 1)  # nine a layer and its rotations, three outside and theirs
     while not cursor.at_end:
+        if len(records) + len(ignored) == most:
+            layers = f"{header.n_layers} layer{'s' if header.n_layers > 1 else ''}"
+            raise FormatError(
+                f"{cursor.where}: has more than {most} tensors, too many for {layers}; the file is "
+                f"damaged"
+            )
         n_dims = cursor.count("number of dimensions", least=1, at_most=2)
         name_bytes = cursor.count("length of a tensor name", least=1, at_most=_LONGEST_NAME_BYTES)
         type_id = cursor.i32("type of a tensor")
@@ -253,16 +278,16 @@ def _read_records(
         shape = tuple(reversed(dims))  # the file counts from the innermost
         n_bytes = n_bytes_for(type_name, shape, f"{cursor.where}: {shown}")
         offset = cursor.skip(n_bytes, f"data of {shown}")
-        name = to_ours(stored_name, "meta")
-        if name is None:
-            if not stored_name.endswith("freqs"):
-                raise FormatError(f"{cursor.where}: has a tensor {shown}, which no LLaMA has")
-            ignored.append(stored_name)
-            continue
-        if name in records:
+        name = to_ours(stored_name, "meta") or stored_name
+        if name in records or name in ignored:
             raise FormatError(f"{cursor.where}: has two tensors {shown}; the file is damaged")
-        records[name] = TensorSpec(name, type_name, shape, offset, n_bytes, index, stored_name)
-    return records, ignored, padding_bytes
+        if name != stored_name:
+            records[name] = TensorSpec(name, type_name, shape, offset, n_bytes, index, stored_name)
+        elif name.endswith("freqs"):
+            ignored[name] = None
+        else:
+            raise FormatError(f"{cursor.where}: has a tensor {shown}, which no LLaMA has")
+    return records, list(ignored), padding_bytes
 
 
 def _config(

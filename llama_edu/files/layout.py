@@ -132,6 +132,10 @@ class PlannedTensor:
 LoadTensor = Callable[[PlannedTensor], np.ndarray]
 
 
+#: Layers that are described at all: their nine records take far more memory than their headers
+#: take bytes on disk. The deepest LLaMA, 405B, has 126.
+MOST_LAYERS = 1024
+
 #: Kinds of vocabulary pieces, numbered as in GGUF's token_type.
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 

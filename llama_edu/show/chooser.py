@@ -38,7 +38,7 @@ class ModelChooser(ipywidgets.VBox):
         """
         self._open_model = open_model
         style = {"description_width": "80px"}
-        layout = ipywidgets.Layout(width="100%", max_width="800px")
+        layout = ipywidgets.Layout(width="auto", max_width="800px")
         self.folder = ipywidgets.Text(
             value=os.fspath(folder) if folder is not None else "",
             description="your folder",

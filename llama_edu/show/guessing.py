@@ -64,8 +64,10 @@ class Guess(ipywidgets.VBox):
         self.question, self.low, self.high, self.unit = question, low, high, unit
         self.number: float | None = None
         kind = ipywidgets.IntSlider if step == int(step) else ipywidgets.FloatSlider
+        # in the middle, so that a guess of nothing or of everything is a movement as well
+        middle = low + step * round((high - low) / 2 / step)
         self.slider = kind(
-            value=low, min=low, max=high, step=step, description="my guess",
+            value=middle, min=low, max=high, step=step, description="my guess",
             style={"description_width": "70px"}, tooltip=question,
             layout=ipywidgets.Layout(width="100%", max_width="500px"),
         )  # fmt: skip

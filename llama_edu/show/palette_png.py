@@ -46,7 +46,7 @@ def palette_png(pixels: np.ndarray, colours: np.ndarray, *, level: int = 1) -> b
         + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0))
         + _chunk(b"PLTE", palette[:, :3].tobytes())
         + _chunk(b"tRNS", palette[:, 3].tobytes())
-        + _chunk(b"IDAT", zlib.compress(rows, level))
+        + _chunk(b"IDAT", zlib.compress(rows.data, level))
         + _chunk(b"IEND", b"")
     )
 

@@ -56,7 +56,7 @@ class SavePanel(ipywidgets.VBox):
             placeholder="The finished text, to be selected and copied",
             tooltip="Plain text: click into it, select all (Ctrl+A), copy (Ctrl+C)",
             rows=6,
-            layout=ipywidgets.Layout(width="100%", max_width="800px"),
+            layout=ipywidgets.Layout(width="auto", max_width="800px"),
         )
         self.name = ipywidgets.Text(
             value="story.txt",

@@ -64,7 +64,7 @@ class Side(ipywidgets.VBox):
         self._status = ipywidgets.HTML()
         super().__init__(
             [self.weights, *self.sliders.values(), self._status, self._story],
-            layout=ipywidgets.Layout(flex="1 1 320px", width="auto", min_width="0"),
+            layout=ipywidgets.Layout(flex="1 1 270px", width="auto", min_width="0"),
         )
 
     def settings(self) -> SamplingSettings:

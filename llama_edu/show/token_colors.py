@@ -12,21 +12,21 @@ from itertools import groupby
 from llama_edu.show.token_view import MARK, percent, story_box
 from llama_edu.show.writing import Choice, Writing
 
-#: The blue of Okabe and Ito's palette.
-SHADE_RGB = (0, 114, 178)
+#: A blue between the two themes' grounds, so that its weakest shade shows on both.
+SHADE_RGB = (60, 140, 220)
 
 #: For a token at least so likely: how opaque its shade is, and what the legend says.
 SHADES = (
     (0.5, 0.0, "50 % or more"),
-    (0.2, 0.17, "20 to 50 %"),
-    (0.05, 0.33, "5 to 20 %"),
-    (0.01, 0.5, "1 to 5 %"),
-    (0.0, 0.66, "less than 1 %"),
+    (0.2, 0.2, "20 to 50 %"),
+    (0.05, 0.38, "5 to 20 %"),
+    (0.01, 0.56, "1 to 5 %"),
+    (0.0, 0.75, "less than 1 %"),
 )
 
 
 def opacity_of(probability: float) -> float:
-    """How dark a token of this probability is shaded, 0 to 0.66."""
+    """How dark a token of this probability is shaded, 0 to 0.75."""
     return next(opacity for bound, opacity, _ in SHADES if probability >= bound)
 
 

@@ -8,6 +8,9 @@ from html import escape
 from llama_edu.show.writing import Candidate, Choice, Writing
 from llama_edu.transformer.tokenizer import Tokenizer
 
+#: Letters of a piece that a label shows; a hostile vocabulary may have pieces of megabytes.
+_LONGEST_LABEL = 60
+
 # JupyterLab's colour variables follow its light and dark themes; the second value serves pages
 # that have none.
 _MUTED = "color: var(--jp-ui-font-color2, #777)"
@@ -15,7 +18,7 @@ _ERROR = "color: var(--jp-error-color1, #d32f2f); overflow-wrap: anywhere"
 _BORDER = "1px solid var(--jp-border-color2, #bbb)"
 MARK = (
     "background: var(--jp-brand-color1, #1976d2); color: var(--jp-ui-inverse-font-color0, #fff); "
-    "border-radius: 2px"
+    "border-radius: 2px; outline: 1px solid var(--jp-content-font-color1, #333)"
 )
 DIFFERENT = (
     "background: transparent; color: inherit; font-weight: bold; text-decoration: underline; "
@@ -143,7 +146,7 @@ def _row(
 
 
 def token_label(tokenizer: Tokenizer, token: int) -> str:
-    """A token's piece with its spaces visible; not yet escaped for HTML."""
+    """A token's piece with its spaces visible, cut where it is long; not yet escaped for HTML."""
     if token == tokenizer.bos_id:
         return "(begin)"
     if token == tokenizer.eos_id:
@@ -153,7 +156,8 @@ def token_label(tokenizer: Tokenizer, token: int) -> str:
         text = piece.decode("utf-8")
     except UnicodeDecodeError:  # a byte piece, or one that ends inside a character
         return "".join(f"<0x{byte:02X}>" for byte in piece)
-    return visible(text.replace(" ", "␣")) or "(nothing)"
+    label = visible(text.replace(" ", "␣")) or "(nothing)"
+    return label if len(label) <= _LONGEST_LABEL else label[:_LONGEST_LABEL] + "…"
 
 
 def visible(text: str) -> str:

@@ -149,7 +149,7 @@ class Summary:
     def naive_line(self) -> str:
         """What the 2023 reading would say of the same steps, and that it is wrong."""
         if self.faults is None or self.naive_fraction is None:
-            return "faults of a plain mapping: not counted"
+            return "faults of a plain mapping: not counted so far"
         return (
             f"faults: {self.faults}; times {self.page_size:,} bytes that would be "
             f"{self.faults.total * self.page_size:,} bytes, {self.naive_fraction:.1%} of the file. "

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from llama_edu.files.convert import TYPES, convert
 from llama_edu.llama import Llama, load
+from llama_edu.transformer.cache import KVCache
+from llama_edu.transformer.model import forward
 
 #: What may be asked for: as the file has it, or one of the types that convert() writes.
 AS_STORED = "as stored"
@@ -41,6 +43,7 @@ class WeightTypes:
             self._source = paths[0] if len(paths) == 1 else paths[0].parent
         self._converted: dict[str, Llama] = {}
         self._losses: dict[str, tuple[str, ...]] = {}
+        self._readied: set[int] = set()
         self._lock = threading.Lock()
 
     def open(self, weights: str) -> Llama:
@@ -49,9 +52,9 @@ class WeightTypes:
         Raises:
             RequestError: an unknown type, or the model cannot be written in it. OSError: no room.
         """
-        if weights == AS_STORED:
-            return self.stored
         with self._lock:
+            if weights == AS_STORED:
+                return self._ready(self.stored)
             if weights not in self._converted:
                 with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
                     path = Path(folder) / f"{self._source.stem}-{weights}.gguf"
@@ -61,7 +64,17 @@ class WeightTypes:
                     )  # fmt: skip
                     self._losses[weights] = conversion.losses
                     self._converted[weights] = load(path)
-            return self._converted[weights]
+            return self._ready(self._converted[weights])
+
+    def _ready(self, llama: Llama) -> Llama:
+        """The same model after its first single position, which may have to wait for a compiler.
+
+        Without this a comparison of speeds would compare who came first.
+        """
+        if id(llama) not in self._readied:
+            forward(llama.decode_model, [0], KVCache(llama.config, 1), last_only=True)
+            self._readied.add(id(llama))
+        return llama
 
     def losses(self, weights: str) -> tuple[str, ...]:
         """What was rounded twice on the way to this type; empty before it was asked for."""

@@ -91,8 +91,8 @@ def test_a_notebook_runs_and_its_widget_streams_stops_and_starts_again(notebook,
     panel = panel_of(page)
     shoot(page, panel, f"{label}-finished")
 
-    assert panel.locator("select").input_value() == "choose a beginning"
-    panel.locator("textarea").fill("One sunny morning, a little")
+    assert panel.locator("select").first.input_value() == "choose a beginning"
+    panel.locator("textarea").first.fill("One sunny morning, a little")
     set_slider(panel, "length", 400)
     set_slider(panel, "temperature", 1.5)
     set_slider(panel, "top-k", 0)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from small_models import llama2c_v0, old_config, random_weights, small_vocabulary, tokenizer_bin
 from test_notebooks_in_lab import (
+    SCREENSHOTS,
     STATUS,
     button,
     panel_of,
@@ -57,7 +58,7 @@ def n_new(panel):
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize(("width", "dark"), LOOKS[:2])
+@pytest.mark.parametrize(("width", "dark"), LOOKS[2:])
 def test_write_stop_go_on_look_ahead_and_take_another_way(run_cells, width, dark):
     page = run_cells(
         "from llama_edu.show import GenerationStudio",
@@ -107,7 +108,8 @@ def test_write_stop_go_on_look_ahead_and_take_another_way(run_cells, width, dark
 
     page.get_by_text("Copy or save the text").click()
     name = panel.locator("input[type=text]").first
-    name.wait_for()
+    name.fill(f"{label}.txt")
+    name.press("Enter")
     button(panel, "Save").click()
     wait_until(lambda: "bytes written" in panel.inner_text())
     button(panel, "Save").click()
@@ -116,12 +118,12 @@ def test_write_stop_go_on_look_ahead_and_take_another_way(run_cells, width, dark
     page.get_by_text("Open another model").click()
     wait_until(lambda: panel.locator("text=your folder").is_visible())
     panel.evaluate("node => node.scrollIntoView({block: 'end'})")
-    page.screenshot(path=f"screenshots/{label}-chooser.png")
+    page.screenshot(path=SCREENSHOTS / f"{label}-chooser.png")
     assert page.foreign == [], "something was asked of another machine"
 
 
 @pytest.mark.timeout(100)
-@pytest.mark.parametrize(("width", "dark"), LOOKS[2:])
+@pytest.mark.parametrize(("width", "dark"), LOOKS[:2])
 def test_two_weight_types_side_by_side(run_cells, width, dark):
     page = run_cells(
         "from llama_edu.show import ComparisonWidget",

@@ -19,6 +19,12 @@ def test_the_number_stands_beside_the_truth():
     assert "width: 12.0%" in html and "width: 95.4%" in html
 
 
+def test_nothing_can_be_guessed_too():
+    question = guess("How much?", 0, 100)
+    question.slider.value = 0
+    assert repr(question.beside(0)) == "your guess: 0 %, the truth: 0 %"
+
+
 def test_without_a_guess_only_the_truth_is_shown():
     question = guess("How many?", 0, 5000, unit=" pages")
     assert question.number is None

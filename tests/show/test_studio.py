@@ -180,7 +180,7 @@ def test_generating_ends_looking_ahead(llama, make, monkeypatch):
 def test_shading_can_be_switched_off_and_has_a_legend(llama, make):
     studio = make(llama).start()
     assert studio.wait(20)
-    assert "rgba(0, 114, 178" in studio._story.value and "less than 1 %" in studio._legend.value
+    assert "rgba(60, 140, 220" in studio._story.value and "less than 1 %" in studio._legend.value
     studio.colored.value = False
     assert "rgba" not in studio._story.value and studio._legend.value == ""
     assert studio._story.value.count("<mark") == 1

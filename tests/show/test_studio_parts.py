@@ -49,7 +49,7 @@ def test_text_is_legible_on_every_shade_and_the_shades_differ_in_lightness(page,
 def test_less_likely_tokens_are_darker_and_the_legend_names_every_shade():
     probabilities = [1.0, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.001, 0.0]
     opacities = [opacity_of(p) for p in probabilities]
-    assert opacities == [0, 0, 0.17, 0.17, 0.33, 0.33, 0.5, 0.5, 0.66, 0.66]
+    assert opacities == [0, 0, 0.2, 0.2, 0.38, 0.38, 0.56, 0.56, 0.75, 0.75]
     assert all(words in legend_html() for _, _, words in SHADES)
 
 

@@ -158,7 +158,7 @@ def test_the_summary_counts_each_page_once_and_names_the_naive_reading():
     summary = touches.summary()
     assert (summary.n_touched, summary.n_pages, summary.touched_bytes) == (3, 5, 3 * PAGE)
     assert summary.true_line == "3 of 5 pages touched (60.0%), 12,288 bytes. Verdict: exact"
-    assert summary.naive_line == "faults of a plain mapping: not counted"
+    assert summary.naive_line == "faults of a plain mapping: not counted so far"
     touches.plain_faults[2] = FaultCounts(2, 0)
     line = touches.summary().naive_line
     assert "faults: 2 minor + 0 major; times 4,096 bytes" in line and "40.0% of the file" in line
@@ -369,3 +369,20 @@ def test_names_from_a_file_are_never_markup(tmp_path):
         assert "<script" not in everything and "<img" not in everything
         assert "&lt;script&gt;" in everything
     assert widget.picture().png()
+
+
+@pytest.mark.parametrize("mode", touches_module.MODES)
+def test_the_stored_figure_names_bands_colours_and_both_readings(mode, rng):
+    widget = PageMapWidget.of(random_steps(300, 6, rng, name="a $x$ b.bin"))
+    widget.touches.plain_faults[6] = FaultCounts(7, 0)
+    widget.controls.mode.value = mode
+    picture = widget.picture()
+    axes = picture.figure.axes[0]
+    assert axes.get_title().startswith(r"a \$x\$ b.bin: ")
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["output"]
+    words = "\n".join(text.get_text() for text in picture.figure.texts)
+    assert "Verdict: exact" in words and "faults: 7 minor" in words
+    legend = [text.get_text() for text in picture.figure.legends[0].get_texts()]
+    first, last = ("once", "6 times") if mode == "count" else ("prompt", "token 5")
+    assert legend[0] == first and legend[-2:] == [last, "never"]
+    assert decoded(picture.png()).shape[2] == 4

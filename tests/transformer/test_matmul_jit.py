@@ -25,12 +25,15 @@ def random_blocks(type_name: str, rows: int, columns: int, seed: int = 0) -> np.
         if field in (block.dtype.names or ()):
             blocks[field] = rng.standard_normal(blocks.shape) * 1e-2
     if type_name == "bf16":
-        blocks["bf16"] = rng.standard_normal((rows, columns)).astype(np.float32).view(np.uint32) >> 16
+        numbers = rng.standard_normal((rows, columns)).astype(np.float32)
+        blocks["bf16"] = numbers.view(np.uint32) >> 16
     return blocks
 
 
 @pytest.mark.parametrize("type_name", jit_loops.LOOPS)
-@pytest.mark.parametrize(("rows", "columns", "T"), [(1, 256, 1), (7, 512, 2), (133, 768, 1), (5, 256, 5)])
+@pytest.mark.parametrize(
+    ("rows", "columns", "T"), [(1, 256, 1), (7, 512, 2), (133, 768, 1), (5, 256, 5)]
+)
 def test_a_loop_equals_the_sum_of_products(type_name, rows, columns, T):
     w = random_blocks(type_name, rows, columns)
     x = np.random.default_rng(1).standard_normal((T, columns)).astype(np.float32)
