@@ -61,8 +61,10 @@ test: test-unit test-notebooks ## everything that CI runs
 test-unit: $(VENV)/.test
 	@$(PYTEST) -q -m "not slow and not browser"
 
+# nbval kills its kernels, which then leave their temporary folders behind: they get one of their own
 test-notebooks: $(VENV)/.test
-	@$(PYTEST) -q --nbval --nbval-current-env --nbval-sanitize-with=notebooks/sanitize.cfg \
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && TMPDIR="$$folder" $(PYTEST) -q \
+	  --nbval --nbval-current-env --nbval-sanitize-with=notebooks/sanitize.cfg \
 	  --nbval-cell-timeout=120 -p no:cacheprovider notebooks
 
 test-slow: $(VENV)/.reference ## the checks that take minutes or need PyTorch

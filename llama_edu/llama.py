@@ -19,7 +19,7 @@ from llama_edu.facts import facts_html
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.join import join
 from llama_edu.files.layout import Checkpoint, SplitTensor, TensorSpec
-from llama_edu.files.mapped import MappedFile
+from llama_edu.files.mapped import ClosedAtExit, MappedFile
 from llama_edu.files.vocabularies import is_sentencepiece, read_vocabulary
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.choice import check_kernels, with_kernels
@@ -118,7 +118,7 @@ def load(
     return Llama(checkpoint, weights, chosen_tokenizer, files, loading, model, lab, kernels)
 
 
-class Llama:
+class Llama(ClosedAtExit):
     """A checkpoint that is open: its weights, its tokenizer, and what can be done with them.
 
     A context manager; leaving it unmaps the file. Views of weights that were handed out must be
@@ -255,17 +255,6 @@ class Llama:
     def _check_open(self) -> None:
         if not self._weights:
             raise RequestError(f"{self.checkpoint.paths[0]}: is closed; load it again")
-
-    def __enter__(self) -> Llama:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        try:
-            self.close()
-        except BufferError:
-            if kind is None:
-                raise
-            # the traceback of the error on its way out holds the views; that error matters more
 
     def __repr__(self) -> str:
         config = self.config

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 from llama_edu.errors import FormatError
 from llama_edu.files import ggml, gguf, llama2c, safetensors
-from llama_edu.files.fields import Field, shown
+from llama_edu.files.cursor import Cursor
+from llama_edu.files.fields import Field
 from llama_edu.files.mapped import open_weights
 
-#: The local header of a zip record: name, struct letter.
+#: The local header of a zip record, after its signature: name, kind of number.
 _ZIP_HEADER = (
-    ("signature", "4s"), ("version needed", "H"), ("flags", "H"), ("compression", "H"),
-    ("time", "H"), ("date", "H"), ("crc-32", "I"), ("compressed size", "I"), ("size", "I"),
-    ("name length", "H"), ("extra length", "H"),
+    ("version needed", "u16"), ("flags", "u16"), ("compression", "u16"), ("time", "u16"),
+    ("date", "u16"), ("crc-32", "u32"), ("compressed size", "u32"), ("size", "u32"),
+    ("name length", "u16"), ("extra length", "u16"),
 )  # fmt: skip
 
 
@@ -44,16 +44,13 @@ def _zip_fields(path: Path) -> Iterator[Field]:
     """The first record of a .pth file: its zip header, then the pickle that names the tensors."""
     with open_weights(path) as file:
         head = file.read(30 + 2 * 65535)
-    offset = 0
-    values: dict[str, object] = {}
-    for name, letter in _ZIP_HEADER:
-        size = struct.calcsize("<" + letter)
-        (values[name],) = struct.unpack_from("<" + letter, head, offset)
-        yield Field(offset, size, name, shown(values[name]))
-        offset += size
-    for name, key in (("name", "name length"), ("extra: padding to 64", "extra length")):
-        size = int(str(values[key]))
-        if size:
-            yield Field(offset, size, name, shown(head[offset : offset + size]))
-        offset += size
-    yield Field(offset, path.stat().st_size - offset, "pickle, tensor records, zip directory", "")
+    cursor = Cursor(head, path, trace=True)
+    cursor.take(4, "signature")
+    sizes = [cursor.integer(kind, name) for name, kind in _ZIP_HEADER]
+    name_bytes, extra_bytes = sizes[-2:]
+    cursor.take(name_bytes, "name")
+    cursor.take(extra_bytes, "extra: padding to 64")
+    yield from cursor.fields or ()
+    n_left = path.stat().st_size - cursor.offset
+    if n_left:
+        yield Field(cursor.offset, n_left, "pickle, tensor records, zip directory", "")

@@ -323,6 +323,9 @@ def _check_same_model(first: _Part, part: _Part, path: Path, part_path: Path) ->
             raise FormatError(
                 f"{part_path}: {name} is {found}, in {path.name} it is {spec.type} {spec.shape}"
             )
+    extra = next((name for name in part.records if name not in first.records), None)
+    if extra is not None:
+        raise FormatError(f"{part_path}: has {extra}, which {path.name} has not")
 
 
 def _split(pieces: list[TensorSpec]) -> SplitTensor:

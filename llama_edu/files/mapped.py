@@ -12,7 +12,7 @@ import os
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 
@@ -36,7 +36,29 @@ class FileIdentity:
         return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 
-class MappedFile:
+class ClosedAtExit:
+    """A context manager that unmaps at its end what it has mapped.
+
+    An error on its way out is never replaced by close()'s own BufferError: the traceback of that
+    error holds the views, and the error matters more.
+    """
+
+    def close(self) -> None:
+        """Unmap; BufferError while somebody holds a view."""
+        raise TypeError(f"{type(self).__name__} has no close()")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        try:
+            self.close()
+        except BufferError:
+            if kind is None:
+                raise
+
+
+class MappedFile(ClosedAtExit):
     """A file mapped read-only into memory.
 
     Args:
@@ -152,17 +174,6 @@ class MappedFile:
                 f"{self.path}: {len(held)} views are still held ({names}); delete them before "
                 f"closing the file"
             ) from None
-
-    def __enter__(self) -> MappedFile:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        try:
-            self.close()
-        except BufferError:
-            if kind is None:
-                raise
-            # the traceback of the error on its way out holds the views; that error matters more
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self.n_bytes:,} bytes"

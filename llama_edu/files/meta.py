@@ -144,6 +144,11 @@ def _config(params: dict, parts: list[dict[str, TensorSpec]], folder: Path) -> M
     for name in ("token_embedding", "layers.0.w_gate", "layers.0.wk"):
         if name not in first or len(first[name].shape) != 2:
             raise FormatError(f"{folder}: has no matrix {name}; the checkpoint is incomplete")
+    for name, spec in first.items():
+        if len(spec.shape) not in (1, 2):
+            raise FormatError(
+                f"{folder}: {name} has shape {spec.shape}, expected a matrix or a vector"
+            )
 
     def size(key: str, default: int | None = None) -> int:
         value = params.get(key, default)
@@ -154,9 +159,11 @@ def _config(params: dict, parts: list[dict[str, TensorSpec]], folder: Path) -> M
     dim, n_heads, n_layers = size("dim"), size("n_heads"), size("n_layers")
     multiplier = params.get("ffn_dim_multiplier")
     if multiplier is not None and not isinstance(multiplier, int | float):
-        raise FormatError(f"{where}: ffn_dim_multiplier is {multiplier!r}, expected a number")
+        raise FormatError(
+            f"{where}: ffn_dim_multiplier is {repr(multiplier)[:40]}, expected a number"
+        )
     rows, columns = first["token_embedding"].shape
-    if "output" in first and n_parts > 1:
+    if "output" in first and n_parts > 1:  # which is cut by rows always
         vocab_size = first["output"].shape[0] * n_parts
     else:
         vocab_size = rows

@@ -25,8 +25,9 @@ from llama_edu.files.torch_pickle import (
     visible,
 )
 
-#: Pickles of real checkpoints are below 1 MB; a header this long is not one.
-_LARGEST_PICKLE_BYTES = 64 * 2**20
+#: Pickles and zip directories of real checkpoints are below 1 MB; longer ones are not read.
+_LARGEST_PICKLE_BYTES = 8 * 2**20
+_LARGEST_DIRECTORY_BYTES = 2**20
 
 #: First bytes of a file written by torch before 1.6.
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
@@ -60,11 +61,28 @@ def read_pth(path: Path) -> PthContents:
     return _read_legacy(path) if start == LEGACY_MAGIC else _read_zip(path)
 
 
+class _ZipSource(io.FileIO):
+    """A zip whose directory, which zipfile reads at once, must not take much memory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As FileIO.read; FormatError for more than a directory can have."""
+        if size is not None and size > _LARGEST_DIRECTORY_BYTES:
+            raise FormatError(
+                f"{self.name}: its zip directory has {size:,} bytes, expected at most "
+                f"{_LARGEST_DIRECTORY_BYTES:,}; the file is damaged"
+            )
+        return super().read(size)
+
+
 def _read_zip(path: Path) -> PthContents:
     """Torch 1.6 and later: find the records through the central directory."""
     file_bytes = path.stat().st_size
     try:
-        with zipfile.ZipFile(path) as archive, open_weights(path) as file:
+        with (
+            _ZipSource(path) as source,
+            zipfile.ZipFile(source) as archive,
+            open_weights(path) as file,
+        ):
             infos = archive.infolist()
             names = [info.filename for info in infos]
             if len(set(names)) != len(names):
@@ -82,7 +100,7 @@ def _read_zip(path: Path) -> PthContents:
                 if info.filename.startswith(top)
             }
             order = records.get("byteorder")
-            if order is not None and _bytes_at(file, *order)[:8] != b"little":
+            if order is not None and _bytes_at(file, order[0], min(order[1], 8)) != b"little":
                 raise FormatError(f"{path}: numbers are big-endian, expected little-endian")
             pickle_range = records["data.pkl"]
             if pickle_range[1] > _LARGEST_PICKLE_BYTES:
@@ -180,7 +198,11 @@ def _settings_in(contents: object) -> dict[str, object]:
         values = contents.get(key) if isinstance(contents, dict) else None
         if isinstance(values, dict):
             plain = (int, float, str, bool, type(None))
-            return {str(k): v for k, v in values.items() if isinstance(v, plain)}
+            return {
+                key: value
+                for key, value in values.items()
+                if isinstance(key, str) and isinstance(value, plain)
+            }
     return {}
 
 

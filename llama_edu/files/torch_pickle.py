@@ -19,6 +19,10 @@ from llama_edu.errors import FormatError, LlamaEduError
 
 _MOST_DIMENSIONS = 8
 
+#: Steps that a program may take, each of which can take 100 bytes of memory. A tensor takes 32, so
+#: that the largest LLaMA takes 40,000, and four times as many with the state of its optimizer.
+_MOST_STEPS = 200_000
+
 #: Storage class or dtype name -> (our type or None, bytes per number).
 NUMBER_TYPES: dict[str, tuple[str | None, int]] = {
     "FloatStorage": ("f32", 4), "HalfStorage": ("f16", 2), "BFloat16Storage": ("bf16", 2),
@@ -117,14 +121,30 @@ _ALLOWED: dict[tuple[str, str], object] = {
 _OPCODES: dict = pickle._Unpickler.dispatch  # type: ignore[attr-defined, assignment]
 
 
+class _Opcodes(dict):
+    """What to do for each opcode, said only so often."""
+
+    def __init__(self, table: dict) -> None:
+        super().__init__(table)
+        self._left = _MOST_STEPS
+
+    def __getitem__(self, opcode: int):
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError(f"it takes more than {_MOST_STEPS:,} steps")
+        return super().__getitem__(opcode)
+
+
 class AllowListUnpickler(pickle._Unpickler):
     """Python's own unpickler in Python, which takes memory only for what the pickle holds."""
 
-    dispatch: ClassVar[dict] = dict(_OPCODES)
+    _table: ClassVar[dict] = dict(_OPCODES)
+    dispatch: dict  # of the base class, which looks up every step in it
     stack: list  # of the base class, which fills it
 
     def __init__(self, file: io.BytesIO, where: object) -> None:
         super().__init__(file, encoding="utf-8")
+        self.dispatch = _Opcodes(self._table)
         self._where = where
         self.number_types: dict[str, str] = {}  # of every storage that was named, by its key
 
@@ -177,15 +197,15 @@ class AllowListUnpickler(pickle._Unpickler):
             _check_key(key)
         _OPCODES[pickle.DICT[0]](self)
 
-    dispatch[pickle.BUILD[0]] = _load_build
-    dispatch[pickle.SETITEM[0]] = _load_setitem
-    dispatch[pickle.SETITEMS[0]] = _load_setitems
-    dispatch[pickle.DICT[0]] = _load_dict
+    _table[pickle.BUILD[0]] = _load_build
+    _table[pickle.SETITEM[0]] = _load_setitem
+    _table[pickle.SETITEMS[0]] = _load_setitems
+    _table[pickle.DICT[0]] = _load_dict
     for _opcode in (
-        pickle.ADDITEMS, pickle.FROZENSET,  # would hash their items, see _check_key
+        pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET,  # hash their items, see _check_key
         pickle.BYTEARRAY8,  # would take as much memory as it asks for
     ):  # fmt: skip
-        del dispatch[_opcode[0]]
+        del _table[_opcode[0]]
 
 
 def run(unpickler: AllowListUnpickler, path: Path):

@@ -72,7 +72,9 @@ def _config(
         value = sizes.get(key)
         value = default if value is None else value
         if type(value) is not int:
-            raise FormatError(f"{path}: model_args: {key} is {value!r}, expected a whole number")
+            raise FormatError(
+                f"{path}: model_args: {key} is {repr(value)[:40]}, expected a whole number"
+            )
         return value
 
     embedding, gate = tensors.get("token_embedding"), tensors.get("layers.0.w_gate")

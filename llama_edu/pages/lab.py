@@ -24,7 +24,7 @@ import numpy as np
 
 from llama_edu.errors import MeasurementError, RequestError
 from llama_edu.files.layout import Checkpoint, SplitTensor, TensorSpec
-from llama_edu.files.mapped import check_range, open_weights
+from llama_edu.files.mapped import ClosedAtExit, check_range, open_weights
 from llama_edu.pages.arithmetic import n_pages_of
 from llama_edu.pages.backends import open_backend
 from llama_edu.pages.calibrate import calibrate
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class PageLab:
+class PageLab(ClosedAtExit):
     """A weight file under observation.
 
     Args:
@@ -205,17 +205,6 @@ class PageLab:
     def close(self) -> None:
         """Unmap. BufferError, naming the tensors, when views are still held."""
         self.backend.close()
-
-    def __enter__(self) -> PageLab:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        try:
-            self.close()
-        except BufferError:
-            if kind is None:
-                raise
-            # the traceback of the error on its way out holds the views; that error matters more
 
     def __repr__(self) -> str:
         return f"PageLab({self.path.name!r}, {self.n_pages} pages, backend {self.backend.name!r})"
