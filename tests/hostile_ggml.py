@@ -291,17 +291,19 @@ GGML_CASES = [
         lambda: [part(0), tiny_ggml("ggml", part=1, n_parts=2)],
     ),
     _parts(
-        "second part is a picture", r"bin.1: starts with b'.PNG", lambda: [part(0), b"\x89PNG" * 9]
+        "second part is a picture",
+        r"bin.1: starts with b'.x89PNG'",
+        lambda: [part(0), b"\x89PNG" * 9],
     ),
     _parts(
-        "parts of two types",
-        r"bin.1: token_embedding is f32 .* it is f16",
-        lambda: [part(0), part(1, dtype="f32")],
+        "parts of two sizes",
+        r"bin.1: layers.0.wv is f16 \(2, 8\), in hostile.bin it is f16 \(2, 4\)",
+        lambda: [part(0), part(1, **{"layers.0.wv": np.ones((4, 8), "<f4")})],
     ),
     _parts(
         "a part with a weight more",
-        r"bin.1: has output",
-        lambda: [cut(part(0), 0), part(1) + record("rope.freqs", (2,))],
+        "bin.1: has layers.1.ffn_norm, which hostile.bin has not",
+        lambda: [part(0), part(1) + record("layers.1.ffn_norm.weight", (4,))],
     ),
     sparse_case(
         "10 GB of nothing as a vocabulary",
@@ -322,7 +324,7 @@ GGML_CASES = [
     ),
     sparse_case(
         "10 GB of nothing, 8 of them one tensor",
-        "number of dimensions at byte 8,589,934,724 is 0",
+        "number of dimensions at byte 8,589,934,725 is 0",
         header("ggmf") + pieces("ggmf") + record(dims=(2**31 - 1, 1), data=b""),
         ".bin",
     ),

@@ -25,6 +25,7 @@ from llama_edu.files.fields import Field
 from llama_edu.files.layout import (
     BYTE,
     CONTROL,
+    MOST_LAYERS,
     NORMAL,
     UNKNOWN,
     Checkpoint,
@@ -50,6 +51,10 @@ MAGIC_V1 = b"24ka"
 _HEADER_BYTES_V1 = 256
 
 _BYTE_PIECE = re.compile(rb"<0x([0-9A-F]{2})>")
+
+#: Of a tokenizer.bin that are read at all: each piece takes far more memory than its 8 bytes. Llama
+#: 3 has 128,256 pieces in 2 MB.
+_MOST_PIECES, _LARGEST_TOKENIZER_BYTES = 2**17, 32 * 2**20
 
 #: llama2.c trains and runs with this and stores it nowhere.
 _NORM_EPS = 1e-5
@@ -85,6 +90,7 @@ def _read_v0(path: Path, head: bytes) -> Checkpoint:
     except ShapeError as error:
         raise FormatError(f"{path}: {error}; it is not a llama2.c file") from None
     _check_size(path, _implied_bytes(config, shared))
+    _check_layers(path, config)
     layout = _Layout(config, shared, _HEADER.size)
     layout.place("token_embedding")
     layout.place_layers(_LAYER_KINDS_V0)
@@ -128,6 +134,7 @@ def _read_with_magic(path: Path, head: bytes) -> Checkpoint:
                 f"groups that fill every matrix; the header is damaged"
             )
     _check_size(path, _implied_bytes_with_magic(config, shared, group_size))
+    _check_layers(path, config)
     layout = _Layout(config, shared, _HEADER_BYTES_V1, group_size)
     layout.place_layers(_NORMS_V1)
     layout.place("final_norm")
@@ -254,6 +261,15 @@ def _check_size(path: Path, implied: int) -> None:
         )
 
 
+def _check_layers(path: Path, config: ModelConfig) -> None:
+    """Raise FormatError for more layers than can be described in little memory."""
+    if config.n_layers > MOST_LAYERS:
+        raise FormatError(
+            f"{path}: n_layers is {config.n_layers:,}, expected at most {MOST_LAYERS:,}; the "
+            f"header is damaged"
+        )
+
+
 def looks_like_tokenizer_bin(head: bytes, file_bytes: int) -> bool:
     """Whether the first bytes can start a tokenizer.bin: a small length, then "<unk>"."""
     return file_bytes > 17 and head[8:17] == b"\x05\0\0\0<unk>"
@@ -268,13 +284,23 @@ def read_tokenizer_bin(path: Path, vocab_size: int | None = None) -> Vocabulary:
         FormatError: truncated, or another number of pieces than the model has.
     """
     with open_weights(path) as file:
-        cursor = Cursor(file.read(), path)
+        data = file.read(_LARGEST_TOKENIZER_BYTES + 1)
+    if len(data) > _LARGEST_TOKENIZER_BYTES:
+        raise FormatError(
+            f"{path}: has more than {_LARGEST_TOKENIZER_BYTES:,} bytes, expected a vocabulary; "
+            f"this is no tokenizer.bin"
+        )
+    cursor = Cursor(data, path)
     longest = cursor.u32("longest piece")
     pieces: list[bytes] = []
     scores: list[float] = []
     kinds: list[int] = []
     while not cursor.at_end:
         token = len(pieces)
+        if token == _MOST_PIECES:
+            raise FormatError(
+                f"{path}: has more than {_MOST_PIECES:,} pieces; this is no tokenizer.bin"
+            )
         scores.append(cursor.f32(f"score of piece {token}"))
         length = cursor.count(
             f"length of piece {token}", least=0, at_most=min(longest, cursor.left)

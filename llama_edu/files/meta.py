@@ -19,6 +19,9 @@ from llama_edu.files.pth import read_pth
 #: The context of LLaMA 1; params.json does not say it.
 DEFAULT_MAX_SEQ_LEN = 2048
 
+#: Of params.json that are read at all; it has about 100.
+_LARGEST_PARAMS_BYTES = 2**16
+
 _PART_NAME = re.compile(r"consolidated\.(\d\d)\.pth")
 
 #: Weights that fairscale cuts by columns; every other matrix is cut by rows. Llama 3 cuts its
@@ -90,7 +93,11 @@ def find_tokenizer(folder: Path) -> Path | None:
 
 def _read_params(path: Path) -> dict[str, object]:
     try:
-        params = json.loads(path.read_text("utf-8"))
+        with path.open("rb") as file:
+            text = file.read(_LARGEST_PARAMS_BYTES + 1)
+        if len(text) > _LARGEST_PARAMS_BYTES:
+            raise ValueError(f"it has more than {_LARGEST_PARAMS_BYTES:,} bytes")
+        params = json.loads(text.decode())
     except FileNotFoundError:
         raise FormatError(
             f"{path}: is missing; the sizes of the model are in it, copy it beside the .pth files"
@@ -147,7 +154,8 @@ def _config(params: dict, parts: list[dict[str, TensorSpec]], folder: Path) -> M
     for name, spec in first.items():
         if len(spec.shape) not in (1, 2):
             raise FormatError(
-                f"{folder}: {name} has shape {spec.shape}, expected a matrix or a vector"
+                f"{folder}: {name} has shape {spec.shape}, expected a matrix or a vector; it is "
+                f"another kind of model"
             )
 
     def size(key: str, default: int | None = None) -> int:
@@ -163,7 +171,7 @@ def _config(params: dict, parts: list[dict[str, TensorSpec]], folder: Path) -> M
             f"{where}: ffn_dim_multiplier is {repr(multiplier)[:40]}, expected a number"
         )
     rows, columns = first["token_embedding"].shape
-    if "output" in first and n_parts > 1:  # which is cut by rows always
+    if "output" in first and n_parts > 1:
         vocab_size = first["output"].shape[0] * n_parts
     else:
         vocab_size = rows

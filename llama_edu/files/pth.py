@@ -26,7 +26,7 @@ from llama_edu.files.torch_pickle import (
 )
 
 #: Pickles and zip directories of real checkpoints are below 1 MB; longer ones are not read.
-_LARGEST_PICKLE_BYTES = 8 * 2**20
+_LARGEST_PICKLE_BYTES = 4 * 2**20
 _LARGEST_DIRECTORY_BYTES = 2**20
 
 #: First bytes of a file written by torch before 1.6.

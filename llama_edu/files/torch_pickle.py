@@ -138,13 +138,12 @@ class _Opcodes(dict):
 class AllowListUnpickler(pickle._Unpickler):
     """Python's own unpickler in Python, which takes memory only for what the pickle holds."""
 
-    _table: ClassVar[dict] = dict(_OPCODES)
-    dispatch: dict  # of the base class, which looks up every step in it
+    dispatch: ClassVar[dict] = dict(_OPCODES)
     stack: list  # of the base class, which fills it
 
     def __init__(self, file: io.BytesIO, where: object) -> None:
         super().__init__(file, encoding="utf-8")
-        self.dispatch = _Opcodes(self._table)
+        self.dispatch = _Opcodes(self.dispatch)  # type: ignore[misc]
         self._where = where
         self.number_types: dict[str, str] = {}  # of every storage that was named, by its key
 
@@ -197,15 +196,15 @@ class AllowListUnpickler(pickle._Unpickler):
             _check_key(key)
         _OPCODES[pickle.DICT[0]](self)
 
-    _table[pickle.BUILD[0]] = _load_build
-    _table[pickle.SETITEM[0]] = _load_setitem
-    _table[pickle.SETITEMS[0]] = _load_setitems
-    _table[pickle.DICT[0]] = _load_dict
+    dispatch[pickle.BUILD[0]] = _load_build
+    dispatch[pickle.SETITEM[0]] = _load_setitem
+    dispatch[pickle.SETITEMS[0]] = _load_setitems
+    dispatch[pickle.DICT[0]] = _load_dict
     for _opcode in (
         pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET,  # hash their items, see _check_key
         pickle.BYTEARRAY8,  # would take as much memory as it asks for
     ):  # fmt: skip
-        del _table[_opcode[0]]
+        del dispatch[_opcode[0]]
 
 
 def run(unpickler: AllowListUnpickler, path: Path):

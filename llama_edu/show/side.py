@@ -17,7 +17,7 @@ from llama_edu.transformer.sampling import SamplingSettings
 ipywidgets: Any = need("ipywidgets", "ComparisonWidget")
 
 #: What a side is set to unless told otherwise: greedy, so that only weights make a difference.
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "weights": AS_STORED, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0,
     "repeat_penalty": 1.0, "seed": 1,
 }  # fmt: skip

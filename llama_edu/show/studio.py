@@ -38,6 +38,8 @@ class GenerationStudio(GenerationWidget):
         chooser: widget; lists models and opens one. saving: widget; the plain text.
     """
 
+    children: Any
+
     def __init__(
         self,
         model: Llama | str | os.PathLike[str] | None = None,

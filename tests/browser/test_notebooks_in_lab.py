@@ -1,92 +1,35 @@
-"""Both notebooks in a real JupyterLab: run, type, Generate, watch, Stop, look."""
+"""Notebooks in a real JupyterLab: run, type, Generate, watch, Stop, look."""
 
 from __future__ import annotations
 
 import re
 import time
-from pathlib import Path
 
 import pytest
+from hermetic_lab import run_all
+from in_lab import (
+    STATUS,
+    assert_no_error_box,
+    button,
+    panel_of,
+    set_slider,
+    shoot,
+    shoot_page,
+    text_of,
+    wait_until,
+)
 
-SCREENSHOTS = Path(__file__).resolve().parents[2] / "screenshots"
 pytestmark = pytest.mark.browser
-STATUS = re.compile(r"(\d+) new tokens")
-
-RUN_ALL = """async () => {
-    await window.jupyterapp.commands.execute('notebook:run-all-cells');
-    const cells = window.jupyterapp.shell.currentWidget.content.widgets;
-    return cells.filter(cell => cell.model.type === 'code').map(cell => ({
-        tags: cell.model.getMetadata('tags') ?? [],
-        outputs: cell.model.outputs.toJSON(),
-        source: cell.model.sharedModel.source,
-    }));
-}"""
-
-
-def run_all(page):
-    """Run every cell; fail on an error output that was not announced by a tag."""
-    cells = page.evaluate(RUN_ALL)
-    for cell in cells:
-        errors = [o for o in cell["outputs"] if o["output_type"] == "error"]
-        expected = "raises-exception" in cell["tags"]
-        assert bool(errors) == expected, (cell["source"], errors)
-    return cells
-
-
-def panel_of(page):
-    panel = page.locator(".llama-edu-generation")
-    panel.wait_for(timeout=20_000)
-    panel.scroll_into_view_if_needed()
-    return panel
-
-
-def text_of(panel):
-    return panel.locator("pre[role=log]").inner_text()
-
-
-def wait_until(condition, timeout_s=20.0, step_s=0.02):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(step_s)
-
-
-def set_slider(panel, label, value):
-    """Type into the number beside a slider, as a reader may."""
-    row = panel.locator(".widget-slider", has_text=label)
-    readout = row.locator(".widget-readout")
-    readout.click()
-    readout.fill(str(value))
-    readout.press("Enter")
-
-
-def button(panel, name):
-    return panel.locator("button", has_text=name)
-
-
-def shoot(page, panel, name):
-    SCREENSHOTS.mkdir(exist_ok=True)
-    panel.evaluate("node => node.scrollIntoView({block: 'center'})")
-    path = SCREENSHOTS / f"{name}.png"
-    page.screenshot(path=path)
-    assert path.stat().st_size > 20_000, "the screenshot is empty"
 
 
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize(
-    ("name", "width", "dark"),
-    [
-        ("00_start_here", 1280, False),
-        ("00_start_here", 800, True),
-        ("03_generation", 1280, True),
-        ("03_generation", 800, False),
-    ],
+    ("name", "width", "dark"), [("00_start_here", 1280, False), ("03_generation", 800, True)]
 )
 def test_a_notebook_runs_and_its_widget_streams_stops_and_starts_again(notebook, name, width, dark):
     page = notebook(f"{name}.ipynb", width=width, dark=dark)
     label = f"{name}-{width}-{'dark' if dark else 'light'}"
-    SCREENSHOTS.mkdir(exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{label}-opened.png")
+    shoot_page(page, f"{label}-opened")
     run_all(page)
     panel = panel_of(page)
     shoot(page, panel, f"{label}-finished")
@@ -108,8 +51,7 @@ def test_a_notebook_runs_and_its_widget_streams_stops_and_starts_again(notebook,
     button(panel, "Stop").click()
     pressed = time.monotonic()
     wait_until(lambda: "stopped" in panel.inner_text(), timeout_s=5)
-    stop_s = time.monotonic() - pressed
-    print(f"{label}: stopped after {stop_s:.2f} s")
+    print(f"{label}: stopped after {time.monotonic() - pressed:.2f} s")
     stopped = text_of(panel)
     shoot(page, panel, f"{label}-stopped")
     time.sleep(0.5)
@@ -135,5 +77,5 @@ def test_an_unrun_notebook_shows_words_where_the_widget_will_be(notebook):
     output = page.locator(".jp-OutputArea-output", has_text="nothing written yet")
     output.scroll_into_view_if_needed()
     assert output.count() == 1
-    assert "Error displaying widget" not in page.inner_text("body")
-    page.screenshot(path=SCREENSHOTS / "unrun.png")
+    assert_no_error_box(page)
+    shoot_page(page, "unrun")

@@ -1,0 +1,105 @@
+"""Notebook 04 and its X-ray in a real JupyterLab: the map grows with the text, stops, replays."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from hermetic_lab import run_all
+from in_lab import button, panel_of, set_slider, shoot, wait_until
+
+pytestmark = pytest.mark.browser
+
+MAKE_XRAY = """import tempfile
+from pathlib import Path
+import llama_edu
+from llama_edu.files.convert import convert
+from llama_edu.show import PageMapWidget
+folder = tempfile.TemporaryDirectory()
+path = Path(folder.name) / "stories.ggjt"
+_ = convert(llama_edu.bundled_checkpoint(), path, to="ggjt-v1", type="keep")"""
+
+
+def source_of(panel):
+    return panel.locator("img").get_attribute("src")
+
+
+def n_steps(panel):
+    found = re.search(r"(\d+) (?:of at most \d+ )?steps", panel.inner_text())
+    return int(found[1]) if found else 0
+
+
+def size_of(panel):
+    """Width and height of the map's own pixels."""
+    return panel.locator("img").evaluate("image => [image.naturalWidth, image.naturalHeight]")
+
+
+@pytest.mark.timeout(100)
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (800, True)])
+def test_the_map_grows_with_the_text_stops_and_replays(run_cells, width, dark):
+    page = run_cells(MAKE_XRAY, "PageMapWidget(path, n_tokens=100, temperature=1.0, pace=6)",
+                     width=width, dark=dark)  # fmt: skip
+    label = f"xray-{width}-{'dark' if dark else 'light'}"
+    panel = panel_of(page, "page-map")
+    panel.locator("textarea").fill("One sunny morning, a little")
+    button(panel, "Generate").click()
+    sources, texts = set(), set()
+
+    def grown():
+        if panel.locator("img").is_visible():
+            sources.add(source_of(panel))
+            texts.add(panel.locator("[role=log]").inner_text())
+        return len(sources) >= 6 and len(texts) >= 6
+
+    wait_until(grown)
+    assert all(text.startswith("One sunny morning, a little") for text in texts)
+    assert size_of(panel) > [100, 50]
+    shoot(page, panel, f"{label}-mid-generation")
+
+    button(panel, "Stop").click()
+    pressed, n_pressed = time.monotonic(), n_steps(panel)
+    wait_until(lambda: "steps, stopped" in panel.inner_text(), timeout_s=5)
+    print(f"{label}: stopped after {time.monotonic() - pressed:.2f} s")
+    n_stopped = n_steps(panel)
+    assert n_pressed <= n_stopped <= n_pressed + 2 < 100, "it wrote on after Stop"
+
+    finished, last_words = source_of(panel), panel.inner_text()
+    handle = panel.locator(".widget-slider", has_text="replay").locator(".noUi-handle")
+    for _ in range(3):
+        handle.press("ArrowLeft")
+    wait_until(lambda: panel.locator("mark").count() == 1 and source_of(panel) != finished)
+    assert panel.inner_text() != last_words
+    shoot(page, panel, f"{label}-replayed")
+    earlier = source_of(panel)
+    set_slider(panel, "page", 40)
+    wait_until(lambda: "page 40: bytes 163,840 to 167,935" in panel.inner_text())
+    wait_until(lambda: source_of(panel) != earlier)
+    for _ in range(3):
+        handle.press("ArrowRight")
+    wait_until(lambda: panel.locator("mark").count() == 0)
+
+    set_slider(panel, "length", 4)
+    button(panel, "Generate").click()
+    wait_until(lambda: re.search(r"\d steps, .*length", panel.inner_text()))
+    assert n_steps(panel) <= 5
+    shoot(page, panel, f"{label}-finished")
+    assert page.foreign == [], "something was asked of another machine"
+
+
+@pytest.mark.timeout(150)
+def test_notebook_04_runs_and_its_map_advances(notebook):
+    page = notebook("04_page_faults_and_sparsity.ipynb")
+    cells = run_all(page)
+    assert sum("image/png" in str(cell["outputs"]) for cell in cells) >= 2
+    panel = panel_of(page, "page-map")
+    shoot(page, panel, "04_page_faults_and_sparsity-finished")
+    finished = source_of(panel)
+    button(panel, "Generate").click()
+    wait_until(lambda: "of at most" in panel.inner_text() and source_of(panel) != finished)
+    first = source_of(panel)
+    wait_until(lambda: source_of(panel) != first and n_steps(panel) > 2)
+    shoot(page, panel, "04_page_faults_and_sparsity-mid-generation")
+    button(panel, "Stop").click()
+    wait_until(lambda: "steps, stopped" in panel.inner_text(), timeout_s=5)
+    assert page.foreign == [], "something was asked of another machine"
