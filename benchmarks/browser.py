@@ -45,19 +45,22 @@ def run(rounds: int = ROUNDS) -> str:
     """Medians with their spread as a Markdown table, and how busy the machine was."""
     rows = []
     load_before = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as home, hermetic_lab(Path(home)) as lab:
-        with chromium() as browser:
-            for pace in (20, 0):
-                lab.put_notebook("made.ipynb", (STUDIO.format(pace=pace),))
-                context = browser.new_context()
-                page = lab.open(context, "made.ipynb")
-                run_all(page)
-                firsts, stops = _one_page(page, rounds)
-                words = f"at most {pace} tokens/s" if pace else "as fast as it goes"
-                rows.append((words, "Generate to the first text", *_spread(firsts)))
-                rows.append((words, "Stop to the end of writing", *_spread(stops)))
-                context.close()
-                lab.end_kernels()
+    with (
+        tempfile.TemporaryDirectory() as home,
+        hermetic_lab(Path(home)) as lab,
+        chromium() as browser,
+    ):
+        for pace in (20, 0):
+            lab.put_notebook("made.ipynb", (STUDIO.format(pace=pace),))
+            context = browser.new_context()
+            page = lab.open(context, "made.ipynb")
+            run_all(page)
+            firsts, stops = _one_page(page, rounds)
+            words = f"at most {pace} tokens/s" if pace else "as fast as it goes"
+            rows.append((words, "Generate to the first text", *_spread(firsts)))
+            rows.append((words, "Stop to the end of writing", *_spread(stops)))
+            context.close()
+            lab.end_kernels()
     head = ("pace", "from ... to ...", f"median of {rounds}, ms", "least", "most")
     return (
         f"{table(head, rows)}\n\nLoad of the machine (1 minute) before and after: "

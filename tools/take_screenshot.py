@@ -83,13 +83,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", nargs="?", choices=list(PICTURES), default="studio")
     name = parser.parse_args().name
-    with tempfile.TemporaryDirectory() as home, hermetic_lab(Path(home)) as lab:
-        with chromium() as browser:
-            lab.put_notebook("made.ipynb", (PICTURES[name][0],))
-            context = browser.new_context(
-                viewport={"width": 1100, "height": 1400}, device_scale_factor=SCALE
-            )
-            take(name, lab.open(context, "made.ipynb"), ROOT / "docs" / f"{name}.png")
+    with (
+        tempfile.TemporaryDirectory() as home,
+        hermetic_lab(Path(home)) as lab,
+        chromium() as browser,
+    ):
+        lab.put_notebook("made.ipynb", (PICTURES[name][0],))
+        context = browser.new_context(
+            viewport={"width": 1100, "height": 1400}, device_scale_factor=SCALE
+        )
+        take(name, lab.open(context, "made.ipynb"), ROOT / "docs" / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -58,5 +58,6 @@ def shoot_page(page, name):
 def assert_no_error_box(page):
     """No dialog, no widget that failed to draw, no error in a panel's own words."""
     assert page.locator(".jp-Dialog, .jupyter-widgets-error-widget").count() == 0
-    assert page.locator("[class*=llama-edu] [role=alert]").all_inner_texts() == []
+    alerts = page.locator("[class*=llama-edu] [role=alert]").all_inner_texts()
+    assert not alerts, alerts
     assert "Error displaying widget" not in page.inner_text("body")
