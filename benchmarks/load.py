@@ -72,32 +72,33 @@ def _mmap_against_read(path: Path) -> str:
 
 
 def _open_gguf(path: Path) -> str:
-    """Opening, header and vocabulary available, views ready; llama.cpp also makes its context."""
-    contenders: dict[str, Callable[[], object]] = {
-        "llama_edu": lambda: llama_edu.load(path).close()
-    }
+    """Opening: header and vocabulary available, views ready; llama.cpp also makes its context."""
+    peers: dict[str, Callable[[], object]] = {}
     notes = []
     try:
         from gguf import GGUFReader
     except ImportError:
         notes.append("gguf-py is missing from this run; `pip install gguf` adds it.")
     else:
-        contenders["gguf-py"] = lambda: GGUFReader(path)
-    peer, why = llama_cpp_or_why()
+        peers["gguf-py"] = lambda: GGUFReader(path)
+    llama_cpp, why = llama_cpp_or_why()
     notes.append(why)
-    if peer is not None:
-        contenders["llama.cpp"] = lambda: peer(path, 128, usable_cores())
-    times = interleave(contenders)
-    ours = times["llama_edu"]
-    rows = [
-        (
-            name,
-            f"{1e3 * timing.median_s:.1f} ms",
-            "" if timing is ours else show_ratio(ours.ratio_to(timing)),
+    if llama_cpp is not None:
+        peers["llama.cpp"] = lambda: llama_cpp(path, 128, usable_cores())
+    rows = []
+    for name, peer in peers.items():  # one at a time: their threads would be in each other's way
+        times = interleave({"llama_edu": lambda: llama_edu.load(path).close(), name: peer})
+        ours, theirs = times["llama_edu"], times[name]
+        rows.append(
+            (
+                name,
+                f"{1e3 * theirs.median_s:.1f} ms",
+                f"{1e3 * ours.median_s:.1f} ms",
+                show_ratio(ours.ratio_to(theirs)),
+            )
         )
-        for name, timing in times.items()
-    ]
-    return table(("", "median", "times as long as ours"), rows) + "\n\n" + " ".join(notes)
+    head = ("", "its median", "llama_edu in the same run", "times as long as ours")
+    return table(head, rows) + "\n\n" + " ".join(notes)
 
 
 def _processes(path: Path) -> str:

@@ -39,8 +39,9 @@ def interleave(
     for number in range(rounds + 1):
         for name, run in contenders.items():
             start = time.perf_counter()
-            own = run()
+            own: object = run()
             elapsed = own if isinstance(own, float) else time.perf_counter() - start
+            own = None  # what a contender returned is freed here, not in the next one's time
             if number > 0:
                 seconds[name].append(elapsed)
     return {name: Timing(tuple(values)) for name, values in seconds.items()}

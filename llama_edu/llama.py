@@ -24,6 +24,7 @@ from llama_edu.files.vocabularies import is_sentencepiece, read_vocabulary
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.choice import check_kernels, with_kernels
 from llama_edu.transformer.generate import PREFILL_CHUNK, Generation
+from llama_edu.transformer.matmul import blas_can_read
 from llama_edu.transformer.model import AccessLog, Model, check_tokens, forward, rope_frequencies
 from llama_edu.transformer.sampling import SamplingSettings
 from llama_edu.transformer.threads import check_threads
@@ -112,6 +113,7 @@ def load(
         MappingProxyType(weights),
         rope_frequencies(checkpoint.config, divisors),
         threads=threads,
+        blas_threads=threads if _all_float32(weights) else 1,
         log=lab.ledger if lab is not None else None,
     )
     loading = Loading(mapped_bytes, copied_bytes, time.perf_counter() - start)
@@ -279,6 +281,11 @@ class Llama(ClosedAtExit):
                 "copied bytes": self.loading.copied_bytes,
             },
         )
+
+
+def _all_float32(weights: Mapping[str, np.ndarray]) -> bool:
+    """Whether BLAS can read every matrix in place."""
+    return all(blas_can_read(w) for w in weights.values() if w.ndim == 2)
 
 
 def _check_lab(lab: Lab, checkpoint: Checkpoint, mmap: bool) -> None:

@@ -24,9 +24,17 @@ def tensor_names(n_layers):
     """Every tensor name in the order of Meta's files."""
     names = ["tok_embeddings.weight", "norm.weight", "output.weight"]
     for layer in range(n_layers):
-        for inner in ("attention.wq", "attention.wk", "attention.wv", "attention.wo",
-                      "feed_forward.w1", "feed_forward.w2", "feed_forward.w3",
-                      "attention_norm", "ffn_norm"):
+        for inner in (
+            "attention.wq",
+            "attention.wk",
+            "attention.wv",
+            "attention.wo",
+            "feed_forward.w1",
+            "feed_forward.w2",
+            "feed_forward.w3",
+            "attention_norm",
+            "ffn_norm",
+        ):
             names.append(f"layers.{layer}.{inner}.weight")
         names.append(f"layers.{layer}.attention.inner_attention.rope.freqs")
     return [*names, "rope.freqs"]

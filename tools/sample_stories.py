@@ -124,8 +124,10 @@ def main():
     measured["samples"] = samples
     for prompt in args.prompt:
         print(f"--- {prompt!r}\n{tell(model, tokenizer, 1, args.temperature, prompt)[0]}\n")
-    print(f"ended: {sum(s['ended'] for s in samples)} of {len(samples)}, word for word in the "
-          f"training stories: {sum(s['in_train'] for s in samples)}")
+    print(
+        f"ended: {sum(s['ended'] for s in samples)} of {len(samples)}, word for word in the "
+        f"training stories: {sum(s['in_train'] for s in samples)}"
+    )
     if args.out:
         args.out.write_text(json.dumps(measured, indent=1), encoding="utf-8")
 

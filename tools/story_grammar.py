@@ -50,7 +50,7 @@ OPENINGS_ON_A_DAY = (
     "{He} lived {home}. {wants}",
     "It was a [sunny|bright|fine|quiet] morning {home}. {sense} "
     "{a_hero} [was already awake|came outside]. {wants}",
-    "\"[Good morning|Hello], sun!\" said {a_hero}. {He} lived {home}. {sense} {wants}",
+    '"[Good morning|Hello], sun!" said {a_hero}. {He} lived {home}. {sense} {wants}',
 )
 WANTS = (
     "{hero} wanted {wish}.",

@@ -4,7 +4,18 @@ Nothing here is chosen; story_grammar.py chooses, story_plots.toml says what hap
 """
 
 GIRLS = (
-    "Lily", "Mia", "Anna", "Rosa", "Nora", "Clara", "Ella", "Ruby", "Maya", "Ida", "Lucy", "Tess",
+    "Lily",
+    "Mia",
+    "Anna",
+    "Rosa",
+    "Nora",
+    "Clara",
+    "Ella",
+    "Ruby",
+    "Maya",
+    "Ida",
+    "Lucy",
+    "Tess",
 )
 BOYS = ("Tom", "Ben", "Leo", "Max", "Sam", "Finn", "Otto", "Jack", "Hugo", "Paul", "Noah", "Tim")
 ANIMAL_GIRLS = ("Hazel", "Poppy", "Tilly", "Luna", "Dotty", "Willow", "Daisy", "Mimi")
@@ -75,8 +86,13 @@ WORLDS = (
             "in a mossy hollow deep in the forest",
             "at the edge of a green forest",
         ),
-        "spots": ("the old oak tree", "the stream", "the blackberry bushes", "the clearing",
-                  "the hollow log"),
+        "spots": (
+            "the old oak tree",
+            "the stream",
+            "the blackberry bushes",
+            "the clearing",
+            "the hollow log",
+        ),
         "senses": (
             "the forest smelled of moss and pine.",
             "sunlight fell through the leaves.",
@@ -92,8 +108,13 @@ WORLDS = (
         ),
         "animals": (),
         "animal_homes": (),
-        "spots": ("the market square", "the park", "the stone bridge", "the fountain",
-                  "the clock tower"),
+        "spots": (
+            "the market square",
+            "the park",
+            "the stone bridge",
+            "the fountain",
+            "the clock tower",
+        ),
         "senses": (
             "the street smelled of warm bread.",
             "bells were ringing over the roofs.",
@@ -113,8 +134,13 @@ WORLDS = (
             "between two big rocks on a mountain",
             "in a valley between two mountains",
         ),
-        "spots": ("the waterfall", "the pine wood", "the mountain lake", "the goat path",
-                  "the great rock"),
+        "spots": (
+            "the waterfall",
+            "the pine wood",
+            "the mountain lake",
+            "the goat path",
+            "the great rock",
+        ),
         "senses": (
             "the air was cool and clear.",
             "small blue flowers were opening between the stones.",
@@ -134,8 +160,13 @@ WORLDS = (
             "beside a river where the willows grow",
             "under a wooden bridge",
         ),
-        "spots": ("the old mill", "the willow trees", "the boat landing", "the reeds",
-                  "the river bend"),
+        "spots": (
+            "the old mill",
+            "the willow trees",
+            "the boat landing",
+            "the reeds",
+            "the river bend",
+        ),
         "senses": (
             "mist was rising from the water.",
             "dragonflies were dancing over the river.",
@@ -157,5 +188,13 @@ WISE_ANIMALS = (("the old owl", "she"), ("the old raven", "he"), ("the old toad"
 
 SIZES = ("small", "little", "young")
 TRAITS = (
-    "curious", "kind", "cheerful", "gentle", "clever", "quiet", "friendly", "lively", "patient",
+    "curious",
+    "kind",
+    "cheerful",
+    "gentle",
+    "clever",
+    "quiet",
+    "friendly",
+    "lively",
+    "patient",
 )

@@ -33,8 +33,9 @@ except ImportError as error:
 #: With more positions than this, BLAS on converted tiles beats one pass over the blocks for each.
 MOST_POSITIONS = 3
 
-#: Matrices with fewer numbers than this are not worth a second thread.
-_SMALL = 32 * 1024
+#: Matrices with fewer numbers than this are not worth a second thread: to wake one takes as long as
+#: to multiply them.
+_SMALL = 4 * 1024 * 1024
 
 #: Types whose loop is compiled or loaded in this process already.
 _ready: set[str] = set()

@@ -15,6 +15,7 @@ from llama_edu.files.rope_divisors import llama3_divisors
 from llama_edu.transformer import kernels
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.matmul import matmul
+from llama_edu.transformer.threads import blas_threads
 
 
 class AccessLog(Protocol):
@@ -36,6 +37,8 @@ class Model:
         frequencies: (head_dim / 2,) float64, RoPE's radians per position; see rope_frequencies.
         matmul: (x, w, threads) -> x @ w.T for stored weights.
         threads: cores that may work.
+        blas_threads: how many of them BLAS may use by itself; 1 where our own threads convert
+            tiles, because those of BLAS keep a core busy waiting long after their work is done.
         log: told what is read, or None.
     """
 
@@ -44,6 +47,7 @@ class Model:
     frequencies: np.ndarray
     matmul: Callable[[np.ndarray, np.ndarray, int], np.ndarray] = matmul
     threads: int = 1
+    blas_threads: int = 1
     log: AccessLog | None = None
 
 
@@ -61,6 +65,11 @@ def forward(
     Raises:
         RequestError: an unknown id, no token at all, or more positions than the cache has room for.
     """
+    with blas_threads(model.blas_threads):
+        return _forward(model, tokens, cache, last_only)
+
+
+def _forward(model: Model, tokens: Sequence[int], cache: KVCache, last_only: bool) -> np.ndarray:
     config, weights = model.config, model.weights
     T, start = len(tokens), cache.length
     check_tokens(tokens, config)

@@ -49,13 +49,17 @@ def run_shares(work: Callable[[int, int], None], n_items: int, threads: int) -> 
 @contextmanager
 def blas_threads(n: int) -> Iterator[None]:
     """Let BLAS use n threads within; changes nothing where threadpoolctl is not installed."""
-    before = [library.num_threads for library in _blas_libraries()]
-    for library in _blas_libraries():
+    changed = [
+        (library, n_before)
+        for library in _blas_libraries()
+        if (n_before := library.get_num_threads()) != n
+    ]
+    for library, _ in changed:
         library.set_num_threads(n)
     try:
         yield
     finally:
-        for library, n_before in zip(_blas_libraries(), before, strict=True):
+        for library, n_before in changed:
             library.set_num_threads(n_before)
 
 
