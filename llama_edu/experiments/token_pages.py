@@ -120,8 +120,9 @@ def observe_tokens(
         whole, generation, text = watch_whole(lab)
         steps = tuple(watch_steps(lab)) if per_token else ()
         described = lab.describe()
-    with PageLab.of(checkpoint, "faults") as plain:  # the heap has grown by now, and is not counted
-        whole.plain_faults = watch_whole(plain)[0].faults
+    for _ in range(2):  # the first run lets the heap grow, whose faults are none of the file's
+        with PageLab.of(checkpoint, "faults") as plain:
+            whole.plain_faults = watch_whole(plain)[0].faults
     return TokenPages(text, generation.n_prompt, generation.n_new, whole, steps, described)
 
 

@@ -284,13 +284,12 @@ def read_tokenizer_bin(path: Path, vocab_size: int | None = None) -> Vocabulary:
         FormatError: truncated, or another number of pieces than the model has.
     """
     with open_weights(path) as file:
-        data = file.read(_LARGEST_TOKENIZER_BYTES + 1)
-    if len(data) > _LARGEST_TOKENIZER_BYTES:
-        raise FormatError(
-            f"{path}: has more than {_LARGEST_TOKENIZER_BYTES:,} bytes, expected a vocabulary; "
-            f"this is no tokenizer.bin"
-        )
-    cursor = Cursor(data, path)
+        if path.stat().st_size > _LARGEST_TOKENIZER_BYTES:
+            raise FormatError(
+                f"{path}: has more than {_LARGEST_TOKENIZER_BYTES:,} bytes, expected a vocabulary; "
+                f"this is no tokenizer.bin"
+            )
+        cursor = Cursor(file.read(), path)
     longest = cursor.u32("longest piece")
     pieces: list[bytes] = []
     scores: list[float] = []

@@ -58,4 +58,5 @@ def read_object(
 ) -> dict[str, object]:
     """The object in a JSON file. FormatError where there is no such file or no such object."""
     with open_weights(path) as file:
-        return parse_object(file.read(most_bytes + 1), path, most_bytes, most_brackets)
+        n_bytes = min(most_bytes, path.stat().st_size) + 1  # read() makes room for what it is told
+        return parse_object(file.read(n_bytes), path, most_bytes, most_brackets)
