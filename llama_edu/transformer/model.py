@@ -15,7 +15,7 @@ from llama_edu.files.rope_divisors import llama3_divisors
 from llama_edu.transformer import kernels
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.matmul import matmul
-from llama_edu.transformer.threads import blas_threads
+from llama_edu.transformer.threads import with_blas_threads_of_model
 
 
 class AccessLog(Protocol):
@@ -51,6 +51,7 @@ class Model:
     log: AccessLog | None = None
 
 
+@with_blas_threads_of_model
 def forward(
     model: Model, tokens: Sequence[int], cache: KVCache, *, last_only: bool = False
 ) -> np.ndarray:
@@ -65,11 +66,6 @@ def forward(
     Raises:
         RequestError: an unknown id, no token at all, or more positions than the cache has room for.
     """
-    with blas_threads(model.blas_threads):
-        return _forward(model, tokens, cache, last_only)
-
-
-def _forward(model: Model, tokens: Sequence[int], cache: KVCache, last_only: bool) -> np.ndarray:
     config, weights = model.config, model.weights
     T, start = len(tokens), cache.length
     check_tokens(tokens, config)
