@@ -11,6 +11,11 @@ _LONGEST_VALUE = 200
 _LEFT = "text-align: left; padding: 0 12px 0 0; vertical-align: top"
 
 
+def visible(text: str) -> str:
+    """A text from a file with control characters and terminal escapes made visible."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
 def facts_html(title: str, facts: Mapping[str, object]) -> str:
     """A title and a table of two columns; text from files shows as text and nothing else.
 
@@ -28,4 +33,4 @@ def _shown(value: object) -> str:
     text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
     if len(text) > _LONGEST_VALUE:
         text = text[:_LONGEST_VALUE] + "..."
-    return escape("".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text))
+    return escape(visible(text))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llama_edu.errors import MeasurementError
+from llama_edu.facts import visible
 from llama_edu.files.layout import TensorSpec
 from llama_edu.pages.arithmetic import bytes_in_pages, page_range
 from llama_edu.pages.faults import FaultCounts
@@ -78,8 +79,8 @@ class Record:
         self, label: str, file_name: str, file_bytes: int, tensors: Mapping[str, TensorSpec],
         page_size: int, backend: str, effect_on_faults: str,
     ) -> None:  # fmt: skip
-        self.label = label
-        self.file_name = file_name
+        self.label = visible(label)
+        self.file_name = visible(file_name)
         self.file_bytes = file_bytes
         self.tensors = tensors
         self.page_size = page_size
@@ -291,7 +292,7 @@ class Record:
         lines = [self.headline]
         if self.pages is not None:
             rows = self.shown_rows()
-            width = max(len("total"), *(len(row.name) for row in rows))
+            width = max(len("total"), *(len(visible(row.name)) for row in rows))
             lines.append(f"{'':{width}}  {'pages':>10} {'touched':>10} {'%':>6} {'bytes':>15}")
             lines += [_line(row, width) for row in rows]
             lines.append(_line(self._total(), width))
@@ -309,7 +310,7 @@ class Record:
         parts = [f"<p><b>{html.escape(self.headline)}</b></p>"]
         if self.pages is not None:
             cells = "".join(
-                f"<tr><td style='text-align:left'>{html.escape(row.name)}</td>"
+                f"<tr><td style='text-align:left'>{html.escape(visible(row.name))}</td>"
                 f"<td>{row.n_pages:,}</td><td>{row.n_touched:,}</td><td>{row.fraction:.1%}</td>"
                 f"<td>{row.touched_bytes:,}</td></tr>"
                 for row in [*self.shown_rows(), self._total()]
@@ -324,6 +325,6 @@ class Record:
 
 def _line(row: Row, width: int) -> str:
     return (
-        f"{row.name:{width}}  {row.n_pages:>10,} {row.n_touched:>10,} {row.fraction:>6.1%} "
-        f"{row.touched_bytes:>15,}"
+        f"{visible(row.name):{width}}  {row.n_pages:>10,} {row.n_touched:>10,} "
+        f"{row.fraction:>6.1%} {row.touched_bytes:>15,}"
     )

@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
+from llama_edu.facts import visible
 from llama_edu.files.layout import Checkpoint, SplitTensor
 
 #: Longer metadata values are cut.
@@ -119,5 +120,5 @@ def _as_text(value: object) -> str:
 
 def shown(text: str) -> str:
     """Text from a file with control characters and terminal escapes made visible, and cut."""
-    visible = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-    return visible if len(visible) <= _LONGEST_VALUE else visible[:_LONGEST_VALUE] + "..."
+    safe = visible(text)
+    return safe if len(safe) <= _LONGEST_VALUE else safe[:_LONGEST_VALUE] + "..."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 from llama_edu.errors import RequestError
@@ -11,6 +10,7 @@ from llama_edu.show.controls import setting_sliders
 from llama_edu.show.extras import need
 from llama_edu.show.token_view import DIFFERENT, story_box, story_html
 from llama_edu.show.weight_types import AS_STORED, WEIGHT_TYPES
+from llama_edu.show.words import safe_html
 from llama_edu.show.writing import Writing
 from llama_edu.transformer.sampling import SamplingSettings
 
@@ -93,7 +93,7 @@ def compared_html(writing: Writing | None, n_same: int | None) -> str:
         return story_html(writing)
     texts = [choice.text for choice in list(writing.choices)]
     same, different, rest = texts[:n_same], texts[n_same : n_same + 1], texts[n_same + 1 :]
-    body = f"<b>{escape(writing.prompt)}</b>{escape(''.join(same))}"
+    body = f"<b>{safe_html(writing.prompt)}</b>{safe_html(''.join(same))}"
     if different:
-        body += f'<mark style="{DIFFERENT}">{escape(different[0])}</mark>'
-    return story_box(body + escape("".join(rest)))
+        body += f'<mark style="{DIFFERENT}">{safe_html(different[0])}</mark>'
+    return story_box(body + safe_html("".join(rest)))

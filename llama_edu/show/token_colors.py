@@ -6,10 +6,10 @@ transparent shade, so that it follows a light theme and a dark one, and the text
 
 from __future__ import annotations
 
-from html import escape
 from itertools import groupby
 
 from llama_edu.show.token_view import MARK, percent, story_box
+from llama_edu.show.words import safe_html
 from llama_edu.show.writing import Choice, Writing
 
 #: A blue between the two themes' grounds, so that its weakest shade shows on both.
@@ -38,10 +38,10 @@ def colored_story_html(writing: Writing, marked: int | None = None) -> str:
             each token's probability and rank under the pointer.
     """
     choices = list(writing.choices)
-    body = f"<b>{escape(writing.prompt)}</b>"
+    body = f"<b>{safe_html(writing.prompt)}</b>"
     if marked is None:
         for opacity, run in groupby(choices, lambda c: opacity_of(c.chosen.probability)):
-            body += _span(opacity, escape("".join([choice.text for choice in run])))
+            body += _span(opacity, safe_html("".join([choice.text for choice in run])))
     else:
         body += "".join(
             _token_html(choice, is_marked=index == marked) for index, choice in enumerate(choices)
@@ -66,8 +66,8 @@ def legend_html() -> str:
 def _token_html(choice: Choice, *, is_marked: bool) -> str:
     hover = f'title="{percent(choice.chosen.probability)}, likeliest no. {choice.rank}"'
     if is_marked:
-        return f'<mark style="{MARK}" {hover}>{escape(choice.text)}</mark>'
-    return _span(opacity_of(choice.chosen.probability), escape(choice.text), hover)
+        return f'<mark style="{MARK}" {hover}>{safe_html(choice.text)}</mark>'
+    return _span(opacity_of(choice.chosen.probability), safe_html(choice.text), hover)
 
 
 def _span(opacity: float, html: str, hover: str = "") -> str:

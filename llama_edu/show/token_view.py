@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
+from llama_edu.facts import visible
+from llama_edu.show.words import safe_html
 from llama_edu.show.writing import Candidate, Choice, Writing
 from llama_edu.transformer.tokenizer import Tokenizer
 
@@ -47,14 +49,14 @@ def story_html(writing: Writing | None, marked: int | None = None) -> str:
     if writing is None:
         body = f'<span style="{_MUTED}">The text will appear here.</span>'
     else:
-        body = f"<b>{escape(writing.prompt)}</b>"
+        body = f"<b>{safe_html(writing.prompt)}</b>"
         choices = list(writing.choices)
         if marked is None:
-            body += escape("".join([choice.text for choice in choices]))
+            body += safe_html("".join([choice.text for choice in choices]))
         else:
-            body += escape("".join([choice.text for choice in choices[:marked]]))
-            body += f'<mark style="{MARK}">{escape(choices[marked].text)}</mark>'
-            body += escape("".join([choice.text for choice in choices[marked + 1 :]]))
+            body += safe_html("".join([choice.text for choice in choices[:marked]]))
+            body += f'<mark style="{MARK}">{safe_html(choices[marked].text)}</mark>'
+            body += safe_html("".join([choice.text for choice in choices[marked + 1 :]]))
     return story_box(body)
 
 
@@ -133,7 +135,7 @@ def _row(
     led_to = ""
     if followed is not None:
         start = token_label(tokenizer, candidate.id).replace("␣", " ")
-        text = visible(followed.get(candidate.id, " …"))
+        text = on_one_line(followed.get(candidate.id, " …"))
         led_to = (
             f'<td style="{cell}; white-space: pre; min-width: 200px">'
             f'<span style="{_MUTED}">{escape(start)}</span>{escape(text)}</td>'
@@ -156,14 +158,14 @@ def token_label(tokenizer: Tokenizer, token: int) -> str:
         text = piece.decode("utf-8")
     except UnicodeDecodeError:  # a byte piece, or one that ends inside a character
         return "".join(f"<0x{byte:02X}>" for byte in piece)
-    label = visible(text.replace(" ", "␣")) or "(nothing)"
+    label = on_one_line(text.replace(" ", "␣")) or "(nothing)"
     return label if len(label) <= _LONGEST_LABEL else label[:_LONGEST_LABEL] + "…"
 
 
-def visible(text: str) -> str:
+def on_one_line(text: str) -> str:
     """A text on one line, its line ends and control characters made visible; not yet escaped."""
     text = text.replace("\n", "↵")
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    return visible(text)
 
 
 def percent(probability: float) -> str:

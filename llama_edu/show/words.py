@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from html import escape
 
 from llama_edu.llama import Llama
 from llama_edu.show.report import shown
@@ -57,6 +58,11 @@ def settings_line(settings: SamplingSettings) -> str:
         if getattr(settings, name) != getattr(off, name)
     ]
     return ", ".join([f"temperature {settings.temperature:g}", *changed])
+
+
+def safe_html(text: str) -> str:
+    """What a model or a reader wrote, as HTML that shows it and does nothing else."""
+    return escape(printable(text))
 
 
 def printable(text: str) -> str:

@@ -8,6 +8,7 @@ from html import escape
 from llama_edu.show.pagegrid import PageGrid, picked_colour, scale_colour, tensors_at
 from llama_edu.show.report import shown
 from llama_edu.show.touches import Summary, Touches
+from llama_edu.show.words import safe_html
 
 _TEXT = "color: var(--jp-content-font-color1, inherit); line-height: 1.5"
 _MUTED = "color: var(--jp-ui-font-color2, #777)"
@@ -41,11 +42,11 @@ def labels_html(grid: PageGrid) -> str:
 def story_html(touches: Touches, n_steps: int, text: str) -> str:
     """The text with what the last of these steps read marked, or the whole text while it grows."""
     if n_steps == len(touches):
-        body = escape(text)
+        body = safe_html(text)
     else:
-        before = escape("".join(step.text for step in touches.steps[: n_steps - 1]))
-        now = escape(touches.steps[n_steps - 1].text) or "(begin)"
-        after = escape("".join(step.text for step in touches.steps[n_steps:]))
+        before = safe_html("".join(step.text for step in touches.steps[: n_steps - 1]))
+        now = safe_html(touches.steps[n_steps - 1].text) or "(begin)"
+        after = safe_html("".join(step.text for step in touches.steps[n_steps:]))
         mark = f"background: {scale_colour(n_steps - 1, len(touches))}; color: #fff"
         body = (
             f'{before}<mark style="{mark}">{now}</mark><span style="opacity: 0.45">{after}</span>'

@@ -41,23 +41,24 @@ def button(panel, name):
     return panel.locator("button", has_text=name)
 
 
-def shoot(page, panel, name):
+def shoot(page, panel, name, *, expected_alert=None):
     panel.evaluate("node => node.scrollIntoView({block: 'center'})")
-    shoot_page(page, name)
+    shoot_page(page, name, expected_alert=expected_alert)
 
 
-def shoot_page(page, name):
-    """Save what the page shows; a page with a box that reports an error fails."""
+def shoot_page(page, name, *, expected_alert=None):
+    """Save what the page shows; a page with a box that reports another error fails."""
     SCREENSHOTS.mkdir(exist_ok=True)
     path = SCREENSHOTS / f"{name}.png"
     page.screenshot(path=path)
     assert path.stat().st_size > 20_000, "the screenshot is empty"
-    assert_no_error_box(page)
+    assert_no_error_box(page, expected_alert)
 
 
-def assert_no_error_box(page):
+def assert_no_error_box(page, expected_alert=None):
     """No dialog, no widget that failed to draw, no error in a panel's own words."""
     assert page.locator(".jp-Dialog, .jupyter-widgets-error-widget").count() == 0
     alerts = page.locator("[class*=llama-edu] [role=alert]").all_inner_texts()
-    assert not alerts, alerts
+    unexpected = [alert for alert in alerts if not expected_alert or expected_alert not in alert]
+    assert not unexpected, unexpected
     assert "Error displaying widget" not in page.inner_text("body")

@@ -78,12 +78,13 @@ def test_write_stop_go_on_look_ahead_and_take_another_way(run_cells, width, dark
     button(panel, "Save").click()
     wait_until(lambda: "bytes written" in panel.inner_text())
     button(panel, "Save").click()
-    wait_until(lambda: "exists already and was not touched" in panel.inner_text())
-    shoot(page, panel, f"{label}-saving")
+    refusal = "exists already and was not touched"
+    wait_until(lambda: refusal in panel.inner_text())
+    shoot(page, panel, f"{label}-saving", expected_alert=refusal)
     page.get_by_text("Open another model").click()
     wait_until(lambda: panel.locator("text=your folder").is_visible())
     panel.evaluate("node => node.scrollIntoView({block: 'end'})")
-    shoot_page(page, f"{label}-chooser")
+    shoot_page(page, f"{label}-chooser", expected_alert=refusal)
     assert page.foreign == [], "something was asked of another machine"
 
 
