@@ -24,6 +24,7 @@ from llama_edu.files.vocabularies import is_sentencepiece, read_vocabulary
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.choice import check_kernels, with_kernels
 from llama_edu.transformer.generate import PREFILL_CHUNK, Generation
+from llama_edu.transformer.heap import keep_freed_memory
 from llama_edu.transformer.matmul import blas_can_read
 from llama_edu.transformer.model import AccessLog, Model, check_tokens, forward, rope_frequencies
 from llama_edu.transformer.sampling import SamplingSettings
@@ -80,6 +81,7 @@ def load(
         FormatError: the file is not a checkpoint, or a damaged one.
     """
     start = time.perf_counter()
+    keep_freed_memory()
     threads = check_threads(threads)
     check_kernels(kernels)
     checkpoint = read_checkpoint(path)

@@ -5,7 +5,7 @@ changed twice under the same names (ggjt v1, v2, v3), so the dtypes carry their 
 names: `pairs` hold neighbours, elements 2j and 2j + 1 in byte j; `nibbles` hold elements j and
 j + half the block. Scales went from float32 to float16. kquants.py has the types of June 2023.
 
-Each function fills `numbers`, (..., n_blocks, block_size) float32, from (..., n_blocks) blocks.
+The last functions take (..., n_blocks) blocks apart; blocks.py multiplies.
 Source: ggml.c of llama.cpp, changed by PR #1405 (nibble order) and #1508 (float16 scales).
 """
 
@@ -13,7 +13,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from llama_edu.files.bitfields import spread, unpack_bits, unpack_pairs, unpack_planes
+from llama_edu.files.bitfields import (
+    Groups,
+    gathered,
+    unpack_bits,
+    unpack_pairs,
+    unpack_planes,
+    widen,
+)
 
 Q4_0 = np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])
 Q4_1 = np.dtype([("scale", "<f2"), ("minimum", "<f2"), ("nibbles", "u1", 16)])
@@ -80,22 +87,18 @@ def store_codes(codes: np.ndarray, blocks: np.ndarray) -> None:
         blocks["nibbles"] = (codes[:half] | codes[half:] * np.uint8(16)).T
 
 
-def unpack_centred(blocks: np.ndarray, numbers: np.ndarray) -> None:
+def split_centred(blocks: np.ndarray) -> Groups:
     """q4_0 q4_2 q5_0, any version: (code - 8) * scale, with five bits (code - 16) * scale."""
     codes = codes_of(blocks).view(np.int8)
     codes -= 16 if has_field(blocks, "fifth_bits") else 8
-    numbers[...] = codes
-    numbers *= spread(blocks["scale"].astype(np.float32), numbers)
+    return Groups(codes, widen(blocks["scale"]))
 
 
-def unpack_above_minimum(blocks: np.ndarray, numbers: np.ndarray) -> None:
+def split_above_minimum(blocks: np.ndarray) -> Groups:
     """q4_1 q4_3 q5_1, any version: code * scale + minimum."""
-    numbers[...] = codes_of(blocks)
-    numbers *= spread(blocks["scale"].astype(np.float32), numbers)
-    numbers += spread(blocks["minimum"].astype(np.float32), numbers)
+    return Groups(codes_of(blocks), widen(blocks["scale"]), widen(blocks["minimum"]))
 
 
-def unpack_bytes(blocks: np.ndarray, numbers: np.ndarray) -> None:
+def split_bytes(blocks: np.ndarray) -> Groups:
     """q8_0, any version: code * scale, the codes signed bytes."""
-    numbers[...] = blocks["bytes"]
-    numbers *= spread(blocks["scale"].astype(np.float32), numbers)
+    return Groups(gathered(blocks["bytes"]), widen(blocks["scale"]))

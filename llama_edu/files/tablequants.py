@@ -5,7 +5,7 @@ the sixteen values of a 4-bit float and a power of two as its scale; tq2_0 and t
 1 in two bits, or five of them in a byte. Their neighbours with even steps are legacyquants.py and
 kquants.py.
 
-Each function fills `numbers`, (..., n_blocks, block_size) float32, from (..., n_blocks) blocks.
+Each function takes (..., n_blocks) blocks apart; blocks.py multiplies.
 Sources: ggml-quants.c of llama.cpp, PR #5590 (iq4_nl), #5747 (iq4_xs), #8151 (tq1_0, tq2_0) and
 #15091 (mxfp4); OCP Microscaling Formats (MX) Specification 1.0 for mxfp4.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llama_edu.files.bitfields import spread, unpack_planes
+from llama_edu.files.bitfields import Groups, unpack_planes, widen
 
 IQ4_NL = np.dtype([("scale", "<f2"), ("table_nibbles", "u1", 16)])
 IQ4_XS = np.dtype(
@@ -41,30 +41,29 @@ _UNEVEN = _byte_table([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 
 _TWICE_E2M1 = _byte_table([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12])
 
 
-def unpack_iq4_nl(blocks: np.ndarray, numbers: np.ndarray) -> None:
+def split_iq4_nl(blocks: np.ndarray) -> Groups:
     """32 numbers: table[code] * scale."""
-    numbers[...] = _looked_up(blocks["table_nibbles"], _UNEVEN).reshape(numbers.shape)
-    numbers *= spread(blocks["scale"].astype(np.float32), numbers)
+    codes = _looked_up(blocks["table_nibbles"], _UNEVEN).reshape(*blocks.shape, 32)
+    return Groups(codes, widen(blocks["scale"]))
 
 
-def unpack_iq4_xs(blocks: np.ndarray, numbers: np.ndarray) -> None:
+def split_iq4_xs(blocks: np.ndarray) -> Groups:
     """256 numbers in 8 groups: table[code] * (scale * (6 bits - 32))."""
-    groups = numbers.reshape(*blocks.shape, 8, 32)
-    groups[...] = _looked_up(blocks["table_nibbles"], _UNEVEN).reshape(groups.shape)
+    codes = _looked_up(blocks["table_nibbles"], _UNEVEN).reshape(*blocks.shape, 8, 32)
     low = unpack_planes(blocks["scales_low"][..., np.newaxis], 4).reshape(*blocks.shape, 8)
     high = blocks["scales_high"][..., np.newaxis] >> np.arange(0, 16, 2, dtype=np.uint16) & 3
     counts = (low | high << 4).astype(np.float32) - 32
-    groups *= spread(blocks["scale"].astype(np.float32)[..., np.newaxis] * counts, groups)
+    return Groups(codes, widen(blocks["scale"])[..., np.newaxis] * counts)
 
 
-def unpack_mxfp4(blocks: np.ndarray, numbers: np.ndarray) -> None:
+def split_mxfp4(blocks: np.ndarray) -> Groups:
     """32 numbers: e2m1[code] * 2 ** (exponent - 127)."""
-    numbers[...] = _looked_up(blocks["float_nibbles"], _TWICE_E2M1).reshape(numbers.shape)
+    codes = _looked_up(blocks["float_nibbles"], _TWICE_E2M1).reshape(*blocks.shape, 32)
     half_scale = np.ldexp(np.float32(1), blocks["exponent"].astype(np.int32) - 128)
-    numbers *= spread(half_scale, numbers)
+    return Groups(codes, half_scale)
 
 
-def unpack_tq1_0(blocks: np.ndarray, numbers: np.ndarray) -> None:
+def split_tq1_0(blocks: np.ndarray) -> Groups:
     """256 numbers: (digit - 1) * scale, a byte being a fraction of 256 written in base three.
 
     Multiplying by three carries the next digit over the top of the byte: the wrap-around is meant.
@@ -75,23 +74,23 @@ def unpack_tq1_0(blocks: np.ndarray, numbers: np.ndarray) -> None:
         (blocks["trits"][..., 32:], 5),
         (blocks["last_trits"], 4),
     )
+    codes = np.empty((*blocks.shape, 256), np.int8)
     start = 0
     for packed, n_digits in runs:
         powers = 3 ** np.arange(n_digits, dtype=np.uint8)
         shifted = packed[..., np.newaxis, :] * powers[:, np.newaxis]
         digits = (shifted.astype(np.uint16) * 3 >> 8).astype(np.int8) - 1
         stop = start + n_digits * packed.shape[-1]
-        numbers[..., start:stop] = digits.reshape(*blocks.shape, -1)
+        codes[..., start:stop] = digits.reshape(*blocks.shape, -1)
         start = stop
-    numbers *= spread(blocks["scale"].astype(np.float32), numbers)
+    return Groups(codes, widen(blocks["scale"]))
 
 
-def unpack_tq2_0(blocks: np.ndarray, numbers: np.ndarray) -> None:
+def split_tq2_0(blocks: np.ndarray) -> Groups:
     """256 numbers: (code - 1) * scale."""
-    codes = unpack_planes(blocks["two_bits"], 2).view(np.int8)
+    codes = unpack_planes(blocks["two_bits"], 2).view(np.int8).reshape(*blocks.shape, 256)
     codes -= 1
-    numbers[...] = codes.reshape(numbers.shape)
-    numbers *= spread(blocks["scale"].astype(np.float32), numbers)
+    return Groups(codes, widen(blocks["scale"]))
 
 
 def _looked_up(nibbles: np.ndarray, table: bytes) -> np.ndarray:

@@ -22,7 +22,9 @@ def rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
     Source: Zhang and Sennrich, arXiv 1910.07467.
     """
     mean_square = np.add.reduce(x * x, axis=-1, keepdims=True) / np.float32(x.shape[-1])
-    return x / np.sqrt(mean_square + np.float32(eps)) * weight
+    scaled = x / np.sqrt(mean_square + np.float32(eps))
+    scaled *= weight
+    return scaled
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
@@ -48,7 +50,10 @@ def silu(x: np.ndarray) -> np.ndarray:
         A new float32 array of the same shape.
     """
     x = np.maximum(x, _SILU_FLOOR)
-    return x / (np.float32(1) + np.exp(-x))
+    y = np.negative(x)
+    np.exp(y, out=y)
+    y += np.float32(1)
+    return np.divide(x, y, out=y)
 
 
 def swiglu(gate: np.ndarray, up: np.ndarray) -> np.ndarray:

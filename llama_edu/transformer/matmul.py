@@ -1,25 +1,27 @@
 """x @ w.T for weights as they are stored, with never a float32 copy of a whole matrix.
 
 float32 weights go to BLAS as they lie in the file. Every other type is turned into float32 a tile
-of rows at a time, in a buffer that stays in a core's own cache, and each tile goes to BLAS while it
-is there. One position (decode) and many (prefill) are the same code.
+of rows at a time, in a buffer of two megabytes, and each tile goes to BLAS while it is in the
+cache. For one position (decode) matvec.py has a shorter way.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from llama_edu.errors import ShapeError
-from llama_edu.files.blocks import block_type_of, dequantize_into
-from llama_edu.transformer.threads import can_control_blas, run_shares
+from llama_edu.files.blocks import BlockType, block_type_of, dequantize_into
+from llama_edu.transformer import matvec
+from llama_edu.transformer.threads import FEW_POSITIONS, can_control_blas, run_shares
 
-#: Bytes of the float32 tile. Measured on cores with 1 MiB of cache each: 512 KiB is best for many
-#: positions; half of it costs a fifth of the speed, four times as much a third.
-TILE_BYTES = 512 * 1024
+#: Bytes of the float32 tile. Measured on cores with 1 MiB of cache each: from 512 KiB to 4 MiB all
+#: are within a tenth of each other, where numpy's calls convert 256 Ki numbers at a time.
+TILE_BYTES = 2 * 1024 * 1024
 
-#: Fewer positions than this are not worth a second thread: converting is then most of the work, in
-#: steps so short that the threads spend their time waiting for each other at Python's lock.
-_FEW_POSITIONS = 16
+#: Bytes of a stored matrix below which another thread takes longer to wake than to multiply it.
+_WORTH_WAKING = 256 * 1024
 
 
 def matmul(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
@@ -34,11 +36,53 @@ def matmul(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
     Raises:
         ShapeError: the two widths differ.
     """
-    in_features = w.shape[1] * block_type_of(w).block_size
-    if x.shape[1] != in_features:
-        raise ShapeError(f"matmul: x has {x.shape[1]} features, expected {in_features}")
+    block = block_type_of(w)
+    check_widths(x, w, block)
     if blas_can_read(w):
         return x @ w.T
+    if len(x) == 1 and matvec.can_multiply(w, block):
+        return matvec.multiply(x[0], w, block, threads)[np.newaxis]
+    return by_tiles(x, w, threads, dequantize_into)
+
+
+def side_by_side(
+    multiply: Callable[[np.ndarray, np.ndarray, int], np.ndarray],
+    x: np.ndarray,
+    matrices: Sequence[np.ndarray],
+    threads: int = 1,
+) -> list[np.ndarray]:
+    """Multiply one input by several matrices: [multiply(x, w, threads) for w in matrices].
+
+    With numpy's kernels and one position, each thread takes whole matrices: parts of one are
+    converted in steps that are too short for two threads.
+    """
+    sharing = multiply is matmul and threads > 1 and len(x) == 1 and can_control_blas()
+    if not sharing or any(blas_can_read(w) or w.nbytes < _WORTH_WAKING for w in matrices):
+        return [multiply(x, w, threads) for w in matrices]
+    products: list[np.ndarray] = [x] * len(matrices)
+
+    def some_matrices(start: int, stop: int) -> None:
+        for i in range(start, stop):
+            products[i] = multiply(x, matrices[i], 1)
+
+    run_shares(some_matrices, len(matrices), min(threads, len(matrices)))
+    return products
+
+
+def by_tiles(
+    x: np.ndarray,
+    w: np.ndarray,
+    threads: int,
+    fill: Callable[[np.ndarray, np.ndarray], object],
+) -> np.ndarray:
+    """Multiply a tile of rows at a time: x @ w.T.
+
+    Args:
+        fill: fill(rows of w, tile) writes (rows, in_features) float32 into the tile.
+    Returns:
+        (T, out_features) float32, a new array.
+    """
+    in_features = x.shape[1]
     out = np.empty((len(x), len(w)), np.float32)
     rows_per_tile = max(1, TILE_BYTES // (4 * in_features))
 
@@ -47,14 +91,21 @@ def matmul(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
         for first in range(start, stop, rows_per_tile):
             last = min(first + rows_per_tile, stop)
             rows = tile[: last - first]
-            dequantize_into(w[first:last], rows)
+            fill(w[first:last], rows)
             np.matmul(x, rows.T, out=out[:, first:last])
 
-    if threads == 1 or len(x) < _FEW_POSITIONS or not can_control_blas():
+    if threads == 1 or len(x) < FEW_POSITIONS or not can_control_blas():
         multiply_rows(0, len(w))
     else:
         run_shares(multiply_rows, len(w), threads)
     return out
+
+
+def check_widths(x: np.ndarray, w: np.ndarray, block: BlockType) -> None:
+    """Raise ShapeError unless x and w have the same number of columns."""
+    in_features = w.shape[1] * block.block_size
+    if x.shape[1] != in_features:
+        raise ShapeError(f"matmul: x has {x.shape[1]} features, expected {in_features}")
 
 
 def blas_can_read(w: np.ndarray) -> bool:

@@ -1,9 +1,11 @@
 """x @ w.T for stored weights, compiled by numba: the fast sibling of matmul.py.
 
-For one position (decode) each stored type has a loop that reads the blocks where they lie and keeps
-as many sums side by side as a block has columns, so that the compiler can use vector registers; the
-float32 weights never exist in memory. For many positions (prefill) converting tiles for BLAS is
-already as fast, so that is left to matmul.py.
+For a few positions (decode) each stored type has a loop that reads the blocks where they lie; the
+float32 weights never exist in memory. For many (prefill) BLAS multiplies tiles, as in matmul.py,
+but the tiles are filled by compiled code in a single pass.
+
+The loops take bits as they are, and float16's infinities and NaNs have bits that they misread: only
+numpy's kernels show those in a damaged file.
 
 Needs the extra `jit`. The machine code of each type is compiled once and kept on disk.
 """
@@ -11,34 +13,49 @@ Needs the extra `jit`. The machine code of each type is compiled once and kept o
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
-from llama_edu.errors import RequestError, ShapeError
-from llama_edu.files.blocks import block_type_of
+from llama_edu.errors import RequestError
+from llama_edu.files.blocks import BlockType, block_type_of
 from llama_edu.transformer import matmul as clear
 from llama_edu.transformer.threads import run_shares
 
 try:
-    from llama_edu.transformer import jit_loops
+    import numba
+
+    from llama_edu.transformer import jit_loops, jit_loops_k, jit_shares, jit_tiles
 except ImportError as error:
     raise RequestError(
         f"kernels 'jit' need numba, which is not installed ({error}); "
         "run: pip install 'llama-edu[jit]', or choose kernels='numpy'"
     ) from None
 
-#: With more positions than this, BLAS on converted tiles beats one pass over the blocks for each.
-MOST_POSITIONS = 3
+#: Stored types that have loops of their own.
+TYPES = ("f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k")
 
-#: Matrices with fewer numbers than this are not worth a second thread: to wake one takes as long as
-#: to multiply them.
-_SMALL = 4 * 1024 * 1024
+#: With more positions than this, BLAS on tiles beats one pass over the blocks for each.
+MOST_POSITIONS = 4
 
-#: Types whose loop is compiled or loaded in this process already.
-_ready: set[str] = set()
+#: Where numba has no OpenMP, matrices with fewer numbers than this stay on one thread: to wake
+#: another takes as long as to multiply them.
+_SMALL_WITHOUT_OPENMP = 4 * 1024 * 1024
+
+
+class _Chosen(threading.local):
+    """What this thread told numba last; to ask it each time would cost as much as a small loop."""
+
+    threads = 0
+
+
+_chosen = _Chosen()
+
+#: Functions that are compiled, or loaded from disk, in this process already.
+_ready: set[Any] = set()
 
 
 def matmul(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
@@ -54,42 +71,72 @@ def matmul(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
         ShapeError: the two widths differ.
     """
     block = block_type_of(w)
-    loop = jit_loops.LOOPS.get(block.name)
-    if len(x) > MOST_POSITIONS or loop is None or not _readable(w):
+    if block.name not in TYPES or not (w.flags.c_contiguous and w.dtype.isnative):
         return clear.matmul(x, w, threads)
-    in_features = w.shape[1] * block.block_size
-    if x.shape[1] != in_features:
-        raise ShapeError(f"matmul: x has {x.shape[1]} features, expected {in_features}")
+    clear.check_widths(x, w, block)
+    stored = _stored(w, block)
+    if not stored.flags.aligned:
+        return clear.matmul(x, w, threads)
+    if len(x) > MOST_POSITIONS:
+        return clear.by_tiles(x, w, threads, partial(_fill, block))
+    if block.name == "f16":
+        x = x * np.float32(jit_loops.HALF_REBIAS)
     out = np.empty((len(x), len(w)), np.float32)
-    stored = w.view(jit_loops.UNITS.get(block.name, np.dtype(np.uint8)))
-    stored.flags.writeable = False  # one compiled form for views and copies
-    if block.name not in _ready:
-        _make_ready(block.name, loop, stored, in_features)
     for t in range(len(x)):
-        row, sums = jit_loops.prepare(x[t], block.name)
-        if threads == 1 or in_features * len(w) < _SMALL:
-            loop(stored, row, sums, out[t], 0, len(w))
-        else:
-            run_shares(partial(loop, stored, row, sums, out[t]), len(w), threads)
+        _share(block.name, stored, x[t], out[t], threads)
     return out
 
 
-def _readable(w: np.ndarray) -> bool:
-    """Whether the loops can read `w` where it lies: rows in order, little-endian, aligned pairs."""
-    if not (w.flags.c_contiguous and w.dtype == w.dtype.newbyteorder("<")):
-        return False
-    return w.dtype.itemsize > 2 or (w.shape[1] % 2 == 0 and w.ctypes.data % 4 == 0)
+def _share(name: str, stored: np.ndarray, x: np.ndarray, out: np.ndarray, threads: int) -> None:
+    """Multiply one position by every row, on as many threads as is worth while."""
+    loop = getattr(jit_loops_k if name.endswith("_k") else jit_loops, name)
+    if threads > 1 and _has_openmp():
+        if _chosen.threads != threads:
+            most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+            numba.set_num_threads(min(threads, most))
+            _chosen.threads = threads
+        _call(name, getattr(jit_shares, name), stored, x, out, threads)
+    elif threads > 1 and len(stored) * x.size >= _SMALL_WITHOUT_OPENMP:
+        _call(name, loop, stored, x, out, 0, 0)
+        run_shares(partial(loop, stored, x, out), len(stored), threads)
+    else:
+        _call(name, loop, stored, x, out, 0, len(stored))
 
 
-def _make_ready(name: str, loop: Any, stored: np.ndarray, in_features: int) -> None:
-    """Compile a loop, or load it from disk; say so where somebody may be waiting."""
-    x, sums = jit_loops.prepare(np.zeros(in_features, np.float32), name)
+@cache
+def _has_openmp() -> bool:
+    """Whether the threads that numba starts wait actively, so that even a small matrix is shared.
+
+    What it falls back to wakes them for each matrix and must not be called from two threads.
+    """
+    numba.get_num_threads()  # starts them
+    return numba.threading_layer() != "workqueue"
+
+
+def _fill(block: BlockType, w: np.ndarray, tile: np.ndarray) -> None:
+    """Turn rows of stored weights into float32, (rows, in_features)."""
+    _call(f"tiles of {block.name}", getattr(jit_tiles, block.name), _stored(w, block), tile, 32)
+
+
+def _stored(w: np.ndarray, block: BlockType) -> np.ndarray:
+    """What the loops read: int16 for 16-bit floats, bytes for blocks; a view."""
+    stored = w.view(np.int16 if block.block_size == 1 else np.uint8)
+    if stored.flags.writeable:
+        stored.flags.writeable = False  # one compiled form for views and copies
+    return stored
+
+
+def _call(what: str, function: Any, *arguments: object) -> None:
+    """Call a compiled function; the first time, say so where somebody may be waiting."""
+    if function in _ready:
+        function(*arguments)
+        return
     start = time.perf_counter()
     if sys.stderr.isatty():
-        print(f"loading the loop for {name}; compiling it takes a few seconds, once ...", end="",
+        print(f"loading the loop for {what}; compiling it takes a few seconds, once ...", end="",
               file=sys.stderr, flush=True)  # fmt: skip
-    loop(stored, x, sums, np.empty(1, np.float32), 0, 0)
+    function(*arguments)
     if sys.stderr.isatty():
-        compiled = "from disk" if loop.stats.cache_hits else "compiled"
+        compiled = "from disk" if function.stats.cache_hits else "compiled"
         print(f" {compiled}, {time.perf_counter() - start:.1f} s", file=sys.stderr)
-    _ready.add(name)
+    _ready.add(function)

@@ -14,8 +14,13 @@ from llama_edu.files.blocks import dequantize
 from llama_edu.files.rope_divisors import llama3_divisors
 from llama_edu.transformer import kernels
 from llama_edu.transformer.cache import KVCache
-from llama_edu.transformer.matmul import matmul
-from llama_edu.transformer.threads import with_blas_threads_of_model
+from llama_edu.transformer.matmul import matmul, side_by_side
+from llama_edu.transformer.threads import (
+    FEW_POSITIONS,
+    can_control_blas,
+    run_shares,
+    with_blas_threads_of_model,
+)
 
 
 class AccessLog(Protocol):
@@ -80,6 +85,12 @@ def forward(
             model.log.whole(name)
         return model.matmul(x, weights[name], model.threads)
 
+    def linears(x: np.ndarray, *names: str) -> list[np.ndarray]:
+        if model.log:
+            for name in names:
+                model.log.whole(name)
+        return side_by_side(model.matmul, x, [weights[name] for name in names], model.threads)
+
     def norm(x: np.ndarray, name: str) -> np.ndarray:
         if model.log:
             model.log.whole(name)
@@ -92,19 +103,41 @@ def forward(
     for i in range(config.n_layers):
         layer = f"layers.{i}."
         h = norm(x, layer + "attention_norm")
-        q = linear(h, layer + "wq").reshape(T, config.n_heads, config.head_dim)
-        k = linear(h, layer + "wk").reshape(T, config.n_kv_heads, config.head_dim)
-        v = linear(h, layer + "wv").reshape(T, config.n_kv_heads, config.head_dim)
+        q, k, v = linears(h, layer + "wq", layer + "wk", layer + "wv")
+        q = q.reshape(T, config.n_heads, config.head_dim)
+        k = k.reshape(T, config.n_kv_heads, config.head_dim)
+        v = v.reshape(T, config.n_kv_heads, config.head_dim)
         keys, values = cache.extend(i, rope(k, rotations), v)
-        x = x + linear(kernels.attention(rope(q, rotations), keys, values), layer + "wo")
+        mixed = attention(rope(q, rotations), keys, values, model.threads)
+        x = x + linear(mixed, layer + "wo")
 
         h = norm(x, layer + "ffn_norm")
-        h = kernels.swiglu(linear(h, layer + "w_gate"), linear(h, layer + "w_up"))
-        x = x + linear(h, layer + "w_down")
+        gate, up = linears(h, layer + "w_gate", layer + "w_up")
+        x = x + linear(kernels.swiglu(gate, up), layer + "w_down")
     cache.length += T
 
     x = norm(x[-1:] if last_only else x, "final_norm")
     return linear(x, "output" if "output" in weights else "token_embedding")
+
+
+def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, threads: int) -> np.ndarray:
+    """kernels.attention, its key/value heads shared among threads where there are many positions.
+
+    Args and returns: as there.
+    """
+    if threads == 1 or len(q) < FEW_POSITIONS or not can_control_blas():
+        return kernels.attention(q, k, v)
+    T, n_heads, head_dim = q.shape
+    n_groups = n_heads // len(k)
+    mixed = np.empty((T, n_heads * head_dim), np.float32)
+
+    def some_heads(start: int, stop: int) -> None:
+        first, last = start * n_groups, stop * n_groups
+        part = kernels.attention(q[:, first:last], k[start:stop], v[start:stop])
+        mixed[:, first * head_dim : last * head_dim] = part
+
+    run_shares(some_heads, len(k), threads)
+    return mixed
 
 
 def embed(model: Model, tokens: Sequence[int]) -> np.ndarray:

@@ -13,6 +13,10 @@ from functools import cache, wraps
 
 from llama_edu.errors import RequestError
 
+#: Fewer positions than this are not worth a second thread, where numpy does the work in steps: they
+#: are then so short that the threads spend their time waiting for each other at Python's lock.
+FEW_POSITIONS = 16
+
 
 def usable_cores() -> int:
     """Cores on which this process may run, which can be fewer than the machine has."""

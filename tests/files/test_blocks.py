@@ -37,6 +37,7 @@ def assert_same_bits(found: np.ndarray, expected: np.ndarray) -> None:
     assert found.dtype == expected.dtype == np.float32
     assert found.shape == expected.shape
     different = found.view(np.uint32) != expected.view(np.uint32)
+    different &= ~(np.isnan(found) & np.isnan(expected))  # a NaN's sign and payload mean nothing
     assert not different.any(), f"{different.sum()} of {found.size}, first at {different.argmax()}"
 
 
@@ -161,8 +162,8 @@ def test_columns_of_a_matrix_fill_columns_of_a_buffer(name):
 
 @pytest.mark.parametrize("name", COMPUTABLE)
 def test_a_large_array_needs_no_large_temporary(name):
-    blocks = random_blocks(name, (16, 65536 // BLOCK_TYPES[name].block_size))
-    out = np.empty((16, 65536), np.float32)
+    blocks = random_blocks(name, (64, 65536 // BLOCK_TYPES[name].block_size))
+    out = np.empty((64, 65536), np.float32)
     dequantize_into(blocks[:1], out[:1])
     tracemalloc.start()
     try:
@@ -170,7 +171,7 @@ def test_a_large_array_needs_no_large_temporary(name):
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak_bytes <= 512 * 1024
+    assert peak_bytes <= 2 * 1024 * 1024 < out.nbytes / 7
 
 
 @pytest.mark.parametrize("name", COMPUTABLE)

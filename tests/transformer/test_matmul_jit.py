@@ -10,7 +10,7 @@ from llama_edu.files.blocks import BLOCK_TYPES, dequantize
 from llama_edu.transformer import choice
 
 pytest.importorskip("numba")
-from llama_edu.transformer import jit_loops, matmul_jit
+from llama_edu.transformer import matmul_jit
 
 
 def random_blocks(type_name: str, rows: int, columns: int, seed: int = 0) -> np.ndarray:
@@ -30,7 +30,7 @@ def random_blocks(type_name: str, rows: int, columns: int, seed: int = 0) -> np.
     return blocks
 
 
-@pytest.mark.parametrize("type_name", jit_loops.LOOPS)
+@pytest.mark.parametrize("type_name", matmul_jit.TYPES)
 @pytest.mark.parametrize(
     ("rows", "columns", "T"), [(1, 256, 1), (7, 512, 2), (133, 768, 1), (5, 256, 5)]
 )
@@ -45,7 +45,7 @@ def test_a_loop_equals_the_sum_of_products(type_name, rows, columns, T):
         assert np.all(np.abs(y - expected) <= 1e-5 * scale)
 
 
-@pytest.mark.parametrize("type_name", jit_loops.LOOPS)
+@pytest.mark.parametrize("type_name", matmul_jit.TYPES)
 def test_rows_of_a_larger_matrix_are_read_where_they_lie(type_name):
     w = random_blocks(type_name, 40, 512)
     x = np.ones((1, 512), np.float32)

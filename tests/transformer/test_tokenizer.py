@@ -111,6 +111,21 @@ def test_an_empty_text_is_bos_alone(both):
         assert tokenizer.encode("") == [1] and tokenizer.encode("", bos=False) == []
 
 
+def test_an_empty_text_reads_no_piece_of_the_vocabulary():
+    class Unread(tuple):
+        def __iter__(self):
+            raise AssertionError("somebody reads every piece")
+
+    pieces = small_vocabulary()
+    vocabulary = Vocabulary(
+        Unread(text for text, _ in pieces), np.zeros(len(pieces), np.float32),
+        np.full(len(pieces), NORMAL, np.uint8),
+    )  # fmt: skip
+    assert ScoreMergeTokenizer(vocabulary).encode("") == [1]
+    with pytest.raises(AssertionError, match="every piece"):
+        ScoreMergeTokenizer(vocabulary).encode("the")
+
+
 def test_one_space_is_put_in_front_and_one_taken_away(both):
     for tokenizer in both:
         ids = tokenizer.encode("the")
