@@ -8,13 +8,42 @@
 `transformer` (arrays to text), `pages` (what that computation touched), `show` (widgets, figures).
 """
 
-from llama_edu.bundled import bundled_checkpoint
-from llama_edu.config import ModelConfig
-from llama_edu.errors import LlamaEduError
-from llama_edu.llama import Llama, load
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llama_edu.bundled import bundled_checkpoint
+    from llama_edu.config import ModelConfig
+    from llama_edu.errors import LlamaEduError
+    from llama_edu.llama import Llama, load
 
 __all__ = ["Llama", "LlamaEduError", "ModelConfig", "bundled_checkpoint", "load"]
 __version__ = "0.1.0"
+
+#: Public name -> module that has it. Each is imported when its name is first used, because every
+#: `llama_edu.something` imports this file first, and most need none of these.
+_HOMES = {
+    "Llama": "llama_edu.llama",
+    "LlamaEduError": "llama_edu.errors",
+    "ModelConfig": "llama_edu.config",
+    "bundled_checkpoint": "llama_edu.bundled",
+    "load": "llama_edu.llama",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name at its first use; from then on it is an ordinary attribute."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'llama_edu' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
 
 
 def load_ipython_extension(shell) -> None:

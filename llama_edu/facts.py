@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 
 #: Longer values are cut: a hostile file may carry a name of megabytes.
 _LONGEST_VALUE = 200
@@ -30,6 +29,8 @@ def facts_html(title: str, facts: Mapping[str, object]) -> str:
 
 
 def _shown(value: object) -> str:
+    from html import escape  # brings every named character of HTML: only where a notebook looks
+
     text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
     if len(text) > _LONGEST_VALUE:
         text = text[:_LONGEST_VALUE] + "..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shlex
@@ -25,6 +26,8 @@ from small_models import (
 
 import llama_edu
 from llama_edu.cli import COMMANDS, build_parser, main
+
+MODULES = {name: importlib.import_module(f"llama_edu.cli.{name}") for name in COMMANDS}
 
 
 @pytest.fixture
@@ -113,19 +116,49 @@ def test_the_demo_runs_outside_the_clone(run_cli, in_folder):
 
 
 def test_every_command_shows_an_example_that_parses():
-    for command in COMMANDS:
+    for name, command in MODULES.items():
         program, *arguments = shlex.split(command.EXAMPLE)
-        assert (program, arguments[0]) == ("llama-edu", command.NAME)
+        assert (program, arguments[0]) == ("llama-edu", name)
         args = build_parser(arguments).parse_args(arguments)
         assert args.run is command.run
 
 
-@pytest.mark.parametrize("name", [command.NAME for command in COMMANDS])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_help_shows_the_example(name, capsys):
     with pytest.raises(SystemExit) as caught:
         main([name, "--help"])
     assert caught.value.code == 0
     assert "example: llama-edu " + name in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h", "generate"], ["--debug", "--help"]])
+def test_help_without_a_command_lists_every_command(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert all(f"{name} {module.HELP}" in shown for name, module in MODULES.items())
+
+
+def test_a_word_that_is_no_command_is_answered_with_all_commands(capsys):
+    with pytest.raises(SystemExit):
+        main(["fly", "generate", "m.bin"])
+    err = capsys.readouterr().err
+    assert "invalid choice: 'fly'" in err and all(name in err for name in COMMANDS)
+
+
+def test_a_command_imports_no_other_command(model):
+    """Nor what reads tokenizer.model files, for a vocabulary that is read without it."""
+    program = (
+        "import sys; from llama_edu.cli import main; "
+        "main(['generate', 'm.bin', '--tokenizer', 't.bin', '--n-tokens', '1', '--kernels', "
+        "'numpy']); print([m for m in sys.modules if m.startswith(('llama_edu.cli.', "
+        "'llama_edu.pages', 'llama_edu.show', 'sentencepiece', 'tokenizers', 'numba', 'tqdm'))])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "['llama_edu.cli.generate', 'llama_edu.cli.arguments']"
 
 
 def test_python_m_is_the_same_program(model):
@@ -194,9 +227,14 @@ def hostile_pth() -> bytes:
     return torch_zip({"data.pkl": program})
 
 
-def test_debug_shows_the_traceback(model):
+@pytest.mark.parametrize(
+    "arguments",
+    [["--debug", "generate", "none.bin"], ["generate", "--debug", "none.bin"],
+     ["generate", "none.bin", "--debug"]],
+)  # fmt: skip
+def test_debug_shows_the_traceback_wherever_it_stands(model, arguments):
     with pytest.raises(llama_edu.LlamaEduError):
-        main(["--debug", "generate", "none.bin"])
+        main(arguments)
 
 
 @pytest.mark.parametrize(

@@ -114,16 +114,54 @@ def test_no_module_imports_itself_round_in_a_circle():
         walk(name, ())
 
 
-def test_a_bare_import_loads_numpy_and_nothing_heavy():
-    heavy = (
-        "sentencepiece", "matplotlib", "tqdm", "IPython", "ipywidgets", "torch", "numba",
-        "tokenizers", "gguf", "safetensors", "argparse",
-    )  # fmt: skip
-    program = f"import llama_edu, sys; print([m for m in {heavy} if m in sys.modules])"
+def loaded_after(program: str) -> set[str]:
+    """Every module in a fresh Python after this program."""
+    program += "; import sys; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "[]"
+    return set(done.stdout.split())
+
+
+#: What a reader would wait for at import, and may never need.
+HEAVY = {
+    "sentencepiece", "tokenizers", "numba", "llvmlite", "torch", "gguf", "safetensors",
+    "matplotlib", "IPython", "ipywidgets", "tqdm", "threadpoolctl",
+    "argparse", "concurrent.futures", "html", "importlib.metadata", "multiprocessing",
+    "numpy.random",
+}  # fmt: skip
+
+
+def test_a_bare_import_loads_none_of_the_rooms():
+    loaded = loaded_after("import llama_edu")
+    assert not loaded & (HEAVY | {"dataclasses", "pathlib"})
+    assert {m for m in loaded if m.startswith("llama_edu")} == {"llama_edu"}
+
+
+def test_the_front_door_loads_nothing_heavy_and_no_reader():
+    """Not even of the vocabularies: each format's reader is imported when such a file is opened."""
+    loaded = loaded_after("from llama_edu import load")
+    assert not loaded & HEAVY
+    readers = {f"llama_edu.files.{n}" for n in ("gguf", "ggml", "pth", "safetensors", "llama2c")}
+    assert not loaded & readers
+    assert "llama_edu.transformer.matmul_jit" not in loaded
+
+
+def test_every_public_name_is_there_at_its_first_use():
+    for name in llama_edu.__all__:
+        assert name in dir(llama_edu)
+        program = f"from llama_edu import {name} as found; import llama_edu; "
+        loaded_after(program + f"assert found is llama_edu.{name} is vars(llama_edu)[{name!r}]")
+    assert loaded_after("from llama_edu import *; load, Llama, bundled_checkpoint")
+    with pytest.raises(AttributeError, match="module 'llama_edu' has no attribute 'lode'"):
+        _ = llama_edu.lode
+
+
+def test_the_names_for_type_checkers_are_the_names_at_run_time():
+    source = ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))
+    (block,) = (node for node in source.body if isinstance(node, ast.If))
+    homes = {alias.name: node.module for node in block.body for alias in node.names}
+    assert homes == llama_edu._HOMES and sorted(homes) == llama_edu.__all__
 
 
 def test_nothing_of_pages_is_loaded_by_generating():

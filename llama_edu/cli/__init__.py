@@ -1,71 +1,68 @@
 """The command line: `llama-edu` and `python -m llama_edu`.
 
-One module per command; each adds its own arguments and imports what it needs when it runs, so that
-`llama-edu --help` is instant. Errors that the package raises on purpose become one sentence and
-exit code 2.
+One module per command; only the module of the command that runs is imported, and it imports what it
+needs when it runs, so that every command starts at once. Errors that the package raises on purpose
+become one sentence and exit code 2.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 
-from llama_edu.cli import (
-    compare,
-    convert,
-    demo,
-    experiment,
-    generate,
-    inspect,
-    logits,
-    pages,
-    perplexity,
-    residency,
-    tokenize,
-)
 from llama_edu.errors import LlamaEduError
 
+#: In the order in which --help shows them. Each is a module here with HELP, DESCRIPTION, EXAMPLE,
+#: add_arguments() and run().
 COMMANDS = (
-    demo,
-    inspect,
-    convert,
-    generate,
-    pages,
-    residency,
-    experiment,
-    perplexity,
-    compare,
-    logits,
-    tokenize,
+    "demo",
+    "inspect",
+    "convert",
+    "generate",
+    "pages",
+    "residency",
+    "experiment",
+    "perplexity",
+    "compare",
+    "logits",
+    "tokenize",
 )
+
+_DEBUG_HELP = "show the traceback of an error, not only its sentence"
 
 
 def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser; only the commands named in `argv` get their arguments, which may cost imports."""
+    """The parser: of the one command that `argv` names, or an overview of all."""
     from llama_edu import __version__
 
     parser = argparse.ArgumentParser(
         prog="llama-edu",
         description="How a language model runs from a memory-mapped file: convert, map, generate.",
         epilog="Start with: llama-edu demo",
+        allow_abbrev=False,  # or a shortened --debug would hide the command behind it
     )
     parser.add_argument("--version", action="version", version=f"llama-edu {__version__}")
-    parser.add_argument(
-        "--debug", action="store_true", help="show the traceback of an error, not only its sentence"
-    )
+    parser.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in COMMANDS:
+    named = next((word for word in argv if word != "--debug"), None)
+    for name in (named,) if named in COMMANDS else COMMANDS:
+        command = importlib.import_module(f"llama_edu.cli.{name}")
         command_parser = subparsers.add_parser(
-            command.NAME,
+            name,
             help=command.HELP,
             description=command.DESCRIPTION,
             epilog=f"example: {command.EXAMPLE}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        if command.NAME in argv:
+        if name == named:
             command.add_arguments(command_parser)
+        # no default of its own, which would overwrite a --debug before the command
+        command_parser.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help=_DEBUG_HELP
+        )
         command_parser.set_defaults(run=command.run)
     return parser
 

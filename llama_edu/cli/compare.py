@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-NAME = "compare"
 HELP = "compare two checkpoints, tensor by tensor"
 DESCRIPTION = (
     "Compare two checkpoints: largest and mean difference per tensor, the first that differs, and "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-NAME = "convert"
 HELP = "write a checkpoint as one file that can be mapped"
 DESCRIPTION = (
     "Write a checkpoint as another format, tensor by tensor; DST appears when it is complete."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 
-NAME = "demo"
 HELP = "convert the bundled checkpoint, map it, write a story"
 DESCRIPTION = (
     "Convert the bundled two-part checkpoint into one file, map the file, write a story from it, "

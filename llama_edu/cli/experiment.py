@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-NAME = "experiment"
 HELP = "measure one claim of 2023 on this machine"
 DESCRIPTION = """Measure one claim on this machine and print its table:
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 
-NAME = "generate"
 HELP = "continue a prompt"
 DESCRIPTION = "Continue a prompt, printing the text as it is made, until --n-tokens, EOS or BOS."
 EXAMPLE = 'llama-edu generate data/stories --prompt "Once upon a time" --seed 1'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-NAME = "inspect"
 HELP = "show what a weight file holds, and where"
 DESCRIPTION = "Show format, sizes, types and where every byte goes. Reads headers only."
 EXAMPLE = "llama-edu inspect data/stories --tensors"

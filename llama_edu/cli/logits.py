@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-NAME = "logits"
 HELP = "save the scores of every next token"
 DESCRIPTION = "Save logits (T, vocab_size) float32; row t scores what follows token t."
 EXAMPLE = 'llama-edu logits data/stories --text "Once upon a time" --out logits.npy'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-NAME = "pages"
 HELP = "measure which pages of the file a text needs"
 DESCRIPTION = (
     "Generate while watching the file's pages: pages touched per tensor, the verdict on that\n"

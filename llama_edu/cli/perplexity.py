@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-NAME = "perplexity"
 HELP = "score a text: nats per token"
 DESCRIPTION = "Score a text file in windows that do not overlap: nats per token and perplexity."
 EXAMPLE = "llama-edu perplexity data/stories --text-file story.txt --context 256"

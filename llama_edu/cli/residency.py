@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-NAME = "residency"
 HELP = "show what of a file is in the page cache"
 DESCRIPTION = (
     "Show which pages of a weight file are in the page cache now, per tensor. With --evict or\n"

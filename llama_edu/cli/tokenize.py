@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-NAME = "tokenize"
 HELP = "show the token ids of a text"
 DESCRIPTION = "Show the token ids of a text, one piece a line, or only the ids with --ids."
 EXAMPLE = 'llama-edu tokenize data/stories "Once upon a time"'

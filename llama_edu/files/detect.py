@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 
 from llama_edu.errors import FormatError
-from llama_edu.files import llama2c
 from llama_edu.files.layout import Checkpoint
 from llama_edu.files.mapped import open_weights
 
@@ -67,6 +66,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         from llama_edu.files.training import read_training_checkpoint
 
         return read_training_checkpoint(path)
+    from llama_edu.files import llama2c
+
     if head.startswith(llama2c.MAGIC_V1) or llama2c.looks_like_llama2c(head, file_bytes):
         return llama2c.read_llama2c(path)
     raise FormatError(f"{path}: {_what_it_is(path, head)}")
@@ -99,8 +100,10 @@ def _what_it_is(path: Path, head: bytes) -> str:
         if head.startswith(magic):
             return f"starts with {head[:24]!r}, expected a weight file; this is {what}; {action}"
     if len(head) >= 28 and 0 < int.from_bytes(head[:4], "little") < 2**20:
+        from llama_edu.files.llama2c import read_llama2c
+
         try:
-            llama2c.read_llama2c(path)
+            read_llama2c(path)
         except FormatError as error:
             return (
                 f"starts with {head[:8]!r}, which no format begins with; read as a llama2.c file, "

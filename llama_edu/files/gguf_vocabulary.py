@@ -7,7 +7,7 @@ vocabularies keep GPT-2's spelling. The rest of the program sees plain bytes; bo
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import overload
 
 import numpy as np
@@ -42,7 +42,7 @@ class GgufPieces(Sequence[bytes]):
     def __init__(self, stored: ByteStrings, kinds: np.ndarray, model: str) -> None:
         self.stored = stored
         self._kinds = kinds
-        self._model = model
+        self._piece = _bpe_piece if model == "bpe" else _spm_piece
 
     def __len__(self) -> int:
         return len(self.stored)
@@ -54,8 +54,11 @@ class GgufPieces(Sequence[bytes]):
     def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        stored, kind = self.stored[index], self._kinds[index]
-        return _bpe_piece(stored, kind) if self._model == "bpe" else _spm_piece(stored, kind)
+        return self._piece(self.stored[index], self._kinds[index])
+
+    def __iter__(self) -> Iterator[bytes]:
+        """All pieces in order, several times as fast as by index."""
+        return map(self._piece, self.stored, self._kinds.tolist())
 
 
 def _spm_piece(stored: bytes, kind: int) -> bytes:

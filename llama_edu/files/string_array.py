@@ -146,6 +146,13 @@ class ByteStrings(Sequence[bytes]):
     def __len__(self) -> int:
         return len(self._starts)
 
+    def __iter__(self) -> Iterator[bytes]:
+        """All strings in order, several times as fast as by index."""
+        starts = self._starts.tolist()
+        ends = [*starts[1:], len(self._raw)]
+        for start, end in zip(starts, ends, strict=False):  # one end too many where there is none
+            yield self._text(start, end)
+
     def spans(self) -> Iterator[tuple[int, int]]:
         """Start and end of each string, its length included, from the start of the array."""
         for i, start in enumerate(self._starts):
@@ -163,7 +170,10 @@ class ByteStrings(Sequence[bytes]):
             raise IndexError(f"string {index} of {n}")
         index %= n
         end = int(self._starts[index + 1]) if index + 1 < n else len(self._raw)
-        text = self._raw[int(self._starts[index]) + self._length_bytes : end]
+        return self._text(int(self._starts[index]), end)
+
+    def _text(self, start: int, end: int) -> bytes:
+        text = self._raw[start + self._length_bytes : end]
         return text[:-1] if self._terminated and len(text) > 1 and text[-1] == 0 else text
 
 

@@ -1,4 +1,7 @@
-"""Vocabulary files: which kind is this, and its pieces and scores."""
+"""Vocabulary files: which kind is this, and its pieces and scores.
+
+Most weight files carry their own vocabulary, so what reads these files is imported by need.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ import numpy as np
 
 from llama_edu.errors import FormatError
 from llama_edu.files.layout import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, Vocabulary
-from llama_edu.files.llama2c import looks_like_tokenizer_bin, read_tokenizer_bin
 from llama_edu.files.mapped import open_weights
 
 #: U+2581, which sentencepiece writes for a space inside a piece.
@@ -74,6 +76,8 @@ def is_sentencepiece(path: Path) -> bool:
 
     A tokenizer.bin whose longest piece has 10 bytes starts with the same byte.
     """
+    from llama_edu.files.llama2c import looks_like_tokenizer_bin
+
     with open_weights(path) as file:
         head = file.read(64)
     return head[:1] == b"\x0a" and not looks_like_tokenizer_bin(head, path.stat().st_size)
@@ -85,6 +89,8 @@ def read_vocabulary(path: Path, vocab_size: int | None = None) -> Vocabulary:
     Raises:
         FormatError: none of them, or not of the size that the model needs.
     """
+    from llama_edu.files.llama2c import looks_like_tokenizer_bin, read_tokenizer_bin
+
     if is_sentencepiece(path):
         return read_sentencepiece(path)
     with open_weights(path) as file:

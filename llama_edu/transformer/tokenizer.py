@@ -137,10 +137,12 @@ class ScoreMergeTokenizer:
 
     def encode(self, text: str, *, bos: bool = True) -> list[int]:
         """The ids of a text, with BOS in front unless told otherwise."""
-        self._build_index()
         text = _encodable(text).replace(SPACE_MARK, " ")
-        symbols = self._merge(list(self._prefix + text)) if text else []
         ids = [self.bos_id] if bos and self._add_bos else []
+        if not text:  # needs no index, which takes longer to build than opening the file did
+            return ids
+        self._build_index()
+        symbols = self._merge(list(self._prefix + text))
         for symbol in symbols:
             token = self._ids.get(symbol)
             if token is not None:

@@ -94,7 +94,7 @@ def test_fields_of_the_hex_view_are_every_byte_once(tmp_path, order, version, al
 
 def test_pieces_are_plain_bytes(tmp_path):
     vocabulary = read_gguf(write(tmp_path, gguf_bytes())).vocabulary
-    assert list(vocabulary.pieces) == [
+    assert vocabulary.pieces[:] == list(vocabulary.pieces) == [
         " \u2047 ".encode(), b"", b"", b"\n", b" a", b"b", b" ab"
     ]  # fmt: skip
     assert vocabulary.scores.tolist() == SCORES and vocabulary.scores.dtype == np.float32

@@ -33,7 +33,7 @@ def test_every_string_is_found(width, order, strings, repeat):
     )
     assert end == 6 + len(raw)
     found = ByteStrings(raw, starts - 6, width)
-    assert found[:] == strings
+    assert found[:] == list(found) == strings
     assert [raw[a + width : b] for a, b in found.spans()] == strings
 
 
