@@ -63,9 +63,10 @@ def _read_results() -> dict[str, str]:
 
 def _write_results(chapters: dict[str, str]) -> None:
     head = (
-        "# Benchmark results\n\nMade by `make bench`. Contenders run in turn, one round is not "
-        "counted, numbers are medians of five; ratios are taken within a round, with the least and "
-        f"the most behind them.\n\nMachine of the last run: {_machine()}.\n"
+        "# Benchmark results\n\nMade by `make bench`. Contenders run in turn, after a pause that "
+        "lets idle threads fall asleep; one round is not counted, numbers are medians of at least "
+        "five; ratios are taken within a round, with the least and the most behind them.\n\n"
+        f"Machine of the last run: {_machine()}.\n"
     )
     body = "".join(
         f"\n## {title}\n\n{chapters[title]}\n" for title in CHAPTERS.values() if title in chapters

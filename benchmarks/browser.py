@@ -1,9 +1,11 @@
-"""What a reader waits for in JupyterLab: the first text after Generate, silence after Stop.
+"""What a reader waits for in JupyterLab: first text, silence after Stop, frames of the X-ray.
 
     python -m benchmarks.browser
 
-Both are seen from the page: a script in it notes the time of the click and of the first change of
-the text, so that nothing but the browser, the server and the kernel lies between.
+All are seen from the page. A script in it notes the time of the click and of the first change of
+the text, so that nothing but the browser, the server and the kernel lies between; for the X-ray it
+counts the pictures that were decoded, while the kernel goes through steps made up for the purpose:
+their pages are random, and so their pictures larger than those of a model, which compress well.
 """
 
 from __future__ import annotations
@@ -15,9 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.timing import table
-from tools.hermetic_lab import chromium, hermetic_lab, run_all
+from tools.hermetic_lab import Lab, chromium, hermetic_lab, run_all
 
 ROUNDS = 10
+N_PAGES, N_STEPS = (3_000, 100_000), 24
+#: Frames a second that the kernel sends: as the X-ray does while it writes, and twice that.
+RATES, REPLAY_S = (15, 30), 5
 STUDIO = """from llama_edu.show import GenerationStudio
 GenerationStudio(n_tokens=400, temperature=1.2, pace={pace})"""
 
@@ -37,35 +42,121 @@ _CLICK = """([name, done]) => new Promise((resolve, reject) => {
     button.click();
     setTimeout(() => reject(new Error('nothing happened for 20 s')), 20000);
 })"""
+XRAY = """import time
+import numpy as np
+from llama_edu.files.layout import TensorSpec
+from llama_edu.pages.faults import FaultCounts
+from llama_edu.pages.record import Record
+from llama_edu.pages.verdict import Verdict
+from llama_edu.show import PageMapWidget
+from llama_edu.show.touches import Step
+n_pages, page, rng = {n_pages}, 4096, np.random.default_rng(1)
+edges = np.linspace(0, n_pages, 26).astype(int).tolist()
+specs = {{}}
+for i, (begin, end) in enumerate(zip(edges, edges[1:])):
+    name = f"layers.{{i}}.wq"
+    specs[name] = TensorSpec(name, "f32", (end - begin, 1024), begin * page, (end - begin) * page)
+steps = []
+for i in range({n_steps}):
+    record = Record(f"step {{i}}", "made.bin", n_pages * page, specs, page, "made up", "none")
+    touched = rng.random(n_pages) < 0.1
+    record.finish(touched, None, FaultCounts(1, 0), 0.5, Verdict("exact"))
+    steps.append(Step(f" word{{i}}", record))
+xray = PageMapWidget.of(steps)
+xray"""
+#: Goes through the steps for some seconds, a frame each; prints frames and seconds spent on them.
+REPLAY = """frames, busy_s, due = 0, 0.0, time.perf_counter()
+end = due + {seconds}
+while (start := time.perf_counter()) < end:
+    xray.controls.step_slider.value = 1 + frames % {n_steps}
+    busy_s += time.perf_counter() - start
+    frames, due = frames + 1, due + 1 / {rate}
+    time.sleep(max(0.0, due - time.perf_counter()))
+print(frames, busy_s, len(xray.controls.frame.value))"""
+_RUN_LAST = """async source => {
+    const {commands, shell} = window.jupyterapp, notebook = shell.currentWidget.content;
+    notebook.activeCellIndex = notebook.widgets.length - 1;
+    notebook.activeCell.model.sharedModel.setSource(source);
+    await commands.execute('notebook:run-cell');
+    return notebook.activeCell.outputArea.node.innerText;
+}"""
+#: Counts the pictures that the page has decoded.
+_COUNT_FRAMES = """() => {
+    window.framesShown = 0;
+    document.querySelector('.llama-edu-page-map img').onload = () => { window.framesShown += 1; };
+}"""
 _FIRST_TEXT = "/[1-9]\\d* new tokens.*writing/.test(panel.innerText)"
 _STOPPED = "/stopped/.test(panel.innerText)"
 
 
 def run(rounds: int = ROUNDS) -> str:
-    """Medians with their spread as a Markdown table, and how busy the machine was."""
-    rows = []
+    """Two Markdown tables, and how busy the machine was."""
     load_before = os.getloadavg()[0]
     with (
         tempfile.TemporaryDirectory() as home,
         hermetic_lab(Path(home)) as lab,
         chromium() as browser,
     ):
-        for pace in (20, 0):
-            lab.put_notebook("made.ipynb", (STUDIO.format(pace=pace),))
-            context = browser.new_context()
-            page = lab.open(context, "made.ipynb")
-            run_all(page)
-            firsts, stops = _one_page(page, rounds)
-            words = f"at most {pace} tokens/s" if pace else "as fast as it goes"
-            rows.append((words, "Generate to the first text", *_spread(firsts)))
-            rows.append((words, "Stop to the end of writing", *_spread(stops)))
-            context.close()
-            lab.end_kernels()
+        waits = [row for pace in (20, 0) for row in _waits(lab, browser, pace, rounds)]
+        frames = [row for n in N_PAGES for row in _frames(lab, browser, n)]
     head = ("pace", "from ... to ...", f"median of {rounds}, ms", "least", "most")
+    frames_head = (
+        "pages", "frames/s asked for", "frames/s shown", "kernel, ms a frame",
+        "picture, bytes", "all messages, bytes a frame",
+    )  # fmt: skip
     return (
-        f"{table(head, rows)}\n\nLoad of the machine (1 minute) before and after: "
-        f"{load_before:.1f}, {os.getloadavg()[0]:.1f}."
+        f"{table(head, waits)}\n\n{table(frames_head, frames)}\n\nLoad of the machine (1 minute) "
+        f"before and after: {load_before:.1f}, {os.getloadavg()[0]:.1f}."
     )
+
+
+def _waits(lab: Lab, browser: Any, pace: int, rounds: int) -> list[tuple[str, ...]]:
+    """Rows of the first table."""
+    lab.put_notebook("made.ipynb", (STUDIO.format(pace=pace),))
+    context = browser.new_context()
+    page = lab.open(context, "made.ipynb")
+    run_all(page)
+    firsts, stops = _one_page(page, rounds)
+    context.close()
+    lab.end_kernels()
+    words = f"at most {pace} tokens/s" if pace else "as fast as it goes"
+    return [
+        (words, "Generate to the first text", *_spread(firsts)),
+        (words, "Stop to the end of writing", *_spread(stops)),
+    ]
+
+
+def _frames(lab: Lab, browser: Any, n_pages: int) -> list[tuple[str, ...]]:
+    """Rows of the second table: a map of so many pages, at every rate."""
+    lab.put_notebook("made.ipynb", (XRAY.format(n_pages=n_pages, n_steps=N_STEPS), "pass"))
+    context = browser.new_context()
+    received: list[int] = []
+    context.on("page", lambda page: page.on("websocket", lambda socket: _listen(socket, received)))
+    page = lab.open(context, "made.ipynb")
+    run_all(page)
+    page.wait_for_selector(".llama-edu-page-map img")
+    rows = []
+    for rate in RATES:
+        page.wait_for_timeout(500)
+        page.evaluate(_COUNT_FRAMES)
+        received.clear()
+        replay = REPLAY.format(seconds=REPLAY_S, rate=rate, n_steps=N_STEPS)
+        asked, busy_s, picture_bytes = page.evaluate(_RUN_LAST, replay).split()
+        page.wait_for_timeout(500)
+        shown = page.evaluate("() => window.framesShown")
+        rows.append((
+            f"{n_pages:,}", f"{int(asked) / REPLAY_S:.1f}", f"{shown / REPLAY_S:.1f}",
+            f"{1e3 * float(busy_s) / int(asked):.1f}", f"{int(picture_bytes):,}",
+            f"{sum(received) / int(asked):,.0f}",
+        ))  # fmt: skip
+    context.close()
+    lab.end_kernels()
+    return rows
+
+
+def _listen(socket: Any, received: list[int]) -> None:
+    """Note the size of every message that a page gets over a websocket."""
+    socket.on("framereceived", lambda payload: received.append(len(payload)))
 
 
 def _one_page(page: Any, rounds: int) -> tuple[list[float], list[float]]:

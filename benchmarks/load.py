@@ -6,6 +6,7 @@ ready before anything was read.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -15,9 +16,17 @@ from pathlib import Path
 import llama_edu
 from benchmarks.models import SMALL, bundled_model, random_model
 from benchmarks.peers import llama_cpp_or_why
-from benchmarks.timing import interleave, show_ratio, table
+from benchmarks.timing import ROUNDS, interleave, show_ratio, table
 from llama_edu.transformer.sampling import GREEDY
 from llama_edu.transformer.threads import usable_cores
+
+_LLAMA_CPP_PROGRAM = """
+import sys
+from llama_cpp import Llama
+llama = Llama(sys.argv[1], verbose=False)
+llama.eval([llama.token_bos()])
+print(llama.sample())
+"""
 
 
 def run() -> str:
@@ -102,21 +111,31 @@ def _open_gguf(path: Path) -> str:
 
 
 def _processes(path: Path) -> str:
-    def process(*arguments: str):
-        def run() -> None:
-            subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+    """Whole processes from start to exit; byte code lies on disk, as pip leaves it there."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
-        return run
+    def process(*arguments: str) -> Callable[[], object]:
+        command = [sys.executable, *arguments]
+        return lambda: subprocess.run(command, check=True, capture_output=True, env=environment)
 
-    times = interleave(
-        {
-            "python": process("-c", "pass"),
-            "import numpy": process("-c", "import numpy"),
-            "import llama_edu": process("-c", "import llama_edu"),
-            "llama-edu generate, 1 token": process(
-                "-m", "llama_edu", "generate", str(path), "--n-tokens", "1"
-            ),
-        }
-    )
-    rows = [(name, f"{1e3 * t.median_s:.0f} ms") for name, t in times.items()]
-    return table(("process", "median"), rows)
+    contenders = {
+        "python": process("-c", "pass"),
+        "import numpy": process("-c", "import numpy"),
+        "... and llama_edu": process("-c", "import numpy, llama_edu"),
+        "... and its load": process("-c", "import numpy; from llama_edu import load"),
+        "llama-edu generate, 1 token": process(
+            "-m", "llama_edu", "generate", str(path), "--n-tokens", "1"
+        ),
+    }
+    if llama_cpp_or_why()[0] is not None:
+        contenders["llama-cpp-python, 1 token"] = process("-c", _LLAMA_CPP_PROGRAM, str(path))
+    times = interleave(contenders, 2 * ROUNDS + 1)
+    rows = [
+        (
+            name,
+            f"{1e3 * time.median_s:.0f} ms",
+            f"{1e3 * time.median_beyond(times['import numpy']):+.0f} ms",
+        )
+        for name, time in times.items()
+    ]
+    return table(("process", "median", "beyond import numpy, in the same round"), rows)

@@ -5,8 +5,23 @@ from __future__ import annotations
 import ctypes
 import importlib.metadata
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
+
+
+class Peer(Protocol):
+    """What a contender in the race of tokens can do."""
+
+    def prefill(self, tokens: Sequence[int], /) -> None:
+        """Read all tokens from an empty context."""
+
+    def decode(self, n_tokens: int, /) -> float:
+        """Seconds for so many single tokens after whatever was read last."""
+
+
+#: Opens a file, with room for so many positions, for so many threads.
+MakePeer = Callable[[Path, int, int], Peer]
 
 
 class LlamaCpp:
@@ -66,3 +81,12 @@ def llama_cpp_or_why() -> tuple[type[LlamaCpp] | None, str]:
             "CMAKE_ARGS=-DGGML_AMX_TILE=OFF) adds it."
         )
     return LlamaCpp, f"llama.cpp is that of llama-cpp-python {version}."
+
+
+def torch_or_why() -> tuple[MakePeer | None, str]:
+    """The loop in torch, and a sentence on which version it is or why it is missing."""
+    try:
+        from benchmarks.torch_loop import TorchLoop
+    except ImportError:
+        return None, "torch is missing from this run; `pip install torch` adds it."
+    return TorchLoop, f"torch is {importlib.metadata.version('torch')}."

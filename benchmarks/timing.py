@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 #: Fewer rounds than this say nothing about spread.
 ROUNDS = 5
+
+#: Before each contender. Threads of OpenBLAS keep a core busy for 100 ms after their work is done,
+#: those of OpenMP for 10, in case there is more; without a pause the next contender would pay.
+PAUSE_S = 0.15
+
+#: How many times as fast: median, least and most.
+Ratio = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -22,22 +29,33 @@ class Timing:
         """The middle round."""
         return statistics.median(self.seconds)
 
-    def ratio_to(self, other: Timing) -> tuple[float, float, float]:
+    def median_beyond(self, other: Timing) -> float:
+        """How many seconds more than `other`, the middle of all rounds."""
+        return statistics.median(a - b for a, b in zip(self.seconds, other.seconds, strict=True))
+
+    def ratio_to(self, other: Timing) -> Ratio:
         """How many times as fast as `other`: median, least and most over pairs of one round."""
         ratios = [b / a for a, b in zip(self.seconds, other.seconds, strict=True)]
         return statistics.median(ratios), min(ratios), max(ratios)
 
 
 def interleave(
-    contenders: Mapping[str, Callable[[], object]], rounds: int = ROUNDS
+    contenders: Mapping[str, Callable[[], object]],
+    rounds: int = ROUNDS,
+    *,
+    pause_s: float = PAUSE_S,
 ) -> dict[str, Timing]:
     """Run all contenders in turn, A B C A B C ..., after one round that is not counted.
+
+    Args:
+        pause_s: before each; 0 where all contenders are one program with other numbers.
 
     A contender may return its own seconds as a float, where only part of the call should count.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         for name, run in contenders.items():
+            time.sleep(pause_s)
             start = time.perf_counter()
             own: object = run()
             elapsed = own if isinstance(own, float) else time.perf_counter() - start
@@ -47,13 +65,13 @@ def interleave(
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
 
 
-def show_ratio(ratio: tuple[float, float, float]) -> str:
+def show_ratio(ratio: Ratio) -> str:
     """A ratio with its spread: "0.92 (0.88 to 0.95)"."""
     middle, least, most = ratio
     return f"{middle:.2f} ({least:.2f} to {most:.2f})"
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])

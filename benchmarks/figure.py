@@ -1,0 +1,36 @@
+"""Figures beside the tables: on white, in colours that colour-blind readers can tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llama_edu.show.picture import Picture
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FOLDER = Path(__file__).parent
+
+#: Four of the eight colours of Okabe and Ito, "Color Universal Design" (2008).
+BLUE, ORANGE, GREEN, BLACK = "#0072b2", "#e69f00", "#009e73", "#000000"
+
+
+def save_figure(
+    name: str, alt: str, caption: str, size: tuple[float, float], draw: Callable[[Figure], None]
+) -> str:
+    """Draw into benchmarks/NAME; the Markdown that shows it, or says why there is none.
+
+    Args:
+        alt: the figure in words, with its numbers. caption: how to read it.
+        size: width and height in inches of 120 pixels.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return "matplotlib is missing from this run; `pip install matplotlib` adds the figure."
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
+    draw(figure)
+    (FOLDER / name).write_bytes(Picture(figure, alt).png())
+    return f"![{alt}]({name})\n\n{caption}"
