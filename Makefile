@@ -11,8 +11,11 @@ PYTEST := $(BIN)/python -m pytest
 # The matrix unit of some processors makes llama.cpp's quantised products crash in virtual machines.
 LLAMA_CPP_FLAGS := -DGGML_AMX_TILE=OFF -DGGML_AMX_INT8=OFF -DGGML_AMX_BF16=OFF
 
+# Without a network it gives up soon instead of waiting for every mirror.
+APT_GET := DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=1 -o Acquire::http::Timeout=20
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo lab test test-unit test-notebooks test-slow test-peers test-browser bench check format notebooks clean
+.PHONY: help install demo lab test test-unit test-notebooks test-slow test-peers test-browser chromium bench check format notebooks clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -39,8 +42,22 @@ $(VENV)/.test: $(VENV)/.base
 	@$(PIP) -e '.[test]'
 	@touch $@ $(VENV)/.notebooks
 
+$(VENV)/.browser: $(VENV)/.test
+	@$(PIP) -e '.[browser]'
+	@touch $@
+
 $(VENV)/.dev: $(VENV)/.test
 	@$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	@echo "installing PyTorch, which is measured beside ours ..."
+	@$(PIP) -e '.[bench]'
+	@touch $@
+
+$(VENV)/.peers: $(VENV)/.test
+	@echo "compiling llama.cpp (half an hour on two cores) ..."
+	@CMAKE_ARGS="$(LLAMA_CPP_FLAGS)" $(PIP) -e '.[peers]'
 	@touch $@
 
 $(VENV)/.reference: $(VENV)/.test
@@ -56,7 +73,7 @@ demo: $(VENV)/.base ## convert the bundled checkpoint, map it, write a story
 lab: $(VENV)/.notebooks ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
-test: test-unit test-notebooks ## everything that CI runs
+test: test-unit test-notebooks ## everything that CI runs, but the browser
 
 test-unit: $(VENV)/.test
 	@$(PYTEST) -q -m "not slow and not browser"
@@ -70,18 +87,21 @@ test-notebooks: $(VENV)/.test
 test-slow: $(VENV)/.reference ## the checks that take minutes or need PyTorch
 	@$(PYTEST) -q -m slow
 
-test-peers: $(VENV)/.reference ## the checks against llama.cpp, which is compiled first (half an hour)
-	@CMAKE_ARGS="$(LLAMA_CPP_FLAGS)" $(PIP) -e '.[peers]'
+test-peers: $(VENV)/.reference $(VENV)/.peers ## the checks against llama.cpp, which is compiled first (half an hour)
 	@$(PYTEST) -q -m slow tests/slow/test_peers.py
 
-test-browser: $(VENV)/.test ## the widgets in a real browser (installs Debian's chromium if missing)
-	@$(PIP) -e '.[browser]'
-	@command -v chromium >/dev/null || { apt-get update -qq && \
-	  apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
-	  || { echo "chromium is missing and cannot be installed here"; exit 1; }
+test-browser: chromium $(VENV)/.browser ## the widgets in a real browser (installs Debian's chromium if missing)
 	@$(PYTEST) -q -m browser tests/browser
 
-bench: $(VENV)/.test ## measure speed and loading, write benchmarks/RESULTS.md
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null \
+	  || { echo "installing Debian's chromium ..." && $(APT_GET) update -qq && \
+	  $(APT_GET) install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
+	  || { echo "NO BROWSER: chromium is missing and apt-get cannot install it here"; exit 1; }
+
+bench: $(VENV)/.test ## measure speed, loading and memory beside peers, write benchmarks/RESULTS.md
+	@$(MAKE) --no-print-directory --keep-going $(VENV)/.bench $(VENV)/.peers \
+	  || echo "a peer that cannot be installed is named as missing in the tables"
 	@$(BIN)/python -m benchmarks
 
 check: $(VENV)/.dev ## lint and type-check

@@ -6,9 +6,11 @@ the first tests here look at the files.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -30,8 +32,11 @@ def source_of(cell):
     return "".join(cell["source"])
 
 
-def test_the_two_notebooks_are_there():
-    assert {"00_start_here", "03_generation"} <= {path.stem for path in NOTEBOOKS}
+def test_the_five_notebooks_are_there():
+    assert [path.stem for path in NOTEBOOKS] == [
+        "00_start_here", "01_file_format", "02_mmap_loading", "03_generation",
+        "04_page_faults_and_sparsity",
+    ]  # fmt: skip
 
 
 @each_notebook
@@ -98,6 +103,41 @@ def test_cells_are_small(path):
         for cell in cells_of(path, "code")
     )
     assert lengths[len(lengths) // 2] <= 3 and lengths[-1] <= 12
+
+
+@each_notebook
+def test_a_notebook_asks_for_a_guess_shows_the_truth_and_ends_with_a_sentence(path):
+    code = [source_of(cell) for cell in cells_of(path, "code")]
+    text = "\n".join(source_of(cell) for cell in cells_of(path, "markdown"))
+    asked = re.findall(r"^(\w+) = guess\(", "\n".join(code), flags=re.M)
+    assert asked, "no prediction"
+    for name in asked:
+        assert any(source.startswith(f"{name}.beside(") or f"\n{name}.beside(" in source
+                   for source in code), f"{name} is never compared"  # fmt: skip
+    assert "**Predict.**" in text and "The words" in text
+    assert re.search(r"take away", text, flags=re.I)
+    assert text.count("<details>") == 2
+    later = [other.name for other in NOTEBOOKS if other.name > path.name]
+    assert not later or later[0] in text, "no link to the next notebook"
+
+
+@each_notebook
+def test_every_figure_has_a_size_a_text_and_a_caption_below(path):
+    cells = cells_of(path)
+    n_figures = 0
+    for cell, following in zip(cells, [*cells[1:], None], strict=True):
+        for data in (
+            o["data"] for o in cell.get("outputs", []) if "image/png" in o.get("data", {})
+        ):
+            n_figures += 1
+            header = base64.b64decode(data["image/png"])[:24]
+            width, height = struct.unpack(">II", header[16:24])
+            assert header.startswith(b"\x89PNG") and 500 <= width <= 1000 and 200 <= height <= 900
+            assert len("".join(data["text/plain"])) > 60, "no words for who cannot see it"
+            assert following and following["cell_type"] == "markdown"
+            is_caption = source_of(following).startswith("*")
+            assert is_caption or "map" in source_of(following), source_of(following)[:80]
+    assert n_figures >= 1
 
 
 @each_notebook

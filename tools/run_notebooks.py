@@ -107,10 +107,18 @@ def keep_what_says_the_same(notebook, stored, sanitize):
             continue
         unchanged = unchanged and new.source == old.get("source")
         of_this_machine = "nbval-ignore-output" in new.metadata.get("tags", [])
-        if unchanged and (of_this_machine or says(new, sanitize) == says(old, sanitize)):
+        is_kept = of_this_machine or says(new, sanitize) == says(old, sanitize)
+        if unchanged and is_kept and kinds(new) == kinds(old):
             new.outputs = old.outputs
         else:
             unchanged = False
+
+
+def kinds(cell):
+    """What a cell's outputs are: printed, shown as text or as a picture, ..."""
+    return [
+        (output.output_type, sorted(output.get("data", {}))) for output in cell.get("outputs", [])
+    ]
 
 
 def says(cell, sanitize):

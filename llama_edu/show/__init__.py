@@ -15,6 +15,7 @@ _PARTS = {
     "PageMapWidget": "llama_edu.show.xray",
     "attempt": "llama_edu.show.refusals",
     "guess": "llama_edu.show.guessing",
+    "wide": "llama_edu.show.whole_lines",
 }
 
 

@@ -12,6 +12,7 @@ from llama_edu.bundled import bundled_checkpoint
 from llama_edu.errors import LlamaEduError
 from llama_edu.llama import Llama
 from llama_edu.show.extras import need
+from llama_edu.show.presence import Presence
 from llama_edu.show.same_cell import stop_predecessors
 from llama_edu.show.side import Side
 from llama_edu.show.token_view import note_html, token_label
@@ -28,7 +29,7 @@ class ComparisonWidget(ipywidgets.VBox):
     """Writes two texts from one prompt, with two weight types or two settings, token by token.
 
     The buttons and the methods do the same: `start`, `stop`, `wait`. Running the cell again that
-    made a comparison stops the one before.
+    made a comparison stops the one before; closing the page stops both texts, see Presence.
 
     Attributes:
         left, right: the sides, with their controls; e.g. `left.weights.value`.
@@ -58,7 +59,7 @@ class ComparisonWidget(ipywidgets.VBox):
         """
         if left is None and right is None:
             left, right = {"weights": "f32"}, {"weights": "q4_0"}
-        self._worker = Worker(self._show)
+        self._worker, self._presence = Worker(self._show), Presence()
         self._model, self._tokenizer = model, tokenizer
         self.types: WeightTypes | None = None
         self._doing = ""
@@ -95,7 +96,8 @@ class ComparisonWidget(ipywidgets.VBox):
                              layout=ipywidgets.Layout(**row)),
              self._status,
              ipywidgets.HBox([self.left, self.right],
-                             layout=ipywidgets.Layout(flex_flow="row wrap", grid_gap="0 24px"))]
+                             layout=ipywidgets.Layout(flex_flow="row wrap", grid_gap="0 24px")),
+             self._presence.beacon]
         )  # fmt: skip
         self.add_class("llama-edu-comparison")
         self._show()
@@ -179,7 +181,8 @@ class ComparisonWidget(ipywidgets.VBox):
         self._doing = "writing"
         assert self.left.writing and self.right.writing
         shown_at = 0.0
-        for _ in zip_longest(self.left.writing, self.right.writing):
+        steps = zip_longest(self.left.writing, self.right.writing)
+        for _ in self._presence.guard(steps, self.stop):
             if time.monotonic() - shown_at >= UPDATE_INTERVAL_S:
                 self._show()
                 shown_at = time.monotonic()

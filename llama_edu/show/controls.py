@@ -7,9 +7,10 @@ from typing import Any
 
 from llama_edu.config import ModelConfig
 from llama_edu.show.extras import need
+from llama_edu.show.range_box import draw_anew
 from llama_edu.transformer.sampling import SamplingSettings
 
-ipywidgets: Any = need("ipywidgets", "GenerationWidget")
+ipywidgets: Any = need("ipywidgets", "the widgets")
 
 #: Beginnings to choose from; the last one lets the model begin by itself.
 EXAMPLE_PROMPTS = (
@@ -72,14 +73,14 @@ class Controls:
         self.repeat_penalty, self.seed = settings["repeat_penalty"], settings["seed"]
         self.pace = _slider("pace", values["pace"], 0, 100, 1,
             "At most so many tokens a second, for your eyes; 0 does not slow down")  # fmt: skip
-        sliders = ipywidgets.GridBox(
+        self._sliders = ipywidgets.GridBox(
             [self.n_tokens, self.temperature, self.top_k, self.top_p, self.min_p,
              self.repeat_penalty, self.seed, self.pace],
             layout=ipywidgets.Layout(
                 grid_template_columns="repeat(auto-fit, minmax(290px, 1fr))", width="100%"
             ),
         )  # fmt: skip
-        self.widgets = (self.examples, self.prompt, sliders)
+        self.widgets = (self.examples, self.prompt, self._sliders)
 
     def values(self) -> dict[str, Any]:
         """What the controls say now, as the arguments of Writing after the model.
@@ -105,6 +106,7 @@ class Controls:
         """Bound length and top-k by another model; values beyond its bounds move to them."""
         self.n_tokens.max = min(config.max_seq_len, _LONGEST)
         self.top_k.max = min(config.vocab_size, 200)
+        draw_anew(self._sliders)
 
     def _use_example(self, change: dict[str, Any]) -> None:
         if change["new"]:

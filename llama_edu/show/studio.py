@@ -59,7 +59,7 @@ class GenerationStudio(GenerationWidget):
         self._followed: tuple[Choice, dict[int, str]] | None = None
         self._build(colored, folder)
         super().__init__(model, **kwargs)
-        *above, buttons, status, story, slider, table = self.children
+        *above, buttons, status, story, slider, table, beacon = self.children
         buttons.children = [*buttons.children[:-1], self.continue_button, buttons.children[-1]]
         shading = ipywidgets.HBox(
             [self.colored, self._legend],
@@ -70,7 +70,7 @@ class GenerationStudio(GenerationWidget):
         )
         self.children = [
             *above, buttons, status, story, shading, slider, self.token_row, self.alternatives,
-            self._ahead_status, table, drawers,
+            self._ahead_status, table, drawers, beacon,
         ]  # fmt: skip
 
     def _build(self, colored: bool, folder: str | os.PathLike[str] | None) -> None:

@@ -123,9 +123,9 @@ def _row(
     tokenizer: Tokenizer,
     followed: Mapping[int, str] | None,
 ) -> str:
-    cell = "padding: 0 8px; white-space: nowrap"
+    cell = "padding: 0 8px; white-space: nowrap; vertical-align: top"
     bar = (
-        f'<span style="display: inline-block; width: {120 * candidate.probability:.0f}px; '
+        f'<span style="display: inline-block; width: {80 * candidate.probability:.0f}px; '
         f'height: 0.8em; background: var(--jp-brand-color1, #1976d2)"></span>'
     )
     label = f"<code>{escape(token_label(tokenizer, candidate.id))}</code>"
@@ -137,12 +137,12 @@ def _row(
         start = token_label(tokenizer, candidate.id).replace("␣", " ")
         text = on_one_line(followed.get(candidate.id, " …"))
         led_to = (
-            f'<td style="{cell}; white-space: pre; min-width: 200px">'
+            f'<td style="{cell}; white-space: pre-wrap; min-width: 150px">'
             f'<span style="{_MUTED}">{escape(start)}</span>{escape(text)}</td>'
         )
     return (
         f'<tr><td style="{cell}; text-align: right">{rank}</td><td style="{cell}">{label}</td>'
-        f'<td style="{cell}; min-width: 180px">{bar} {percent(candidate.probability)}</td>'
+        f'<td style="{cell}; min-width: 136px">{bar} {percent(candidate.probability)}</td>'
         f'<td style="{cell}; text-align: right">{chance}</td>{led_to}</tr>'
     )
 

@@ -16,6 +16,8 @@ from llama_edu.errors import LlamaEduError, RequestError
 from llama_edu.llama import Llama, load
 from llama_edu.show.controls import EXAMPLE_PROMPTS, Controls
 from llama_edu.show.extras import need
+from llama_edu.show.presence import Presence
+from llama_edu.show.range_box import RangeBox
 from llama_edu.show.same_cell import stop_predecessors
 from llama_edu.show.token_view import choice_html, note_html, story_html
 from llama_edu.show.words import REASONS, model_line, model_name, printable, writing_line
@@ -34,7 +36,8 @@ class GenerationWidget(ipywidgets.VBox):
 
     The buttons and the methods do the same: `start`, `stop`, `wait`. `run` needs no widgets on the
     screen: it prints in the cell that calls it, and the kernel's interrupt ends it. Running the
-    cell again that made a widget stops the text of the one before.
+    cell again that made a widget stops the text of the one before; a text whose page has been
+    closed stops by itself, see Presence.
 
     Attributes:
         llama: the open model, or None where it could not be opened; `reason` then says why.
@@ -66,6 +69,7 @@ class GenerationWidget(ipywidgets.VBox):
             pace: at most so many tokens per second, for eyes to follow; 0 does not slow down.
         """
         self._worker = Worker(self._show)
+        self._presence = Presence()
         self._writing: Writing | None = None
         self._model, self._tokenizer = model, tokenizer
         self.llama: Llama | None = None
@@ -103,8 +107,9 @@ class GenerationWidget(ipywidgets.VBox):
             disabled=True,
             tooltip="Which new token to look at: what else could have stood there?",
             style={"description_width": "110px"},
-            layout=ipywidgets.Layout(width="100%", max_width="600px"),
+            layout=ipywidgets.Layout(flex="1 1 auto", width="auto"),
         )
+        self._position_row = RangeBox(self.position_slider, width="100%", max_width="600px")
         self._alternatives = ipywidgets.HTML()
         self.generate_button.on_click(lambda _: self.start())
         self.stop_button.on_click(lambda _: self.stop())
@@ -115,7 +120,7 @@ class GenerationWidget(ipywidgets.VBox):
         )
         super().__init__(
             [self._title, *self.controls.widgets, buttons, self._status, self._story,
-             self.position_slider, self._alternatives]
+             self._position_row, self._alternatives, self._presence.beacon]
         )  # fmt: skip
         self.add_class("llama-edu-generation")
         self._show()
@@ -212,13 +217,16 @@ class GenerationWidget(ipywidgets.VBox):
         return self._writing
 
     def _write(self, writing: Writing) -> None:
-        for _ in self._pieces(writing):
+        for _ in self._presence.guard(self._pieces(writing), self.stop):
             pass
 
     def _pieces(self, writing: Writing) -> Iterator[str]:
-        """The pieces of a text as they come; the screen follows every UPDATE_INTERVAL_S."""
+        """The pieces of a text as they come; the screen follows every UPDATE_INTERVAL_S.
+
+        The first piece is shown at once.
+        """
         self._show()
-        shown_at = time.monotonic()
+        shown_at = float("-inf")
         for text in writing:
             yield text
             if time.monotonic() - shown_at >= UPDATE_INTERVAL_S:
@@ -243,6 +251,7 @@ class GenerationWidget(ipywidgets.VBox):
         self.position_slider.disabled = not finished
         if finished:
             self.position_slider.max = n_new
+            self._position_row.settle()
             self._show_position()
         else:
             self._story.value = self._story_html(None)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from llama_edu.errors import LlamaEduError, MeasurementError, RequestError
+from llama_edu.errors import MeasurementError, RequestError
 from llama_edu.experiments.token_pages import TokenPages
 from llama_edu.llama import Llama, load
 from llama_edu.pages.lab import PageLab
@@ -23,10 +23,12 @@ from llama_edu.show import xray_view as view
 from llama_edu.show.extras import need
 from llama_edu.show.pagegrid import PageGrid
 from llama_edu.show.picture import Picture
+from llama_edu.show.presence import Presence
 from llama_edu.show.report import shown
 from llama_edu.show.touches import Step, Touches
 from llama_edu.show.watching import Watching, plain_faults
 from llama_edu.show.words import REASONS
+from llama_edu.show.worker import sentence
 from llama_edu.show.xray_controls import NO_TENSOR, XrayControls
 from llama_edu.show.xray_figure import xray_picture
 from llama_edu.transformer.sampling import SamplingSettings
@@ -76,6 +78,7 @@ class PageMapWidget(ipywidgets.VBox):
         self._drawing = threading.RLock()
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
+        self._presence = Presence()
         self._busy = self._following = False
         self._grid: PageGrid | None = None
         self._n_planned = 1
@@ -97,7 +100,10 @@ class PageMapWidget(ipywidgets.VBox):
         controls.tensor.observe(self._on_tensor, "value")
         if model is None:
             controls.making.layout.display = "none"
-        super().__init__([controls.making, controls.status, controls.story, controls.looking])
+        super().__init__(
+            [controls.making, controls.status, controls.story, controls.looking,
+             self._presence.beacon]
+        )  # fmt: skip
         self.add_class("llama-edu-page-map")
         self._show()
 
@@ -166,7 +172,7 @@ class PageMapWidget(ipywidgets.VBox):
             self.stop()
             self.reason = "stopped"
         except Exception as error:
-            self._failure = _sentence(error)
+            self._failure = sentence(error)
             raise
         finally:
             print()
@@ -210,10 +216,10 @@ class PageMapWidget(ipywidgets.VBox):
 
     def _work(self) -> None:
         try:
-            for _ in self._steps():
+            for _ in self._presence.guard(self._steps(), self.stop):
                 pass
         except Exception as error:  # an error in a thread is otherwise seen by nobody
-            self._failure = _sentence(error)
+            self._failure = sentence(error)
         finally:
             self._give_back()
 
@@ -281,7 +287,9 @@ class PageMapWidget(ipywidgets.VBox):
             try:
                 self.controls.step_slider.max = self.controls.play.max = n_steps
                 self.controls.step_slider.value = n_steps
-                self.controls.step_slider.disabled = self._busy
+                self.controls.step_slider.disabled = self.controls.play.disabled = self._busy
+                if not self._busy:
+                    self.controls.replay_row.settle()
             finally:
                 self._following = False
             self._draw()
@@ -292,6 +300,7 @@ class PageMapWidget(ipywidgets.VBox):
         self._following = True
         try:
             self.controls.page_slider.max = record.n_pages - 1
+            self.controls.page_row.settle()
             specs = sorted(record.tensors.values(), key=lambda spec: spec.offset)
             self.controls.tensor.options = [NO_TENSOR] + [
                 (shown(spec.name), spec.offset // record.page_size) for spec in specs
@@ -345,10 +354,3 @@ class PageMapWidget(ipywidgets.VBox):
         if len(self.touches):
             bundle["image/png"] = base64.b64encode(self.picture().png()).decode("ascii")
         return bundle
-
-
-def _sentence(error: Exception) -> str:
-    """An error in words: our own are sentences already, others need their name."""
-    if isinstance(error, LlamaEduError):
-        return str(error)
-    return f"{type(error).__name__}: {error}"

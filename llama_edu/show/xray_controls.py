@@ -6,6 +6,7 @@ from typing import Any
 
 from llama_edu.show import xray_view as view
 from llama_edu.show.extras import need
+from llama_edu.show.range_box import RangeBox
 from llama_edu.show.touches import MODES
 
 ipywidgets: Any = need("ipywidgets", "PageMapWidget")
@@ -23,6 +24,7 @@ class XrayControls:
     Attributes:
         prompt, n_tokens, generate_button, stop_button: what to write.
         mode, step_slider, play, page_slider, tensor: what to look at.
+        replay_row, page_row: the boxes of the two sliders whose ranges change.
         frame: the Image. labels, status, story, totals, legend, page: HTML around it.
         making, looking: boxes of the two kinds of controls.
     """
@@ -61,7 +63,7 @@ class XrayControls:
         self._link = ipywidgets.jslink((self.play, "value"), (self.step_slider, "value"))
         self.page_slider = ipywidgets.IntSlider(
             min=0, max=0, description="page", tooltip="Which page to look at", style=_LABEL,
-            layout=layout(**_WIDE),
+            layout=layout(flex="1 1 auto", width="auto"),
         )  # fmt: skip
         self.tensor = ipywidgets.Dropdown(
             options=[NO_TENSOR], description="go to", style=_LABEL,
@@ -78,9 +80,10 @@ class XrayControls:
             layout=layout(align_items="stretch", width="100%", overflow="hidden"),
         )
         buttons = ipywidgets.HBox([self.generate_button, self.stop_button], layout=layout(**wrap))
-        replay = ipywidgets.HBox([self.step_slider, self.play], layout=layout(**wrap, **_WIDE))
+        self.replay_row = RangeBox(self.step_slider, self.play, **wrap, **_WIDE)
+        self.page_row = RangeBox(self.page_slider, **_WIDE)
         self.making = ipywidgets.VBox([self.prompt, self.n_tokens, buttons])
         self.looking = ipywidgets.VBox(
-            [picture, self.legend, self.totals, self.mode, replay, self.page_slider,
+            [picture, self.legend, self.totals, self.mode, self.replay_row, self.page_row,
              self.tensor, self.page]
         )  # fmt: skip

@@ -59,8 +59,8 @@ def summary_html(summary: Summary) -> str:
     rows = [("touched", summary.touched_fraction, summary.true_line)]
     rows.append(("2023 reading", summary.naive_fraction or 0.0, summary.naive_line))
     return "".join(
-        f'<div style="{_TEXT}; display: flex; flex-wrap: wrap; align-items: center; gap: 0 10px">'
-        f'<span style="flex: 0 0 92px">{name}</span>'
+        f'<div style="{_TEXT}; display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 10px; '
+        f'margin-bottom: 4px"><span style="flex: 0 0 92px">{name}</span>'
         f'<span style="flex: 0 1 240px; min-width: 80px; height: 10px; '
         f'background: rgba(128, 128, 128, 0.27)" aria-hidden="true">'
         f'<span style="display: block; height: 10px; width: {100 * min(1.0, share):.1f}%; '

@@ -37,6 +37,21 @@ def set_slider(panel, label, value):
     readout.press("Enter")
 
 
+def handle_of(panel, label):
+    """The handle of a slider; it is drawn anew when the slider's range has changed."""
+    return panel.locator(".widget-slider", has_text=label).locator(".noUi-handle")
+
+
+def drag(page, handle, by_px):
+    """Take a slider's handle with the mouse and let it go so many pixels to the right."""
+    box = handle.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + by_px, y, steps=4)
+    page.mouse.up()
+
+
 def button(panel, name):
     return panel.locator("button", has_text=name)
 

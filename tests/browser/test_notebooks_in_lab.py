@@ -11,6 +11,7 @@ from in_lab import (
     STATUS,
     assert_no_error_box,
     button,
+    handle_of,
     panel_of,
     set_slider,
     shoot,
@@ -58,11 +59,15 @@ def test_a_notebook_runs_and_its_widget_streams_stops_and_starts_again(notebook,
     assert text_of(panel) == stopped, "text came after Stop"
     assert 0 < int(STATUS.search(panel.inner_text())[1]) < 400
 
+    handle_of(panel, "new token no.").press("End")
+    last = STATUS.search(panel.inner_text())[1]
+    readout = panel.locator(".widget-slider", has_text="new token no.").locator(".widget-readout")
+    wait_until(lambda: readout.inner_text() == last)
     before = panel.locator("mark").inner_text()
-    set_slider(panel, "new token no.", 12)
+    set_slider(panel, "new token no.", 3)
     wait_until(lambda: "was chosen" in panel.inner_text() and panel.locator("mark").count() == 1)
     wait_until(lambda: panel.locator("mark").inner_text() != before or before == "")
-    shoot(page, panel, f"{label}-token-12")
+    shoot(page, panel, f"{label}-token-3")
 
     set_slider(panel, "length", 30)
     set_slider(panel, "pace", 0)

@@ -6,6 +6,7 @@ import re
 import time
 
 import pytest
+from hermetic_lab import run_all
 from in_lab import (
     STATUS,
     button,
@@ -69,7 +70,7 @@ def test_write_stop_go_on_look_ahead_and_take_another_way(run_cells, width, dark
     marked = panel.locator("mark").inner_text()
     button(panel, "Write on from here").click()
     wait_until(lambda: re.search(r"28 new tokens.*length", panel.inner_text()))
-    assert panel.locator("mark").inner_text() != marked
+    wait_until(lambda: panel.locator("mark").inner_text() != marked)
 
     page.get_by_text("Copy or save the text").click()
     name = panel.locator("input[type=text]").first
@@ -125,3 +126,60 @@ def test_a_cell_that_runs_again_stops_the_text_it_began_before(run_cells):
     # the first run of the last cell stopped the only studio: begin another, then one more
     page.evaluate(RUN_AGAIN.replace("notebook.activeCellIndex = 2;", "return '';"))
     assert "['stopped', 'stopped', " in page.evaluate(RUN_AGAIN)
+
+
+RUN_LAST = """async source => {
+    const {commands, shell} = window.jupyterapp, notebook = shell.currentWidget.content;
+    notebook.activeCellIndex = notebook.widgets.length - 1;
+    notebook.activeCell.model.sharedModel.setSource(source);
+    await commands.execute('notebook:run-cell');
+    return notebook.activeCell.outputArea.node.innerText.trim();
+}"""
+
+
+@pytest.mark.timeout(100)
+def test_a_page_that_is_closed_stops_the_text_that_it_showed(run_cells, notebook):
+    page = run_cells(
+        "from llama_edu.show import GenerationStudio, presence\n"
+        "presence.ASK_INTERVAL_S, presence.PATIENCE_S = 0.3, 1.2",
+        "studio = GenerationStudio(n_tokens=1500, pace=20)\nstudio",
+        "pass",
+    )
+    panel = panel_of(page)
+    button(panel, "Generate").click()
+    wait_until(lambda: n_new(panel) > 0)
+    time.sleep(3)
+    assert "writing" in panel.inner_text(), "it stopped although its page is there"
+    # a cell that keeps the kernel busy for longer than the patience is no closed page either
+    busy = page.evaluate(RUN_LAST, "import time; time.sleep(3); print(studio.wait(0))")
+    assert busy == "False"
+    page.context.close()
+    time.sleep(3.5)
+    page = notebook("made.ipynb")
+    assert page.evaluate(RUN_LAST, "print(studio.wait(0), studio.reason)") == "True stopped"
+
+
+RESTART = """async () => {
+    const {sessionContext} = window.jupyterapp.shell.currentWidget.context;
+    await sessionContext.restartKernel();
+}"""
+
+
+@pytest.mark.timeout(100)
+def test_a_restarted_kernel_begins_anew(run_cells):
+    page = run_cells(
+        "from llama_edu.show import GenerationStudio",
+        "studio = GenerationStudio(n_tokens=1500, pace=20)\nstudio",
+    )
+    button(panel_of(page), "Generate").click()
+    wait_until(lambda: n_new(panel_of(page)) > 0)
+    page.evaluate(RESTART)
+    run_all(page)
+    panel = panel_of(page)
+    wait_until(lambda: "Press Generate." in panel.inner_text())
+    assert page.locator(".llama-edu-generation").count() == 1
+    assert text_of(panel) == "The text will appear here."
+    button(panel, "Generate").click()
+    wait_until(lambda: n_new(panel) > 5)
+    button(panel, "Stop").click()
+    wait_until(lambda: "stopped" in panel.inner_text(), timeout_s=5)

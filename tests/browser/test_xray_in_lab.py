@@ -7,7 +7,7 @@ import time
 
 import pytest
 from hermetic_lab import run_all
-from in_lab import button, panel_of, set_slider, shoot, wait_until
+from in_lab import button, drag, handle_of, panel_of, set_slider, shoot, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -19,6 +19,10 @@ from llama_edu.show import PageMapWidget
 folder = tempfile.TemporaryDirectory()
 path = Path(folder.name) / "stories.ggjt"
 _ = convert(llama_edu.bundled_checkpoint(), path, to="ggjt-v1", type="keep")"""
+
+
+#: Of the bundled model in this format.
+N_PAGES = 2759
 
 
 def source_of(panel):
@@ -65,7 +69,7 @@ def test_the_map_grows_with_the_text_stops_and_replays(run_cells, width, dark):
     assert n_pressed <= n_stopped <= n_pressed + 2 < 100, "it wrote on after Stop"
 
     finished, last_words = source_of(panel), panel.inner_text()
-    handle = panel.locator(".widget-slider", has_text="replay").locator(".noUi-handle")
+    handle = handle_of(panel, "replay")
     for _ in range(3):
         handle.press("ArrowLeft")
     wait_until(lambda: panel.locator("mark").count() == 1 and source_of(panel) != finished)
@@ -75,8 +79,14 @@ def test_the_map_grows_with_the_text_stops_and_replays(run_cells, width, dark):
     set_slider(panel, "page", 40)
     wait_until(lambda: "page 40: bytes 163,840 to 167,935" in panel.inner_text())
     wait_until(lambda: source_of(panel) != earlier)
-    for _ in range(3):
-        handle.press("ArrowRight")
+    # the sliders were made for a single step and a single page and grew: End must know
+    handle.press("End")
+    wait_until(lambda: panel.locator("mark").count() == 0)
+    handle_of(panel, "page").press("End")
+    wait_until(lambda: f"page {N_PAGES - 1:,}: bytes" in panel.inner_text())
+    drag(page, handle, -150)
+    wait_until(lambda: panel.locator("mark").count() == 1)
+    drag(page, handle, 400)
     wait_until(lambda: panel.locator("mark").count() == 0)
 
     set_slider(panel, "length", 4)

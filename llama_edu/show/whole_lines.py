@@ -1,0 +1,25 @@
+"""wide(): a table in plain text that a narrow page scrolls sideways, where print() breaks lines."""
+
+from __future__ import annotations
+
+from html import escape
+
+
+class Wide:
+    """A text whose lines stay whole wherever it is shown."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return (
+            f'<pre style="white-space: pre; overflow-x: auto; margin: 0">{escape(self.text)}</pre>'
+        )
+
+
+def wide(result: object) -> Wide | None:
+    """What print() would print, with its lines whole; None, for "not measured", stays None."""
+    return None if result is None else Wide(str(result))
