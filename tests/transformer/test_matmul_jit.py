@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
+import llama_edu
 from llama_edu.errors import RequestError, ShapeError
 from llama_edu.files.blocks import BLOCK_TYPES, dequantize
+from llama_edu.files.convert import convert
 from llama_edu.transformer import choice
 
 pytest.importorskip("numba")
+import numba
+
 from llama_edu.transformer import matmul_jit
 
 
@@ -84,3 +90,55 @@ def test_a_wrong_width_is_named():
 def test_unknown_kernels_are_refused_with_the_choices():
     with pytest.raises(RequestError, match="kernels is 'cuda', expected one of auto, numpy, jit"):
         choice.check_kernels("cuda")
+
+
+def test_without_openmp_the_rows_are_shared_by_threads_of_ours(monkeypatch):
+    monkeypatch.setattr(matmul_jit, "_has_openmp", lambda: False)
+    monkeypatch.setattr(matmul_jit, "_SMALL_WITHOUT_OPENMP", 100 * 512)
+    x = np.random.default_rng(1).standard_normal((2, 512)).astype(np.float32)
+    for rows in (67, 133):  # one stays on one thread, the other does not
+        w = random_blocks("q4_0", rows, 512)
+        assert np.array_equal(matmul_jit.matmul(x, w, 3), matmul_jit.matmul(x, w, 1))
+
+
+def test_two_threads_of_a_program_may_multiply_at_once():
+    x = np.random.default_rng(1).standard_normal((1, 768)).astype(np.float32)
+    matrices = [random_blocks(name, 200, 768) for name in ("q8_0", "q4_k")]
+    expected = [matmul_jit.matmul(x, w, 2) for w in matrices]
+
+    def often(i: int) -> bool:
+        return all(
+            np.array_equal(matmul_jit.matmul(x, matrices[i], 2), expected[i]) for _ in range(200)
+        )
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(often, [0, 1])) == [True, True]
+
+
+def test_fewer_threads_and_then_more_are_what_numba_is_told():
+    w, x = random_blocks("q8_0", 30, 256), np.ones((1, 256), np.float32)
+    most = numba.config.NUMBA_NUM_THREADS
+    for threads in (most, max(2, most - 1), most + 3):
+        matmul_jit.matmul(x, w, threads)
+        if threads > 1:
+            assert numba.get_num_threads() == min(threads, most)
+
+
+@pytest.mark.parametrize("type_name", matmul_jit.TYPES)
+@pytest.mark.parametrize(("rows", "columns"), [(1, 256), (3, 768), (66, 1280)])
+def test_tiles_are_the_dequantised_weights_to_the_bit(type_name, rows, columns):
+    w = random_blocks(type_name, rows, columns)
+    tile = np.empty((rows, columns), np.float32)
+    matmul_jit._fill(BLOCK_TYPES[type_name], w, tile)
+    assert np.array_equal(tile, dequantize(w))
+
+
+@pytest.mark.parametrize("type_name", ["keep", "q8_0", "q4_0"])
+def test_greedy_text_is_that_of_the_clear_kernels(tmp_path, type_name):
+    path = tmp_path / "stories.gguf"
+    convert(llama_edu.bundled_checkpoint(), path, to="gguf", type=type_name)
+    texts = {}
+    for kernels in ("numpy", "jit"):
+        with llama_edu.load(path, kernels=kernels) as llama:
+            texts[kernels] = "".join(llama.generate("One day", n_tokens=120, temperature=0))
+    assert len(texts["numpy"]) > 300 and texts["jit"] == texts["numpy"]
