@@ -18,7 +18,7 @@ import llama_edu
 from benchmarks.figure import BLACK, BLUE, ORANGE, save_figure
 from benchmarks.models import SMALL, bundled_model, random_model
 from benchmarks.peers import MakePeer, Peer, llama_cpp_or_why, quantize_with_llama_cpp, torch_or_why
-from benchmarks.timing import Ratio, Timing, interleave, show_ratio, table
+from benchmarks.timing import ROUNDS, Ratio, Timing, interleave, show_ratio, table
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import forward
 from llama_edu.transformer.threads import usable_cores
@@ -164,7 +164,10 @@ def _figure(measured: Mapping[str, Measured]) -> str:
             axes.set_xticks(range(len(measured)), list(measured), fontsize=8)
             axes.set(title=job, ylabel="times as fast as llama.cpp")
             axes.spines[["top", "right"]].set_visible(False)
-            axes.legend(frameon=False, fontsize=8)
+        figure.legend(
+            *axes.get_legend_handles_labels(), loc="outside lower center", ncols=3,
+            frameon=False, fontsize=8,
+        )  # fmt: skip
 
     alt = "Bars: how many times as fast as llama.cpp. " + " ".join(
         f"{job}, {ours}: "
@@ -174,6 +177,6 @@ def _figure(measured: Mapping[str, Measured]) -> str:
     )
     caption = (
         "The same file of 134M random weights, the same threads, the same run. The line at 1 is "
-        "llama.cpp; bars are medians, whiskers the least and the most of five rounds."
+        f"llama.cpp; bars are medians, whiskers the least and the most of {ROUNDS} rounds."
     )
     return save_figure("speed.png", alt, caption, (9.5, 3.6), draw)

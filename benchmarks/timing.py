@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-#: Fewer rounds than this say nothing about spread.
-ROUNDS = 5
+#: Of five, two unlucky ones decide the median.
+ROUNDS = 9
 
 #: Before each contender. Threads of OpenBLAS keep a core busy for 100 ms after their work is done,
 #: those of OpenMP for 10, in case there is more; without a pause the next contender would pay.

@@ -7,7 +7,8 @@ but the tiles are filled by compiled code in a single pass.
 The loops take bits as they are, and float16's infinities and NaNs have bits that they misread: only
 numpy's kernels show those in a damaged file.
 
-Needs the extra `jit`. The machine code of each type is compiled once and kept on disk.
+Needs the extra `jit`. The machine code of each type is compiled once and kept on disk. A process
+that has multiplied with several threads must not fork and go on in the child: OpenMP forbids it.
 """
 
 from __future__ import annotations

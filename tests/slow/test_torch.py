@@ -281,8 +281,8 @@ def test_a_meta_checkpoint_saved_by_torch_gives_its_numbers(tmp_path, torch, dty
         ours = llama.logits(TOKENS)
     if dtype == "bfloat16":  # these weights fit float16 exactly, and bfloat16 not
         assert 0 < np.abs(ours - expected).max() < 0.2 * np.abs(expected).max()
-    else:
-        np.testing.assert_array_equal(ours, expected)
+    else:  # float32 goes to BLAS the other way round, and so adds up in another order
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-4)
     for name, spec in read_checkpoint(folder).tensors.items():
         with MappedFile(path) as file:
             numbers = dequantize(file.view(spec))
