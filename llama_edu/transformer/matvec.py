@@ -61,9 +61,11 @@ def multiply(x: np.ndarray, w: np.ndarray, block: BlockType, threads: int) -> np
     rows_per_tile = max(1, TILE_NUMBERS // len(x))
 
     def multiply_rows(start: int, stop: int) -> None:
-        for first in range(start, stop, rows_per_tile):
-            last = min(first + rows_per_tile, stop)
-            product(w[first:last], out[first:last])
+        # a damaged file may hold scales that overflow: then infinities and NaNs are what it says
+        with np.errstate(over="ignore", invalid="ignore"):
+            for first in range(start, stop, rows_per_tile):
+                last = min(first + rows_per_tile, stop)
+                product(w[first:last], out[first:last])
 
     threads = min(threads, len(w) * len(x) // NUMBERS_PER_THREAD)
     if threads < 2:

@@ -102,3 +102,14 @@ def test_one_position_and_many_agree_on_quantised_weights(rng):
     many = matmul(x, w)
     one_by_one = np.concatenate([matmul(x[t : t + 1], w) for t in range(5)])
     np.testing.assert_allclose(one_by_one, many, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("type_name", TYPES)
+def test_any_bytes_are_multiplied_without_a_warning(type_name):
+    """Scales of a damaged file may be infinite, NaN or too large for their sums."""
+    dtype = BLOCK_TYPES[type_name].dtype
+    raw = np.random.default_rng(3).integers(0, 256, (40, 8, dtype.itemsize), np.uint8)
+    w = raw.view(dtype)[..., 0]
+    x = np.ones((1, 8 * BLOCK_TYPES[type_name].block_size), np.float32)
+    y = matmul(x, w)
+    assert y.shape == (1, 40) and y.dtype == np.float32
