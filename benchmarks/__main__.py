@@ -64,8 +64,9 @@ def _read_results() -> dict[str, str]:
 def _write_results(chapters: dict[str, str]) -> None:
     head = (
         "# Benchmark results\n\nMade by `make bench`. Contenders run in turn, after a pause that "
-        "lets idle threads fall asleep; one round is not counted, numbers are medians of at least "
-        "five; ratios are taken within a round, with the least and the most behind them.\n\n"
+        "lets idle threads fall asleep, in the chapter on speed also after a run that wakes the "
+        "processor. One round is not counted; numbers are medians of at least five; ratios are "
+        "taken within a round, with the least and the most behind them.\n\n"
         f"Machine of the last run: {_machine()}.\n"
     )
     body = "".join(

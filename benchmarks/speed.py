@@ -99,7 +99,10 @@ def _measure(path: Path, peers: Mapping[str, MakePeer], *, limit: bool = False) 
     decodes = {name: partial(one.decode, N_DECODE) for name, one in contenders.items()}
     if limit:
         decodes[DOTS] = partial(_dots, ours[NUMPY].llama)
-    measured = {PREFILL: interleave(prefills), DECODE: interleave(decodes)}
+    measured = {
+        PREFILL: interleave(prefills, warm_up=True),
+        DECODE: interleave(decodes, warm_up=True),
+    }
     for one in ours.values():
         one.llama.close()
     return measured

@@ -44,11 +44,14 @@ def interleave(
     rounds: int = ROUNDS,
     *,
     pause_s: float = PAUSE_S,
+    warm_up: bool = False,
 ) -> dict[str, Timing]:
     """Run all contenders in turn, A B C A B C ..., after one round that is not counted.
 
     Args:
         pause_s: before each; 0 where all contenders are one program with other numbers.
+        warm_up: run each once more after its pause, not counted: a processor that has slept needs
+            about 100 ms to come to its speed, which is a third of some of these times.
 
     A contender may return its own seconds as a float, where only part of the call should count.
     """
@@ -56,6 +59,8 @@ def interleave(
     for number in range(rounds + 1):
         for name, run in contenders.items():
             time.sleep(pause_s)
+            if warm_up:
+                run()
             start = time.perf_counter()
             own: object = run()
             elapsed = own if isinstance(own, float) else time.perf_counter() - start
