@@ -62,10 +62,6 @@ def _unpack_number(x: np.ndarray, numbers: np.ndarray) -> None:
     numbers[...] = x
 
 
-def _unpack_f16(x: np.ndarray, numbers: np.ndarray) -> None:
-    widen_into(x, numbers)
-
-
 def _unpack_bf16(x: np.ndarray, numbers: np.ndarray) -> None:
     """bfloat16 is the upper half of a float32: shift it back, exactly."""
     bits = numbers.view(np.uint32)
@@ -86,7 +82,7 @@ BLOCK_TYPES: dict[str, BlockType] = {
     block.name: block
     for block in (
         BlockType("f32", np.dtype("<f4"), 1, _unpack_number),
-        BlockType("f16", np.dtype("<f2"), 1, _unpack_f16),
+        BlockType("f16", np.dtype("<f2"), 1, widen_into),
         BlockType("bf16", BF16, 1, _unpack_bf16),
         BlockType("f64", np.dtype("<f8"), 1, _unpack_number),
         BlockType("i8", np.dtype("i1"), 1, _unpack_number),

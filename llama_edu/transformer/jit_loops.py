@@ -19,6 +19,8 @@ from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
+from llama_edu.files.bitfields import HALF_BITS
+
 #: Multiplications may fuse with additions, and nothing else may change order: the lanes say it.
 OPTIONS: dict[str, Any] = {
     "cache": True,
@@ -85,11 +87,16 @@ def total_of(lanes):
 
 
 @inlined
+def half_bits(bits):
+    """2^-112 of a float16 that is given as int16: its bits moved to their places in a float32."""
+    return as_float(np.int32(np.int32(np.int32(bits) << np.int32(13)) & np.int32(HALF_BITS)))
+
+
+@inlined
 def half(w, r, o):
-    """The float32 of a float16's two bytes: its bits moved, the exponent mended by 2^112."""
+    """The float32 of a float16's two bytes."""
     bits = np.int16(np.uint16(w[r, o]) | np.uint16(np.uint16(w[r, o + 1]) << 8))
-    bits = np.int32(np.int32(np.int32(bits) << 13) & np.int32(-0x70002000))
-    return as_float(bits) * np.float32(2.0**112)
+    return half_bits(bits) * np.float32(2.0**112)
 
 
 @inlined
@@ -110,8 +117,7 @@ def f16(w, x, out, start, stop):
     for r in range(start, stop):
         total = np.float32(0)
         for j in range(w.shape[1]):
-            bits = np.int32(np.int32(np.int32(w[r, j]) << np.int32(13)) & np.int32(-0x70002000))
-            total += as_float(bits) * x[j]
+            total += half_bits(w[r, j]) * x[j]
         out[r] = total * np.float32(HALF_REBIAS)
 
 

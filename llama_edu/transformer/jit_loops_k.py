@@ -109,13 +109,8 @@ def q6_k(w, x, out, start, stop):
                 q, t = b * 210 + h * 64, b * 210 + 128 + h * 32
                 s, c = b * 210 + 192 + h * 8, b * 256 + h * 128
                 for j in range(32):
-                    one, two, top, e, i = (
-                        w[r, q + j],
-                        w[r, q + 32 + j],
-                        w[r, t + j],
-                        s + j // 16,
-                        c + j,
-                    )
+                    one, two, top = w[r, q + j], w[r, q + 32 + j], w[r, t + j]
+                    e, i = s + j // 16, c + j
                     part = six_bits(one, 0, top, 0) * (signed(w, r, e) * x[i])
                     part += six_bits(two, 0, top, 2) * (signed(w, r, e + 2) * x[i + 32])
                     part += six_bits(one, 4, top, 4) * (signed(w, r, e + 4) * x[i + 64])

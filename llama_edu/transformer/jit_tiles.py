@@ -16,6 +16,7 @@ from llama_edu.transformer.jit_loops import (
     OPTIONS,
     as_float,
     half,
+    half_bits,
     high_nibble,
     low_nibble,
     with_fifth,
@@ -31,8 +32,7 @@ def f16(w, tile, width):
     """float16 as int16, without infinities and NaNs."""
     for r in range(len(w)):
         for j in range(w.shape[1]):
-            bits = np.int32(np.int32(np.int32(w[r, j]) << np.int32(13)) & np.int32(-0x70002000))
-            tile[r, j] = as_float(bits) * np.float32(2.0**112)
+            tile[r, j] = half_bits(w[r, j]) * np.float32(2.0**112)
 
 
 @njit(**_EXACT)
