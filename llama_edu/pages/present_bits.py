@@ -7,6 +7,7 @@ fault), or cut it into areas of one page each (it maps nothing beyond the area).
 
 from __future__ import annotations
 
+import abc
 import errno
 import mmap
 import os
@@ -42,8 +43,9 @@ class _PresentBits(Backend):
             self.mapped.close()
             raise
 
+    @abc.abstractmethod
     def _prepare(self) -> None:
-        raise NotImplementedError
+        """Make the kernel enter one page per fault; MeasurementError where it does not."""
 
     def arm(self) -> None:
         """Drop every page table entry of the mapping; the data stay in the page cache."""
