@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Threads of BLAS inside a test would fight with the other core's test; numbers do not change.
 PYTEST := $(BIN)/python -m pytest
 
-# The matrix unit of some processors makes llama.cpp's quantised products crash in virtual machines.
+# The matrix unit of some processors makes llama.cpp's quantized products crash in virtual machines.
 LLAMA_CPP_FLAGS := -DGGML_AMX_TILE=OFF -DGGML_AMX_INT8=OFF -DGGML_AMX_BF16=OFF
 
 # Without a network it gives up soon instead of waiting for every mirror.

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import llama_edu
-from llama_edu.transformer.threads import usable_cores
+from llama_edu.matmul.threads import usable_cores
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 CHAPTERS = {

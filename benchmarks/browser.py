@@ -49,7 +49,7 @@ from llama_edu.pages.faults import FaultCounts
 from llama_edu.pages.record import Record
 from llama_edu.pages.verdict import Verdict
 from llama_edu.show import PageMapWidget
-from llama_edu.show.touches import Step
+from llama_edu.pages.touches import Step
 n_pages, page, rng = {n_pages}, 4096, np.random.default_rng(1)
 edges = np.linspace(0, n_pages, 26).astype(int).tolist()
 specs = {{}}

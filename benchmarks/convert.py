@@ -9,8 +9,8 @@ import numpy as np
 
 from benchmarks.models import SMALL, random_model
 from benchmarks.timing import interleave, table
-from llama_edu.files.convert import convert
-from llama_edu.files.quantize import quantize
+from llama_edu.convert import convert
+from llama_edu.quants.quantize import quantize
 
 _TYPES = ("f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "q4_0_v1")
 
@@ -27,7 +27,7 @@ def run() -> str:
         )
         for name in _TYPES
     ]
-    text = "### Quantisers, 16 MB of float32, one thread\n\n" + table(
+    text = "### Quantizers, 16 MB of float32, one thread\n\n" + table(
         ("type", "MB/s of float32", "so 7 G weights"), rows
     )
     source = random_model(SMALL, "f32")

@@ -1,4 +1,4 @@
-"""Figures beside the tables: on white, in colours that colour-blind readers can tell apart."""
+"""Figures beside the tables: on white, in colors that color-blind readers can tell apart."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llama_edu.show.picture import Picture
+from llama_edu.show.figures.picture import Picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parent
 
-#: Four of the eight colours of Okabe and Ito, "Color Universal Design" (2008).
+#: Four of the eight colors of Okabe and Ito, "Color Universal Design" (2008).
 BLUE, ORANGE, GREEN, BLACK = "#0072b2", "#e69f00", "#009e73", "#000000"
 
 

@@ -17,8 +17,8 @@ import llama_edu
 from benchmarks.models import SMALL, bundled_model, random_model
 from benchmarks.peers import llama_cpp_or_why
 from benchmarks.timing import ROUNDS, interleave, show_ratio, table
+from llama_edu.matmul.threads import usable_cores
 from llama_edu.transformer.sampling import GREEDY
-from llama_edu.transformer.threads import usable_cores
 
 _LLAMA_CPP_PROGRAM = """
 import sys

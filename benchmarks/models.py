@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llama_edu import bundled_checkpoint
 from llama_edu.config import ModelConfig
-from llama_edu.files.convert import convert
+from llama_edu.convert import convert
 from tools.make_random_model import write_random_model
 
 FOLDER = Path(__file__).parent / "models"

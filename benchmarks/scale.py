@@ -166,9 +166,9 @@ def _draw(
     figure: Figure, sizes: list[Size], contexts: Mapping[int, float], line: np.ndarray
 ) -> None:
     left, right = figure.subplots(1, 2)
-    for kind, marker, colour in (("f16", "o", BLUE), ("q4_0", "s", ORANGE)):
+    for kind, marker, color in (("f16", "o", BLUE), ("q4_0", "s", ORANGE)):
         points = [(z.n_weights / 1e6, 1e3 * z.decode_s) for z in sizes if z.label.endswith(kind)]
-        left.plot(*zip(*points, strict=True), marker=marker, color=colour, label=kind)
+        left.plot(*zip(*points, strict=True), marker=marker, color=color, label=kind)
     left.set(xscale="log", yscale="log", xlabel="million weights per token", ylabel="ms per token")
     at = np.array(list(contexts))
     right.plot(at, 1e3 * np.polyval(line, at), color=BLACK, linewidth=1, label="straight line")

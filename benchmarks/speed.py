@@ -19,9 +19,9 @@ from benchmarks.figure import BLACK, BLUE, ORANGE, save_figure
 from benchmarks.models import SMALL, bundled_model, random_model
 from benchmarks.peers import MakePeer, Peer, llama_cpp_or_why, quantize_with_llama_cpp, torch_or_why
 from benchmarks.timing import ROUNDS, Ratio, Timing, interleave, show_ratio, table
+from llama_edu.matmul.threads import usable_cores
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import forward
-from llama_edu.transformer.threads import usable_cores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -149,14 +149,14 @@ def _figure(measured: Mapping[str, Measured]) -> str:
 
     def draw(figure: Figure) -> None:
         for axes, job in zip(figure.subplots(1, 2), (DECODE, PREFILL), strict=True):
-            for ours, colour, hatch, shift in ((NUMPY, BLUE, "", -0.2), (JIT, ORANGE, "//", 0.2)):
+            for ours, color, hatch, shift in ((NUMPY, BLUE, "", -0.2), (JIT, ORANGE, "//", 0.2)):
                 if (job, ours) not in ratios:
                     continue
                 middles, leasts, mosts = np.array(ratios[job, ours]).T
                 at = np.arange(len(middles)) + shift
                 axes.bar(
                     at, middles, 0.4, yerr=(middles - leasts, mosts - middles), label=ours,
-                    color=colour, hatch=hatch, edgecolor="white", ecolor="#555555",
+                    color=color, hatch=hatch, edgecolor="white", ecolor="#555555",
                 )  # fmt: skip
                 for x, middle, most in zip(at, middles, mosts, strict=True):
                     axes.annotate(

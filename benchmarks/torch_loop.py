@@ -1,6 +1,6 @@
 """LLaMA as a loop of torch operations in float32, with a cache of keys and values.
 
-What one writes first in PyTorch: no compiler, no quantised product. It computes what ours computes
+What one writes first in PyTorch: no compiler, no quantized product. It computes what ours computes
 (a slow test compares the logits), so that the two can be timed against each other.
 """
 
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 import llama_edu
-from llama_edu.files.blocks import dequantize
+from llama_edu.quants.blocks import dequantize
 
 
 class TorchLoop:
@@ -85,6 +85,6 @@ class TorchLoop:
 
 
 def _rotate(x: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
-    """RoPE on neighbours (2i, 2i + 1) of x (T, n_heads, head_dim)."""
+    """RoPE on neighbors (2i, 2i + 1) of x (T, n_heads, head_dim)."""
     pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * rotations).flatten(-2)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from llama_edu.errors import RequestError
-from llama_edu.files.blocks import dequantize
-from llama_edu.files.roworder import permute_rows_to_interleaved
+from llama_edu.files.row_order import permute_rows_to_interleaved
 from llama_edu.llama import Llama, load
+from llama_edu.quants.blocks import dequantize
 
 #: Ids that every vocabulary has, for comparing logits where no text can be encoded.
 _FIXED_TOKENS = (1, 5, 3, 11, 7, 200, 31, 64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -15,21 +15,24 @@ import numpy as np
 
 from llama_edu.config import ModelConfig
 from llama_edu.errors import RequestError
-from llama_edu.facts import facts_html
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.join import join
 from llama_edu.files.layout import Checkpoint, SplitTensor, TensorSpec
 from llama_edu.files.mapped import ClosedAtExit, MappedFile
-from llama_edu.files.vocabularies import is_sentencepiece, read_vocabulary
+from llama_edu.files.shards import join
+from llama_edu.files.vocabularies.detect import is_sentencepiece, read_vocabulary
+from llama_edu.html import facts_html
+from llama_edu.matmul.choice import Kernels, check_kernels, matmul_for
+from llama_edu.matmul.heap import keep_freed_memory
+from llama_edu.matmul.product import blas_can_read, matmul
+from llama_edu.matmul.threads import check_threads
+from llama_edu.rope import rope_frequencies
+from llama_edu.tokenizer.choice import tokenizer_of
+from llama_edu.tokenizer.protocol import Tokenizer
+from llama_edu.tokenizer.sentencepiece import SentencePieceTokenizer
 from llama_edu.transformer.cache import KVCache
-from llama_edu.transformer.choice import check_kernels, with_kernels
 from llama_edu.transformer.generate import PREFILL_CHUNK, Generation
-from llama_edu.transformer.heap import keep_freed_memory
-from llama_edu.transformer.matmul import blas_can_read
-from llama_edu.transformer.model import AccessLog, Model, check_tokens, forward, rope_frequencies
+from llama_edu.transformer.model import AccessLog, Model, check_tokens, forward
 from llama_edu.transformer.sampling import SamplingSettings
-from llama_edu.transformer.threads import check_threads
-from llama_edu.transformer.tokenizer import SentencePieceTokenizer, Tokenizer, tokenizer_of
 
 
 class Lab(Protocol):
@@ -60,7 +63,7 @@ def load(
     *,
     tokenizer: str | os.PathLike[str] | None = None,
     threads: int | None = None,
-    kernels: str = "auto",
+    kernels: Kernels = "auto",
     lab: Lab | None = None,
 ) -> Llama:
     """Open a checkpoint of any known format, ready to generate.
@@ -146,7 +149,7 @@ class Llama(ClosedAtExit):
         loading: Loading,
         model: Model,
         lab: Lab | None = None,
-        kernels: str = "numpy",
+        kernels: Kernels = "numpy",
     ) -> None:
         self.checkpoint = checkpoint
         self.config: ModelConfig = checkpoint.config
@@ -156,7 +159,7 @@ class Llama(ClosedAtExit):
         self._files = tuple(files)
         self.loading = loading
         self.kernels = kernels
-        self.model = with_kernels(model, kernels) if kernels == "jit" else model
+        self.model = self._with_kernels(model) if kernels == "jit" else model
         self.lab = lab
 
     @cached_property
@@ -165,7 +168,11 @@ class Llama(ClosedAtExit):
 
         Made at the first token after a prompt, because importing a compiler takes a moment.
         """
-        return with_kernels(self.model, self.kernels)
+        return self._with_kernels(self.model)
+
+    def _with_kernels(self, model: Model) -> Model:
+        chosen = matmul_for(self.kernels, model.weights.values())
+        return model if chosen is matmul else replace(model, matmul=chosen)
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.small_models import random_weights, small_config, train_sentencepiece
 from hypothesis import HealthCheck, settings
-from small_models import random_weights, small_config, train_sentencepiece
 
 settings.register_profile(
     "llama_edu",

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from llama_edu import bundled_checkpoint, load
+from llama_edu.convert import convert
 from llama_edu.errors import LlamaEduError
-from llama_edu.files.convert import convert
+from llama_edu.tokenizer.sentencepiece import SentencePieceTokenizer
+from llama_edu.tokenizer.streaming import decode
 from llama_edu.transformer.sampling import GREEDY, SamplingSettings
-from llama_edu.transformer.tokenizer import SentencePieceTokenizer, decode
 
 GOLDEN = Path(__file__).parent / "golden" / "stories_logits.npz"
 MAKE_GOLDEN = Path(__file__).parents[1] / "tools" / "make_golden.py"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_models import (
+from helpers.small_models import (
     llama2c_v0,
     names_in,
     old_config,

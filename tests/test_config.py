@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
-from small_models import random_weights, small_config
+from helpers.small_models import random_weights, small_config
 
 from llama_edu.config import ModelConfig, RopeScaling, hidden_dim_by_rule
 from llama_edu.errors import ShapeError

@@ -7,111 +7,75 @@ import subprocess
 import sys
 from pathlib import Path
 
+import import_picture
 import pytest
 
 import llama_edu
 
 PACKAGE = Path(llama_edu.__file__).parent
-MODULES = {
-    "llama_edu." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
+MODULES = import_picture.modules_of(PACKAGE.parent)
+ARROWS = import_picture.arrows_of(MODULES)
+
+#: Files in one folder beyond which it holds more than one idea.
+MOST_FILES = 15
 
 
-def imports_of(path: Path, *, at_import: bool = False) -> set[str]:
-    """Every module that a file imports; with at_import only those outside functions."""
-    found: set[str] = set()
-
-    def visit(node: ast.AST) -> None:
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) and at_import:
-                continue
-            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
-                continue
-            if isinstance(child, ast.Import):
-                found.update(alias.name for alias in child.names)
-            elif isinstance(child, ast.ImportFrom):
-                assert child.level == 0, f"{path}: a relative import"
-                found.add(child.module or "")
-                for alias in child.names:
-                    if f"{child.module}.{alias.name}" in MODULES:
-                        found.add(f"{child.module}.{alias.name}")
-            visit(child)
-
-    visit(ast.parse(path.read_text("utf-8")))
-    return found
+def test_imports_point_downward():
+    """Between the parts of the package, and between the floors of each; in functions as well."""
+    assert import_picture.upward(ARROWS) == []
 
 
-def ours(path: Path) -> set[str]:
-    """Modules of this package that a file imports, packages themselves left out."""
-    return {name for name in imports_of(path) if name in MODULES}
+def test_every_part_of_the_package_has_its_place_in_the_table():
+    assert {import_picture.room_of(m) for m in MODULES} == set(import_picture.MAY_IMPORT)
 
 
-def rooms(path: Path) -> set[str]:
-    return {name.split(".")[1] for name in imports_of(path) if name.startswith("llama_edu.")}
+def test_no_module_imports_itself_round_in_a_circle():
+    assert import_picture.circles(ARROWS) == []
 
 
-ABOVE = {
-    "files": {"transformer", "pages", "show", "cli", "experiments", "llama", "compare", "bundled"},
-    "transformer": {"pages", "show", "cli", "experiments", "llama", "compare", "bundled"},
-    "pages": {"transformer", "show", "cli", "experiments", "llama", "compare", "bundled"},
-    "errors": {"*"},
-    "config": {
-        "files", "transformer", "pages", "show", "cli", "experiments", "llama", "compare", "bundled"
-    },
-    "llama": {"pages", "show", "cli", "experiments"},
-    "experiments": {"cli"},
-    "show": {"cli"},
-}  # fmt: skip
+@pytest.mark.parametrize(
+    ("arrow", "forbidden"),
+    [
+        ("pages.lab", "transformer.model"),
+        ("pages.record", "show.figures.page_map"),
+        ("experiments.illusion", "show.text.report"),
+        ("transformer.model", "files.layout"),
+        ("files.ggml.reader", "files.torch.pth"),
+        ("files.layout", "files.detect"),
+        ("show.figures.grid", "show.panels.studio"),
+        ("config", "files.layout"),
+    ],
+)
+def test_an_arrow_upward_would_be_noticed(arrow, forbidden):
+    arrows = {f"llama_edu.{arrow}": {f"llama_edu.{forbidden}"}}
+    assert import_picture.upward(arrows) == [f"llama_edu.{arrow} imports llama_edu.{forbidden}"]
 
 
-#: PageLab.plot hands its records to `show`, which it imports when it is called and not before.
-CONVENIENCES = {"llama_edu.pages.lab": {"show"}}
+def test_an_import_inside_a_function_counts_and_closes_a_circle(tmp_path):
+    package = tmp_path / "llama_edu"
+    package.mkdir()
+    (package / "one.py").write_text("def f():\n    from llama_edu import two\n")
+    (package / "two.py").write_text("if True:\n    from llama_edu.one import f\n")
+    modules = import_picture.modules_of(tmp_path)
+    rings = import_picture.circles(import_picture.arrows_of(modules))
+    assert rings == [["llama_edu.one", "llama_edu.two"]]
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_point_downward(module):
-    room = module.split(".")[1]
-    forbidden = ABOVE.get(room, set()) - CONVENIENCES.get(module, set())
-    found = rooms(MODULES[module]) - {room}
-    assert not (found & forbidden) and not (forbidden == {"*"} and found), (
-        f"{module} imports {sorted(found & forbidden or found)}"
-    )
-
-
-def test_a_convenience_is_not_imported_before_it_is_called():
-    for module, above in CONVENIENCES.items():
-        assert not {f"llama_edu.{room}" for room in above} & {
-            ".".join(name.split(".")[:2]) for name in imports_of(MODULES[module], at_import=True)
-        }
+def test_no_folder_holds_more_than_one_idea():
+    counts = import_picture.files_per_folder(MODULES)
+    assert {folder: n for folder, n in counts.items() if n > MOST_FILES} == {}
 
 
 @pytest.mark.parametrize("module", ["llama_edu.transformer.kernels", "llama_edu.pages.arithmetic"])
 def test_the_bottom_imports_nothing_of_ours_but_errors(module):
-    assert ours(MODULES[module]) <= {"llama_edu.errors"}
+    assert ARROWS[module] <= {"llama_edu.errors"}
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if not m.startswith("llama_edu.show")])
 def test_only_show_imports_what_draws(module):
     drawing = {"matplotlib", "ipywidgets", "IPython", "mpl_toolkits"}
-    assert not {name.split(".")[0] for name in imports_of(MODULES[module])} & drawing
-
-
-def test_no_module_imports_itself_round_in_a_circle():
-    graph = {
-        name: imports_of(path, at_import=True) & set(MODULES) for name, path in MODULES.items()
-    }
-    done: set[str] = set()
-
-    def walk(name: str, above: tuple[str, ...]) -> None:
-        assert name not in above, " -> ".join((*above, name))
-        if name not in done:
-            for other in graph[name]:
-                walk(other, (*above, name))
-            done.add(name)
-
-    for name in graph:
-        walk(name, ())
+    found = import_picture.imports_of(MODULES[module])
+    assert not {name.split(".")[0] for name in found} & drawing
 
 
 def loaded_after(program: str) -> set[str]:
@@ -142,9 +106,9 @@ def test_the_front_door_loads_nothing_heavy_and_no_reader():
     """Not even of the vocabularies: each format's reader is imported when such a file is opened."""
     loaded = loaded_after("from llama_edu import load")
     assert not loaded & HEAVY
-    readers = {f"llama_edu.files.{n}" for n in ("gguf", "ggml", "pth", "safetensors", "llama2c")}
+    readers = {f"llama_edu.files.{n}" for n in ("gguf", "ggml", "torch", "huggingface", "llama2c")}
     assert not loaded & readers
-    assert "llama_edu.transformer.matmul_jit" not in loaded
+    assert "llama_edu.matmul.jit.product" not in loaded
 
 
 def test_every_public_name_is_there_at_its_first_use():

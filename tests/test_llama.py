@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reference
-from small_models import (
+from helpers import reference
+from helpers.small_models import (
     ggml_file,
     llama2c_v0,
     old_config,
@@ -27,7 +27,7 @@ from small_models import (
 import llama_edu
 from llama_edu import load
 from llama_edu.errors import FormatError, RequestError
-from llama_edu.transformer.matmul import matmul
+from llama_edu.matmul.product import matmul
 from llama_edu.transformer.sampling import GREEDY
 
 

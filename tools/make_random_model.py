@@ -14,17 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from llama_edu.config import ModelConfig
-from llama_edu.files.gguf_write import write_gguf
-from llama_edu.files.layout import (
-    BYTE,
-    CONTROL,
-    NORMAL,
-    UNKNOWN,
-    PlannedTensor,
-    Vocabulary,
-)
+from llama_edu.files.gguf.writer import write_gguf
+from llama_edu.files.layout import PlannedTensor
 from llama_edu.files.output import atomic_output
-from llama_edu.files.quantize import quantize
+from llama_edu.quants.quantize import quantize
+from llama_edu.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
 
 #: Standard deviation of every matrix; small enough that 22 layers do not overflow.
 DEVIATION = 0.02

@@ -143,7 +143,7 @@ def sanitizer(path):
 
 
 def merged_streams(outputs):
-    """Neighbouring pieces of one stream as one: how they were cut depends on timing."""
+    """Neighboring pieces of one stream as one: how they were cut depends on timing."""
     merged = []
     for output in outputs:
         last = merged[-1] if merged else {}

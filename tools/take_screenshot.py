@@ -29,7 +29,7 @@ studio"""
 XRAY = """import tempfile
 from pathlib import Path
 import llama_edu
-from llama_edu.files.convert import convert
+from llama_edu.convert import convert
 from llama_edu.show import PageMapWidget
 folder = tempfile.TemporaryDirectory()
 path = Path(folder.name) / "stories.ggjt"

@@ -13,8 +13,8 @@ EXAMPLE = "llama-edu convert data/stories stories.ggjt --to ggjt-v1 --type f16"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """SRC, DST, the format, the type and what may be lost."""
-    from llama_edu.files.convert import TYPES
-    from llama_edu.files.targets import TARGETS
+    from llama_edu.convert.conversion import TYPES
+    from llama_edu.convert.targets import TARGETS
 
     parser.add_argument("source", metavar="SRC", help="a weight file, or a folder with weights")
     parser.add_argument(
@@ -35,14 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-requantize",
         action="store_true",
-        help="let blocks of one quantised type become another; the loss is named",
+        help="let blocks of one quantized type become another; the loss is named",
     )
 
 
 def run(args: argparse.Namespace) -> None:
     """Convert and say what was done."""
     from llama_edu.cli.progress import progress_bar
-    from llama_edu.files.convert import convert
+    from llama_edu.convert import convert
 
     with progress_bar("converting", "B") as progress:
         done = convert(

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
 
     from llama_edu.bundled import bundled_checkpoint
     from llama_edu.cli.arguments import sampling_settings
-    from llama_edu.files.convert import convert
+    from llama_edu.convert import convert
     from llama_edu.llama import load
 
     settings = sampling_settings(args)

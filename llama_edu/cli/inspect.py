@@ -30,8 +30,8 @@ def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from llama_edu.files.detect import read_checkpoint
-    from llama_edu.show.hexview import hex_view
-    from llama_edu.show.report import checkpoint_as_dict, checkpoint_report
+    from llama_edu.show.text.hexview import hex_view
+    from llama_edu.show.text.report import checkpoint_as_dict, checkpoint_report
 
     if args.hex_bytes is not None:
         print(hex_view(Path(args.file), args.hex_bytes))

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     from llama_edu.errors import RequestError
     from llama_edu.experiments.token_pages import observe_tokens
     from llama_edu.pages.doctor import examine
-    from llama_edu.pages.textmap import text_map
+    from llama_edu.show.text.page_map import text_map
 
     if args.doctor:
         report = examine()

@@ -18,12 +18,12 @@ import numpy as np
 
 from llama_edu.errors import MeasurementError
 from llama_edu.experiments.subjects import weight_file
-from llama_edu.experiments.table import lay_out, percent
 from llama_edu.files.mapped import MappedFile
-from llama_edu.pages import kernel
+from llama_edu.pages import linux
 from llama_edu.pages.faults import FaultCounter, FaultCounts
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.residency import evict, prefetch
+from llama_edu.table import lay_out, percent
 
 FAULTS_2023 = 411_522
 FILE_BYTES_2023 = 20 * 10**9
@@ -169,7 +169,7 @@ def _read(
 
 def _resident_fraction(mapped: MappedFile) -> float | None:
     try:
-        areas = kernel.area_bytes("Rss", mapped.address, mapped.address + mapped.n_bytes)
+        areas = linux.area_bytes("Rss", mapped.address, mapped.address + mapped.n_bytes)
     except MeasurementError:
         return None
     return sum(n for _, _, n in areas) / mapped.n_bytes

@@ -6,7 +6,7 @@ until all of it fits: a cliff. Keeping a part for good and reading the rest anew
 
 Where a control group can be made, a child process is limited by the kernel. Elsewhere the budget is
 emulated: this process gives pages back itself (MADV_PAGEOUT), least recently used first, and the
-result is labelled "emulated".
+result is labeled "emulated".
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ import numpy as np
 from llama_edu.errors import MeasurementError
 from llama_edu.experiments.control_group import control_group
 from llama_edu.experiments.subjects import weight_file
-from llama_edu.experiments.table import lay_out, mib
 from llama_edu.files.mapped import MappedFile
-from llama_edu.pages import kernel
+from llama_edu.pages import linux
 from llama_edu.pages.faults import process_faults
 from llama_edu.pages.reclaim import may_ask_about
 from llama_edu.pages.residency import evict
+from llama_edu.table import lay_out, mib
 
 #: The largest piece in which the kernel caches a file; smaller ones would be cut or left in place.
 _BLOCK_BYTES = 2 << 20
@@ -161,7 +161,7 @@ def _measure(file: Path, cap: float, strategy: str, n_passes: int, *, emulate: b
         if emulate:
             _check_pageout(mapped)
         if strategy == "MADV_RANDOM":
-            kernel.advise(mapped.mmap, "MADV_RANDOM")
+            linux.advise(mapped.mmap, "MADV_RANDOM")
         budget = _Budget(mapped.mmap, int(cap * mapped.n_bytes), strategy, emulate)
         _pass(mapped.mmap, budget)
         start, read, faults = time.perf_counter(), _bytes_read(), process_faults()
@@ -211,7 +211,7 @@ class _Budget:
     def _give_back(self, block: int) -> None:
         start = block * _BLOCK_BYTES
         length = min(_BLOCK_BYTES, len(self._mapping) - start)
-        kernel.advise(self._mapping, "MADV_PAGEOUT", start, length)
+        linux.advise(self._mapping, "MADV_PAGEOUT", start, length)
 
 
 def _evict(file: Path) -> None:
@@ -230,9 +230,9 @@ def _check_pageout(mapped: MappedFile) -> None:
             f"memory cap: this user does not own {mapped.path.name}; its pages cannot be given back"
         )
     np.frombuffer(mapped.mmap, np.uint8, 1)[0].copy()
-    kernel.advise(mapped.mmap, "MADV_PAGEOUT")
+    linux.advise(mapped.mmap, "MADV_PAGEOUT")
     # what read-ahead cached beyond the page that was touched is not mapped, and may stay
-    if kernel.mincore_pages(mapped.address, mmap.PAGESIZE)[0]:
+    if linux.mincore_pages(mapped.address, mmap.PAGESIZE)[0]:
         raise MeasurementError(
             f"memory cap: a page of {mapped.path.name} stays in memory after MADV_PAGEOUT; use a "
             f"file on a disk, not on a file system in memory"

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from llama_edu.experiments.subjects import model_file
-from llama_edu.experiments.table import lay_out, percent
 from llama_edu.llama import load
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
+from llama_edu.table import lay_out, percent
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import forward
 
@@ -69,7 +69,7 @@ def sparse_parts(
 
     Args:
         path: a checkpoint in one file; by default the bundled one, converted to f16.
-        backend: the instrument; where none works the pages are computed, and so labelled.
+        backend: the instrument; where none works the pages are computed, and so labeled.
     """
     with model_file(path) as file, PageLab.open(file, backend) as lab, load(file, lab=lab) as llama:
         cache = KVCache(llama.config, n_tokens)

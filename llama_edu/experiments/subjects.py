@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from llama_edu.bundled import bundled_checkpoint
-from llama_edu.files.convert import convert
+from llama_edu.convert import convert
 
 #: Bytes written at a time.
 _PIECE = 8 << 20

@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llama_edu.errors import FormatError
-from llama_edu.files import ggml, gguf, llama2c, safetensors
+from llama_edu.files import llama2c
 from llama_edu.files.cursor import Cursor
 from llama_edu.files.fields import Field
+from llama_edu.files.ggml.header import MAGICS
+from llama_edu.files.ggml.reader import ggml_fields
+from llama_edu.files.gguf.reader import gguf_fields
+from llama_edu.files.huggingface import safetensors
 from llama_edu.files.mapped import open_weights
 
 #: The local header of a zip record, after its signature: name, kind of number.
@@ -27,10 +31,10 @@ def fields_of(path: Path) -> Iterator[Field]:
     """
     with open_weights(path) as file:
         head = file.read(64)
-    if head[:4] in ggml.MAGICS:
-        return ggml.ggml_fields(path)
+    if head[:4] in MAGICS:
+        return ggml_fields(path)
     if head.startswith(b"GGUF"):
-        return gguf.gguf_fields(path)
+        return gguf_fields(path)
     if head.startswith(b"PK\x03\x04"):
         return _zip_fields(path)
     if head[8:9] == b"{":

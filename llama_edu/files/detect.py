@@ -51,19 +51,19 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if not head:
         raise FormatError(f"{path}: is empty, expected a weight file; download it again")
     if head.startswith(b"GGUF"):
-        from llama_edu.files.gguf import read_gguf
+        from llama_edu.files.gguf.reader import read_gguf
 
         return read_gguf(path)
     if head.startswith(_GGML_MAGICS):
-        from llama_edu.files.ggml import read_ggml
+        from llama_edu.files.ggml.reader import read_ggml
 
         return read_ggml(path)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < file_bytes:
-        from llama_edu.files.safetensors import read_safetensors
+        from llama_edu.files.huggingface.safetensors import read_safetensors
 
         return read_safetensors(path)
     if head.startswith(_TORCH_MAGICS):
-        from llama_edu.files.training import read_training_checkpoint
+        from llama_edu.files.torch.training import read_training_checkpoint
 
         return read_training_checkpoint(path)
     from llama_edu.files import llama2c
@@ -74,8 +74,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _read_folder(path: Path) -> Checkpoint:
-    from llama_edu.files import huggingface
-    from llama_edu.files.meta import is_meta_folder, read_meta_folder
+    from llama_edu.files.huggingface import folder as huggingface
+    from llama_edu.files.torch.meta_folder import is_meta_folder, read_meta_folder
 
     if is_meta_folder(path):
         return read_meta_folder(path)

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from llama_edu.config import ModelConfig
-from llama_edu.errors import FormatError
-from llama_edu.facts import facts_html
-from llama_edu.files.blocks import BLOCK_TYPES
+from llama_edu.errors import FormatError, ShapeError
+from llama_edu.html import facts_html
+from llama_edu.quants.blocks import BLOCK_TYPES
+from llama_edu.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -136,37 +137,6 @@ LoadTensor = Callable[[PlannedTensor], np.ndarray]
 #: take bytes on disk. The deepest LLaMA, 405B, has 126.
 MOST_LAYERS = 1024
 
-#: Kinds of vocabulary pieces, numbered as in GGUF's token_type.
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """The pieces a weight file carries, for files that bring no tokenizer of their own.
-
-    Attributes:
-        pieces: bytes of each piece as text: spaces are spaces (not U+2581), a byte piece is its one
-            byte. Indexable and sized; may build entries only when asked.
-        scores: (n,) float32, higher merges first; all zero in `ggml` files, which have none.
-        kinds: (n,) uint8, NORMAL ... BYTE.
-        model: "spm" (merge by score) or "bpe" (byte-level merges by rank).
-    """
-
-    pieces: Sequence[bytes]
-    scores: np.ndarray
-    kinds: np.ndarray
-    model: str = "spm"
-    unk_id: int = 0
-    bos_id: int = 1
-    eos_id: int = 2
-    add_bos: bool = True
-    add_space_prefix: bool = True
-    merges: Sequence[str] = ()
-    pre_tokenizer: str = ""
-
-    def __len__(self) -> int:
-        return len(self.pieces)
-
 
 @dataclass(frozen=True)
 class Section:
@@ -183,7 +153,7 @@ class Checkpoint:
 
     Attributes:
         format: name and version, for example "ggjt v1".
-        recognised_by: the bytes or names by which the format was told.
+        recognized_by: the bytes or names by which the format was told.
         paths: the files; `TensorSpec.file` counts into them.
         tensors: our name -> TensorSpec, or SplitTensor in multi-part files.
         vocabulary: what the file itself carries, or None.
@@ -194,7 +164,7 @@ class Checkpoint:
     """
 
     format: str
-    recognised_by: str
+    recognized_by: str
     paths: tuple[Path, ...]
     config: ModelConfig
     tensors: Mapping[str, TensorSpec | SplitTensor]
@@ -232,7 +202,7 @@ class Checkpoint:
             f"Checkpoint: {self.paths[0].name}",
             {
                 "format": self.format,
-                "recognised by": self.recognised_by,
+                "recognized by": self.recognized_by,
                 "files": len(self.paths),
                 "tensors": len(self.tensors),
                 "bytes of weights": self.n_bytes,
@@ -288,3 +258,15 @@ def check_tensors(
                 f"{where}: {name} has shape {tensors[name].shape}, expected {shape} from the sizes "
                 f"in the header; the two contradict each other"
             )
+
+
+def as_planned(array: np.ndarray, tensor: PlannedTensor) -> memoryview:
+    """The bytes of a loaded array, in place where contiguous; ShapeError where not as planned."""
+    block = BLOCK_TYPES[tensor.type]
+    shape = (*tensor.shape[:-1], tensor.shape[-1] // block.block_size)
+    if array.dtype != block.dtype or array.shape != shape:
+        raise ShapeError(
+            f"{tensor.name}: loaded {array.dtype} {array.shape}, expected {block.dtype} {shape} "
+            f"for {tensor.type}"
+        )
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data

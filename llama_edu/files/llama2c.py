@@ -1,7 +1,7 @@
 """The .bin files of llama2.c, and its tokenizer.bin.
 
 Version 0 has no magic: seven numbers, then every weight as float32, all layers of one kind
-together. It is recognised by arithmetic: the sizes in the header must call for exactly the bytes
+together. It is recognized by arithmetic: the sizes in the header must call for exactly the bytes
 that the file has. Version 1 has a magic and another order. Version 2 keeps matrices as int8 with a
 float32 scale for each group of numbers, all scales of a matrix after all its numbers.
 Source: `export.py`, `run.c` and `runq.c` of karpathy/llama2.c.
@@ -10,29 +10,16 @@ Source: `export.py`, `run.c` and `runq.c` of karpathy/llama2.c.
 from __future__ import annotations
 
 import math
-import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from llama_edu.config import ModelConfig
 from llama_edu.errors import FormatError, ShapeError
 from llama_edu.files.cursor import Cursor
 from llama_edu.files.fields import Field
-from llama_edu.files.layout import (
-    BYTE,
-    CONTROL,
-    MOST_LAYERS,
-    NORMAL,
-    UNKNOWN,
-    Checkpoint,
-    Section,
-    TensorSpec,
-    Vocabulary,
-)
+from llama_edu.files.layout import MOST_LAYERS, Checkpoint, Section, TensorSpec
 from llama_edu.files.mapped import open_weights
 
 _HEADER = struct.Struct("<7i")
@@ -50,11 +37,6 @@ _MATRICES_V1 = ("wq", "wk", "wv", "wo", "w_gate", "w_down", "w_up")
 MAGIC_V1 = b"24ka"
 _HEADER_BYTES_V1 = 256
 
-_BYTE_PIECE = re.compile(rb"<0x([0-9A-F]{2})>")
-
-#: Of a tokenizer.bin that are read at all: each piece takes far more memory than its 8 bytes. Llama
-#: 3 has 128,256 pieces in 2 MB.
-_MOST_PIECES, _LARGEST_TOKENIZER_BYTES = 2**17, 32 * 2**20
 
 #: llama2.c trains and runs with this and stores it nowhere.
 _NORM_EPS = 1e-5
@@ -101,7 +83,7 @@ def _read_v0(path: Path, head: bytes) -> Checkpoint:
         layout.place("output")
     return Checkpoint(
         format="llama2.c v0",
-        recognised_by="seven sizes that call for exactly the bytes this file has",
+        recognized_by="seven sizes that call for exactly the bytes this file has",
         paths=(path,),
         config=config,
         tensors=layout.tensors,
@@ -144,7 +126,7 @@ def _read_with_magic(path: Path, head: bytes) -> Checkpoint:
         layout.place("output")
     return Checkpoint(
         format=f"llama2.c v{version}",
-        recognised_by=f"magic {MAGIC_V1!r}",
+        recognized_by=f"magic {MAGIC_V1!r}",
         paths=(path,),
         config=config,
         tensors=layout.tensors,
@@ -268,53 +250,3 @@ def _check_layers(path: Path, config: ModelConfig) -> None:
             f"{path}: n_layers is {config.n_layers:,}, expected at most {MOST_LAYERS:,}; the "
             f"header is damaged"
         )
-
-
-def looks_like_tokenizer_bin(head: bytes, file_bytes: int) -> bool:
-    """Whether the first bytes can start a tokenizer.bin: a small length, then "<unk>"."""
-    return file_bytes > 17 and head[8:17] == b"\x05\0\0\0<unk>"
-
-
-def read_tokenizer_bin(path: Path, vocab_size: int | None = None) -> Vocabulary:
-    """The vocabulary of a tokenizer.bin.
-
-    Args:
-        vocab_size: what the model expects, compared with what the file has.
-    Raises:
-        FormatError: truncated, or another number of pieces than the model has.
-    """
-    with open_weights(path) as file:
-        if path.stat().st_size > _LARGEST_TOKENIZER_BYTES:
-            raise FormatError(
-                f"{path}: has more than {_LARGEST_TOKENIZER_BYTES:,} bytes, expected a vocabulary; "
-                f"this is no tokenizer.bin"
-            )
-        cursor = Cursor(file.read(), path)
-    longest = cursor.u32("longest piece")
-    pieces: list[bytes] = []
-    scores: list[float] = []
-    kinds: list[int] = []
-    while not cursor.at_end:
-        token = len(pieces)
-        if token == _MOST_PIECES:
-            raise FormatError(
-                f"{path}: has more than {_MOST_PIECES:,} pieces; this is no tokenizer.bin"
-            )
-        scores.append(cursor.f32(f"score of piece {token}"))
-        length = cursor.count(
-            f"length of piece {token}", least=0, at_most=min(longest, cursor.left)
-        )
-        text = cursor.take(length, f"piece {token}")
-        byte = _BYTE_PIECE.fullmatch(text)
-        if byte:
-            kind, text = BYTE, bytes([int(byte[1], 16)])
-        else:
-            kind = {0: UNKNOWN, 1: CONTROL, 2: CONTROL}.get(token, NORMAL)
-        pieces.append(text)
-        kinds.append(kind)
-    if vocab_size is not None and len(pieces) != vocab_size:
-        raise FormatError(
-            f"{path}: has {len(pieces)} pieces, the model has {vocab_size}; this is another "
-            f"model's tokenizer"
-        )
-    return Vocabulary(tuple(pieces), np.array(scores, np.float32), np.array(kinds, np.uint8))

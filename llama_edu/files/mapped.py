@@ -18,7 +18,7 @@ import numpy as np
 
 from llama_edu.errors import FormatError
 from llama_edu.files.layout import TensorSpec
-from llama_edu.files.scaled import ScaledArray
+from llama_edu.quants.scaled import ScaledArray
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Byte ranges and page ranges: the arithmetic that every count of pages rests on.
 
 A page is `page_size` bytes of the file, page 0 first. A range touches a page when at least one of
-its bytes lies in it, so two neighbours can touch the same page, and the pages of all tensors must
+its bytes lies in it, so two neighbors can touch the same page, and the pages of all tensors must
 not be added up: a bitmap counts each once.
 """
 

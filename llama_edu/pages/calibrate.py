@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from llama_edu.errors import MeasurementError
-from llama_edu.pages.backends import Backend, Reading
+from llama_edu.pages.backends.base import Backend, Reading
 
 
 def known_patterns(n_pages: int) -> Iterator[tuple[str, np.ndarray]]:
@@ -23,8 +23,8 @@ def known_patterns(n_pages: int) -> Iterator[tuple[str, np.ndarray]]:
     rng = np.random.default_rng(n_pages)
     scattered = rng.choice(n_pages, min(64, n_pages // 3), replace=False)
     middle = n_pages // 2
-    neighbours = [p for p in (middle - 1, middle, middle + 1) if 0 <= p < n_pages]
-    mixed = np.unique(np.concatenate([scattered, [0, n_pages - 1], neighbours]))
+    neighbors = [p for p in (middle - 1, middle, middle + 1) if 0 <= p < n_pages]
+    mixed = np.unique(np.concatenate([scattered, [0, n_pages - 1], neighbors]))
     yield f"{len(mixed)} scattered pages", mixed
     # again: what is still in the processor's address cache from the first time must be seen too
     yield f"the same {len(mixed)} pages again", mixed

@@ -19,7 +19,7 @@ import numpy as np
 
 from llama_edu.errors import MeasurementError
 from llama_edu.files.mapped import MappedFile, open_weights
-from llama_edu.pages import kernel
+from llama_edu.pages import linux
 from llama_edu.pages.calibrate import touch
 from llama_edu.pages.faults import process_faults
 from llama_edu.pages.lab import PageLab
@@ -171,14 +171,14 @@ def _faults(kind: str) -> Callable[[Path, _Access], int]:
 def _present(path: Path, access: _Access) -> int:
     def ask(mapped: MappedFile) -> int:
         n_pages = -(-mapped.n_bytes // mmap.PAGESIZE)
-        return int(kernel.present_pages(mapped.address, n_pages).sum())
+        return int(linux.present_pages(mapped.address, n_pages).sum())
 
     return _on_plain_mapping(path, access, ask)
 
 
 def _area_pages(field: str, mapped: MappedFile) -> int:
     first = mapped.address
-    areas = kernel.area_bytes(field, first, first + mapped.n_bytes)
+    areas = linux.area_bytes(field, first, first + mapped.n_bytes)
     return sum(n for _, _, n in areas) // mmap.PAGESIZE
 
 
@@ -189,7 +189,7 @@ def _rss(path: Path, access: _Access) -> int:
 def _referenced(path: Path, access: _Access) -> int:
     def ask(mapped: MappedFile) -> int:
         touch(mapped.mmap, np.arange(-(-mapped.n_bytes // mmap.PAGESIZE)))
-        kernel.forget_accesses()
+        linux.forget_accesses()
         access.on(mapped.mmap)
         return _area_pages("Referenced", mapped)
 
@@ -199,7 +199,7 @@ def _referenced(path: Path, access: _Access) -> int:
 def _resident(mapped: MappedFile) -> int:
     if not may_ask_about(mapped.path):
         raise MeasurementError("this user neither owns the file nor may write it")
-    return int(kernel.mincore_pages(mapped.address, mapped.n_bytes).sum())
+    return int(linux.mincore_pages(mapped.address, mapped.n_bytes).sum())
 
 
 def _mincore(path: Path, access: _Access) -> int:
@@ -219,7 +219,7 @@ def _mincore_evicted(path: Path, access: _Access) -> int:
 def _cachestat(path: Path, access: _Access) -> int:
     def ask(mapped: MappedFile) -> int:
         with open_weights(path) as file:
-            return kernel.cachestat(file.fileno(), mapped.n_bytes).cached
+            return linux.cachestat(file.fileno(), mapped.n_bytes).cached
 
     return _on_plain_mapping(path, access, ask)
 

@@ -3,7 +3,7 @@
     lab = PageLab.open("model.bin")
     model = load("model.bin", lab=lab)          # its weights are views on the lab's mapping
     with lab.record("prefill") as record:
-        model.prefill(tokens)
+        model.logits(tokens)
     print(record)                               # pages per tensor, and how far to trust them
 
 The lab maps the file privately and throws the mapping away at the end: instruments change how the
@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,16 +25,13 @@ from llama_edu.errors import MeasurementError, RequestError
 from llama_edu.files.layout import Checkpoint, SplitTensor, TensorSpec
 from llama_edu.files.mapped import ClosedAtExit, check_range, open_weights
 from llama_edu.pages.arithmetic import n_pages_of
-from llama_edu.pages.backends import open_backend
+from llama_edu.pages.backends.choice import open_backend
 from llama_edu.pages.calibrate import calibrate
 from llama_edu.pages.faults import FaultCounts, process_faults
 from llama_edu.pages.ledger import Ledger
 from llama_edu.pages.record import Record
 from llama_edu.pages.trace import FaultTrace
 from llama_edu.pages.verdict import Verdict
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 class PageLab(ClosedAtExit):
@@ -184,12 +180,6 @@ class PageLab(ClosedAtExit):
         trace = FaultTrace(self.backend.mapped.address, self.n_pages)
         trace.start()
         return trace
-
-    def plot(self, *records: Record, **options: Any) -> Figure:
-        """Draw these records, in the order of time, as one page map: see `show.pagemap`."""
-        from llama_edu.show.pagemap import plot_pages
-
-        return plot_pages(records, **options)
 
     def recalibrate(self) -> None:
         """Check the instrument on known pages again. MeasurementError when it fails now."""

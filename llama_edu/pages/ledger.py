@@ -104,7 +104,7 @@ def _element_ranges(spec: TensorSpec, starts: np.ndarray, *, axes: int) -> list[
     """Byte ranges of the sub-arrays that begin at element `starts`, along all axes from `axes` on.
 
     A tensor in C order gives one range per start; one that is stored transposed gives one range
-    for each run of neighbouring numbers, down to single numbers.
+    for each run of neighboring numbers, down to single numbers.
     """
     size = spec.dtype.itemsize
     run = 1

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from llama_edu.errors import MeasurementError
 from llama_edu.files.mapped import open_weights
-from llama_edu.pages import kernel
+from llama_edu.pages import linux
 
 
 class FileReclaim:
@@ -31,12 +31,12 @@ class FileReclaim:
 
     def start(self) -> None:
         """Begin watching."""
-        self._counters = kernel.vm_counters()
+        self._counters = linux.vm_counters()
         self._marks = self._eviction_marks()
 
     def doubts(self) -> tuple[str, ...]:
         """Why pages may be missing from a count made since `start`; empty when none can be."""
-        before, now = self._counters, kernel.vm_counters()
+        before, now = self._counters, linux.vm_counters()
         if "pgsteal_file" in now and now["pgsteal_file"] == before.get("pgsteal_file"):
             return ()
         marks = self._eviction_marks()
@@ -64,7 +64,7 @@ class FileReclaim:
     def _eviction_marks(self) -> int | None:
         try:
             with open_weights(self._path) as file:
-                return kernel.cachestat(file.fileno(), self._n_bytes).evicted
+                return linux.cachestat(file.fileno(), self._n_bytes).evicted
         except MeasurementError:
             return None
 
@@ -93,7 +93,7 @@ class AnonymousReclaim:
 
     @staticmethod
     def _scanned() -> int | None:
-        counters = kernel.vm_counters()
+        counters = linux.vm_counters()
         if "pgscan_anon" not in counters or "pgscan_file" not in counters:
             return None
         return counters["pgscan_anon"] + counters["pgscan_file"]

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from llama_edu.errors import MeasurementError
-from llama_edu.facts import visible
 from llama_edu.files.layout import TensorSpec
 from llama_edu.pages.arithmetic import bytes_in_pages, page_range
 from llama_edu.pages.faults import FaultCounts
 from llama_edu.pages.verdict import DEFINITION, Verdict
+from llama_edu.text import visible
 
 _LAYER = re.compile(r"layers\.(\d+)\.(.+)")
 
@@ -44,7 +44,7 @@ class Row:
     Attributes:
         name: of the tensor or group.
         n_pages: pages in which at least one byte of it lies.
-        n_touched: how many of those were touched. Two neighbours on one page both count it.
+        n_touched: how many of those were touched. Two neighbors on one page both count it.
         n_bytes: its bytes in the file.
         touched_bytes: how many of those lie in touched pages.
     """

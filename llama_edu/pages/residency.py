@@ -20,7 +20,7 @@ import numpy as np
 from llama_edu.errors import MeasurementError
 from llama_edu.files.layout import SplitTensor, TensorSpec
 from llama_edu.files.mapped import MappedFile, open_weights
-from llama_edu.pages import kernel
+from llama_edu.pages import linux
 from llama_edu.pages.arithmetic import page_range
 from llama_edu.pages.reclaim import may_ask_about
 
@@ -134,7 +134,7 @@ def residency(
             f"system would call every page cached, expected an honest answer; ask as its owner"
         )
     with MappedFile(path) as mapped:
-        pages = kernel.mincore_pages(mapped.address, mapped.n_bytes)
+        pages = linux.mincore_pages(mapped.address, mapped.n_bytes)
         n_bytes = mapped.n_bytes
     rows = [_row(spec, pages) for spec in _specs_in(tensors or {}, file)]
     return Residency(path.name, n_bytes, mmap.PAGESIZE, pages, tuple(rows))

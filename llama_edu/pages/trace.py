@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from llama_edu.errors import MeasurementError
-from llama_edu.pages import kernel
+from llama_edu.pages import linux
 
 #: struct perf_event_attr in its first version and the constants of include/uapi/linux/perf_event.h.
 _ATTRIBUTES = struct.Struct("IIQQQQQIIQ")
@@ -55,7 +55,7 @@ class FaultTrace:
         try:
             threads = [int(task.name) for task in Path("/proc/self/task").iterdir()]
         except OSError as error:
-            raise kernel.refusal("/proc/self/task", error.errno) from None
+            raise linux.refusal("/proc/self/task", error.errno) from None
         share = _BUFFER_PAGES[os.geteuid() == 0] // len(threads)
         n_buffer_pages = 1 << max(0, share.bit_length() - 1)
         try:
@@ -65,7 +65,7 @@ class FaultTrace:
                     buffer = mmap.mmap(fd, (1 + n_buffer_pages) * mmap.PAGESIZE)
                 except OSError as error:
                     os.close(fd)
-                    raise kernel.refusal("perf_event_open buffer", error.errno) from None
+                    raise linux.refusal("perf_event_open buffer", error.errno) from None
                 self._buffers.append((fd, buffer))
         except MeasurementError:
             self._close()
@@ -109,7 +109,7 @@ def _open_counter(thread: int) -> int:
             _SOFTWARE, _ATTRIBUTES.size, _PAGE_FAULTS, 1, _SAMPLE_TID_TIME_ADDR, 0, flags, 0, 0, 0
         )  # fmt: skip
         try:
-            return kernel.system_call(
+            return linux.system_call(
                 "perf_event_open",
                 ctypes.c_char_p(attributes),
                 ctypes.c_int(thread),
@@ -117,7 +117,7 @@ def _open_counter(thread: int) -> int:
                 ctypes.c_int(-1),
                 ctypes.c_ulong(_CLOSE_ON_EXEC),
             )
-        except kernel.KernelRefusal as error:
+        except linux.KernelRefusal as error:
             refused = error
     raise refused
 

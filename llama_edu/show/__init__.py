@@ -9,13 +9,13 @@ import importlib
 
 #: Public name -> the module that has it.
 _PARTS = {
-    "ComparisonWidget": "llama_edu.show.comparison",
-    "GenerationStudio": "llama_edu.show.studio",
-    "GenerationWidget": "llama_edu.show.widgets",
-    "PageMapWidget": "llama_edu.show.xray",
-    "attempt": "llama_edu.show.refusals",
-    "guess": "llama_edu.show.guessing",
-    "wide": "llama_edu.show.whole_lines",
+    "ComparisonWidget": "llama_edu.show.panels.comparison",
+    "GenerationStudio": "llama_edu.show.panels.studio",
+    "GenerationWidget": "llama_edu.show.panels.generation",
+    "PageMapWidget": "llama_edu.show.panels.page_map",
+    "attempt": "llama_edu.show.runtime.attempt",
+    "guess": "llama_edu.show.panels.guess",
+    "wide": "llama_edu.show.text.wide",
 }
 
 

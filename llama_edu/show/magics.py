@@ -20,8 +20,8 @@ from llama_edu.pages.faults import FaultCounter, FaultCounts
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
 from llama_edu.pages.residency import Residency, evict
-from llama_edu.pages.textmap import text_map
-from llama_edu.show.extras import need
+from llama_edu.show.runtime.libraries import need
+from llama_edu.show.text.page_map import text_map
 
 magic: Any = need("IPython.core.magic", "%load_ext llama_edu")
 arguments: Any = need("IPython.core.magic_arguments", "%load_ext llama_edu")
@@ -200,8 +200,8 @@ def _show(record: Record) -> None:
     if record.pages is None:
         return
     try:
-        from llama_edu.show.pagemap import plot_pages
-        from llama_edu.show.picture import Picture
+        from llama_edu.show.figures.page_map import plot_pages
+        from llama_edu.show.figures.picture import Picture
 
         figure = plot_pages(record, width_inches=7.0)
     except ImportError:  # no matplotlib

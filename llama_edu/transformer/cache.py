@@ -6,7 +6,7 @@ import numpy as np
 
 from llama_edu.config import ModelConfig
 from llama_edu.errors import RequestError
-from llama_edu.facts import facts_html
+from llama_edu.html import facts_html
 
 
 class KVCache:

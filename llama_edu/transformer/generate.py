@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from llama_edu.errors import RequestError
+from llama_edu.tokenizer.protocol import Tokenizer
+from llama_edu.tokenizer.streaming import StreamDecoder
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import Model, check_tokens, forward
 from llama_edu.transformer.sampling import SamplingSettings, sample
-from llama_edu.transformer.tokenizer import StreamDecoder, Tokenizer
 
 #: Prompt positions computed together. More is hardly faster and needs more memory for scores.
 PREFILL_CHUNK = 128

@@ -83,9 +83,9 @@ def rope_rotations(positions: np.ndarray, frequencies: np.ndarray) -> np.ndarray
 
 
 def rope_interleaved(x: np.ndarray, rotations: np.ndarray) -> np.ndarray:
-    """Rotate neighbours (2i, 2i + 1) of every head, the pairing of Meta's, ggml and GGUF files.
+    """Rotate neighbors (2i, 2i + 1) of every head, the pairing of Meta's, ggml and GGUF files.
 
-    Two neighbouring float32 are one complex64 in memory, so the rotation is one multiplication.
+    Two neighboring float32 are one complex64 in memory, so the rotation is one multiplication.
 
     Args:
         x: (T, n_heads, head_dim) float32, C-contiguous. rotations: (T, head_dim / 2) complex64.

@@ -10,17 +10,16 @@ import numpy as np
 
 from llama_edu.config import ModelConfig
 from llama_edu.errors import RequestError
-from llama_edu.files.blocks import dequantize
-from llama_edu.files.rope_divisors import llama3_divisors
-from llama_edu.transformer import kernels
-from llama_edu.transformer.cache import KVCache
-from llama_edu.transformer.matmul import matmul, side_by_side
-from llama_edu.transformer.threads import (
+from llama_edu.matmul.product import matmul, side_by_side
+from llama_edu.matmul.threads import (
     FEW_POSITIONS,
     can_control_blas,
     run_shares,
     with_blas_threads_of_model,
 )
+from llama_edu.quants.blocks import dequantize
+from llama_edu.transformer import kernels
+from llama_edu.transformer.cache import KVCache
 
 
 class AccessLog(Protocol):
@@ -154,26 +153,6 @@ def embed(model: Model, tokens: Sequence[int]) -> np.ndarray:
 def dequantize_vector(weight: np.ndarray) -> np.ndarray:
     """A norm's weights as float32: in place where they already are, else a copy of one vector."""
     return weight if weight.dtype == np.float32 else dequantize(weight)
-
-
-def rope_frequencies(config: ModelConfig, divisors: np.ndarray | None = None) -> np.ndarray:
-    """How fast each pair of a head turns, in radians per position.
-
-    Args:
-        divisors: (head_dim / 2,) what a file's rope_freqs tensor divides each frequency by.
-    Returns:
-        (head_dim / 2,) float64, falling from 1 to about 1 / rope_theta.
-    """
-    pairs = np.arange(0, config.head_dim, 2, dtype=np.float64)
-    frequencies = config.rope_theta ** (-pairs / config.head_dim)
-    if divisors is not None:
-        return frequencies / divisors
-    scaling = config.rope_scaling
-    if scaling is None:
-        return frequencies
-    if scaling.kind == "linear":
-        return frequencies / scaling.factor
-    return frequencies / llama3_divisors(config)
 
 
 def check_tokens(tokens: Sequence[int], config: ModelConfig) -> None:

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from small_models import small_config
+from helpers.small_models import small_config
 
 from benchmarks import figure, speed
 from benchmarks.timing import Timing, interleave, show_ratio

@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 import pytest
-from gguf_by_hand import Gguf, gguf_keys, gguf_shapes
-from in_lab import assert_no_error_box, panel_of, shoot, text_of, wait_until
+from helpers.gguf_by_hand import Gguf, gguf_keys, gguf_shapes
+from helpers.in_lab import assert_no_error_box, panel_of, shoot, text_of, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -44,7 +44,7 @@ from IPython.display import display
 from llama_edu.files.layout import TensorSpec
 from llama_edu.pages.lab import PageLab
 from llama_edu.show import ComparisonWidget, GenerationStudio, GenerationWidget, PageMapWidget
-from llama_edu.show.report import checkpoint_report
+from llama_edu.show.text.report import checkpoint_report
 from llama_edu.transformer.cache import KVCache
 llama = llama_edu.load(path)
 settings = {"temperature": 1.0, "seed": 5}"""

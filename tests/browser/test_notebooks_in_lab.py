@@ -6,8 +6,7 @@ import re
 import time
 
 import pytest
-from hermetic_lab import run_all
-from in_lab import (
+from helpers.in_lab import (
     STATUS,
     assert_no_error_box,
     button,
@@ -19,6 +18,7 @@ from in_lab import (
     text_of,
     wait_until,
 )
+from hermetic_lab import run_all
 
 pytestmark = pytest.mark.browser
 

@@ -6,8 +6,7 @@ import re
 import time
 
 import pytest
-from hermetic_lab import run_all
-from in_lab import (
+from helpers.in_lab import (
     STATUS,
     button,
     panel_of,
@@ -17,6 +16,7 @@ from in_lab import (
     text_of,
     wait_until,
 )
+from hermetic_lab import run_all
 
 pytestmark = pytest.mark.browser
 

@@ -6,15 +6,15 @@ import re
 import time
 
 import pytest
+from helpers.in_lab import button, drag, handle_of, panel_of, set_slider, shoot, wait_until
 from hermetic_lab import run_all
-from in_lab import button, drag, handle_of, panel_of, set_slider, shoot, wait_until
 
 pytestmark = pytest.mark.browser
 
 MAKE_XRAY = """import tempfile
 from pathlib import Path
 import llama_edu
-from llama_edu.files.convert import convert
+from llama_edu.convert import convert
 from llama_edu.show import PageMapWidget
 folder = tempfile.TemporaryDirectory()
 path = Path(folder.name) / "stories.ggjt"

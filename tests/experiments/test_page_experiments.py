@@ -13,7 +13,7 @@ from llama_edu.experiments.load_race import load_race
 from llama_edu.experiments.memory_cap import memory_cap
 from llama_edu.experiments.sharing import sharing
 from llama_edu.experiments.sparse_parts import sparse_parts
-from llama_edu.experiments.table import lay_out
+from llama_edu.table import lay_out
 
 pytestmark = pytest.mark.skipif(platform.system() != "Linux", reason="measures Linux")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 
 import pytest
-from small_models import (
+from helpers.small_models import (
     ggml_file,
     llama2c_v0,
     old_config,

@@ -18,12 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile import check_hex_view
-from hostile_ggml import part, quantised_ggml, tiny_ggml
-from hostile_pth import arrays, meta_files, training_file
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from small_models import (
+from helpers.hostile import check_hex_view
+from helpers.hostile_ggml import part, quantized_ggml, tiny_ggml
+from helpers.hostile_pth import arrays, meta_files, training_file
+from helpers.llama2c_v2_by_hand import MATRICES, llama2c_v2
+from helpers.small_models import (
     legacy_pth_file,
     llama2c_v0,
     random_weights,
@@ -31,15 +30,17 @@ from small_models import (
     small_vocabulary,
     tokenizer_bin,
 )
-from test_llama2c_v2 import MATRICES, llama2c_v2
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from llama_edu.errors import FormatError
 from llama_edu.files.anatomy import fields_of
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.layout import Checkpoint, SplitTensor, Vocabulary
+from llama_edu.files.layout import Checkpoint, SplitTensor
 from llama_edu.files.mapped import MappedFile
-from llama_edu.files.scaled import ScaledArray
-from llama_edu.files.vocabularies import read_vocabulary
+from llama_edu.files.vocabularies.detect import read_vocabulary
+from llama_edu.quants.scaled import ScaledArray
+from llama_edu.vocabulary import Vocabulary
 
 #: What a mutated file may cost: processor time, and memory beyond its own size.
 SECONDS, EXTRA_BYTES = 1.0, 50e6
@@ -89,9 +90,9 @@ def samples(name: str) -> tuple[Sample, ...]:
         "ggml": lambda: one(tiny_ggml("ggml"), tiny_ggml("ggml", dtype="f32")),
         "ggmf": lambda: one(tiny_ggml("ggmf"), tiny_ggml("ggmf", dtype="f32")),
         "ggjt v1": lambda: one(tiny_ggml("ggjt-v1")),
-        "ggjt v2": lambda: one(tiny_ggml("ggjt-v2"), quantised_ggml("q5_1", 2)),
+        "ggjt v2": lambda: one(tiny_ggml("ggjt-v2"), quantized_ggml("q5_1", 2)),
         "ggjt v3": lambda: one(
-            tiny_ggml("ggjt-v3"), quantised_ggml("q4_0"), quantised_ggml("q8_0")
+            tiny_ggml("ggjt-v3"), quantized_ggml("q4_0"), quantized_ggml("q8_0")
         ),
         "ggmf in two parts": lambda: (
             Sample({"model.bin": part(0), "model.bin.1": part(1)}),

@@ -1,13 +1,13 @@
 """Every malformed file of llama2.c gets its sentence, quickly and in little memory."""
 
 import pytest
-from hostile import check_case, check_hex_view
-from hostile_llama2c import LLAMA2C_CASES, TOKENIZER_CASES, pieces, valid
+from helpers.hostile import check_case, check_hex_view
+from helpers.hostile_llama2c import LLAMA2C_CASES, TOKENIZER_CASES, pieces, valid
 
 from llama_edu.errors import FormatError
 from llama_edu.files.anatomy import fields_of
 from llama_edu.files.llama2c import read_llama2c
-from llama_edu.files.vocabularies import read_vocabulary
+from llama_edu.files.vocabularies.detect import read_vocabulary
 
 
 @pytest.mark.parametrize("case", LLAMA2C_CASES, ids=lambda case: case.name)

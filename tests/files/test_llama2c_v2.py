@@ -9,59 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_models import llama2c_v0, random_weights, small_config
+from helpers.llama2c_v2_by_hand import llama2c_v2
+from helpers.small_models import llama2c_v0, random_weights, small_config
 
 from llama_edu.compare import compare
+from llama_edu.convert import convert
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.anatomy import fields_of
-from llama_edu.files.blocks import dequantize
-from llama_edu.files.convert import convert
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.mapped import MappedFile
-from llama_edu.files.scaled import ScaledArray
 from llama_edu.llama import load
+from llama_edu.matmul.product import matmul
 from llama_edu.pages.ledger import Ledger
-from llama_edu.transformer.matmul import matmul
-
-MATRICES = ("wq", "wk", "wv", "wo", "w_gate", "w_down", "w_up")
-
-
-def rounded(matrix: np.ndarray, group_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """int8 numbers, scales, and what they mean: q = round(w / (largest / 127)), by groups."""
-    numbers, scales, meaning = [], [], []
-    flat = matrix.reshape(-1)
-    for start in range(0, flat.size, group_size):
-        group = flat[start : start + group_size]
-        scale = np.float32(np.abs(group).max() / np.float32(127))
-        q = np.rint(group / scale).astype(np.int8)
-        numbers.append(q)
-        scales.append(scale)
-        meaning.append(q.astype(np.float32) * scale)
-    numbers, meaning = np.concatenate(numbers), np.concatenate(meaning)
-    return numbers, np.float32(scales), meaning.reshape(matrix.shape)
-
-
-def llama2c_v2(
-    config, weights: dict[str, np.ndarray], group_size: int
-) -> tuple[bytes, dict[str, np.ndarray]]:
-    """The bytes of a file, and the float32 weights that it stands for."""
-    tied = "output" not in weights
-    data = b"24ka" + struct.pack(
-        "<8i", 2, config.dim, config.hidden_dim, config.n_layers, config.n_heads,
-        config.n_kv_heads, config.vocab_size, config.max_seq_len,
-    )  # fmt: skip
-    data += struct.pack("<Bi", tied, group_size)  # the group size lies at byte 37, unaligned
-    data += bytes(256 - len(data))
-    layers = range(config.n_layers)
-    norms = [f"layers.{i}.{kind}" for kind in ("attention_norm", "ffn_norm") for i in layers]
-    for name in [*norms, "final_norm"]:
-        data += weights[name].tobytes()
-    names = ["token_embedding", *(f"layers.{i}.{kind}" for kind in MATRICES for i in layers)]
-    meaning = dict(weights)
-    for name in names if tied else [*names, "output"]:
-        numbers, scales, meaning[name] = rounded(weights[name], group_size)
-        data += numbers.tobytes() + scales.tobytes()
-    return data, meaning
+from llama_edu.quants.blocks import dequantize
+from llama_edu.quants.scaled import ScaledArray
 
 
 def write(path: Path, config, weights, group_size: int) -> dict[str, np.ndarray]:
@@ -154,7 +115,7 @@ def test_the_prediction_holds_the_bytes_of_a_row_and_of_its_scales(
     ledger.whole("layers.1.w_down")
     down = tensors["layers.1.w_down"]
     assert ledger.ranges == ((down.offset, down.n_bytes),)
-    if config.hidden_dim % group_size:  # a row's scales reach into its neighbours' groups
+    if config.hidden_dim % group_size:  # a row's scales reach into its neighbors' groups
         ledger.clear()
         ledger.rows("layers.1.w_down", [1])
         groups = {i // group_size for i in range(config.hidden_dim, 2 * config.hidden_dim)}

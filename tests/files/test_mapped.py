@@ -61,7 +61,7 @@ def test_a_private_mapping_shows_the_same_bytes_and_is_read_only(file, private):
         assert not mapped.view(GRID).flags.writeable
 
 
-def test_strides_of_a_transposed_tensor_are_honoured(file):
+def test_strides_of_a_transposed_tensor_are_honored(file):
     spec = TensorSpec("transposed", "f32", (6, 4), 4, 96, strides=(1, 6))
     with MappedFile(file) as mapped:
         expected = np.arange(24, dtype=np.float32).reshape(4, 6).T

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from small_models import meta_name, small_config
+from helpers.small_models import meta_name, small_config
 
 from llama_edu.files.names import from_ours, to_ours
 

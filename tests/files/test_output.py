@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from small_models import names_in
+from helpers.small_models import names_in
 
 from llama_edu.errors import FormatError
 from llama_edu.files.output import atomic_output

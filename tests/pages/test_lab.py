@@ -9,28 +9,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import ground_truth as gt
 import numpy as np
 import pytest
+from helpers import ground_truth as gt
+from helpers.small_lab import N_BYTES, TENSORS, decode
 
 from llama_edu.errors import FormatError, MeasurementError, RequestError
 from llama_edu.files.layout import SplitTensor, TensorSpec
-from llama_edu.pages import backends
+from llama_edu.pages.backends import choice
 from llama_edu.pages.lab import PageLab
 
 PAGE = gt.PAGE
-#: Two tensors that share page 2, one of several pages' length, and a layer; a gap before the last.
-TENSORS = {
-    spec.name: spec
-    for spec in (
-        TensorSpec("token_embedding", "f32", (20, 500), 128, 40000),
-        TensorSpec("layers.0.wq", "f32", (100, 30), 40128, 12000),
-        TensorSpec("layers.0.w_up", "f16", (77, 50), 52128, 7700),
-        TensorSpec("layers.1.wq", "f32", (100, 30), 59828, 12000),
-        TensorSpec("output", "f32", (20, 500), 80000, 40000),
-    )
-}
-N_BYTES = 123456
 
 
 @pytest.fixture
@@ -46,17 +35,6 @@ def lab(path, request):
         pytest.skip(str(refused))
     with opened:
         yield opened
-
-
-def decode(lab, token):
-    """A stand-in for a forward pass that tells the ledger the truth."""
-    x = lab.view("token_embedding")[token].copy()
-    lab.ledger.rows("token_embedding", [token])
-    for name in ("layers.0.wq", "layers.1.wq"):
-        x[:30] @ lab.view(name).T
-        lab.ledger.whole(name)
-    x @ lab.view("output").T
-    lab.ledger.whole("output")
 
 
 def assert_pages(record, expected):
@@ -190,7 +168,7 @@ def test_where_nothing_can_be_measured_the_computed_set_is_given(path, monkeypat
     def refuse(self, path):
         raise MeasurementError("not on this machine")
 
-    order = backends._order()
+    order = choice._order()
     for kind in order[:-1]:
         monkeypatch.setattr(kind, "__init__", refuse)
     with PageLab(path, TENSORS) as lab:
@@ -230,7 +208,7 @@ def test_the_naive_figure_can_come_from_a_plain_mapping(path):
 
 
 def test_an_instrument_that_fails_its_calibration_is_refused(path, monkeypatch):
-    from llama_edu.pages.present_bits import WriteProtectAsync
+    from llama_edu.pages.backends.uffd import WriteProtectAsync
 
     read = WriteProtectAsync.read
 
@@ -252,7 +230,7 @@ def test_an_instrument_that_fails_its_calibration_is_refused(path, monkeypatch):
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="only Linux lets one measure")
 def test_a_file_too_large_for_one_page_areas_is_refused_in_words(path, monkeypatch):
-    monkeypatch.setattr("llama_edu.pages.kernel.most_memory_areas", lambda: 2100)
+    monkeypatch.setattr("llama_edu.pages.linux.most_memory_areas", lambda: 2100)
     with pytest.raises(
         MeasurementError, match=r"the file has 31 pages, expected at most .*max_map"
     ):
@@ -261,7 +239,7 @@ def test_a_file_too_large_for_one_page_areas_is_refused_in_words(path, monkeypat
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="only Linux lets one measure")
 def test_a_copy_that_does_not_fit_is_refused_in_words(path, monkeypatch):
-    monkeypatch.setattr("llama_edu.pages.kernel.available_memory", lambda: 100_000)
+    monkeypatch.setattr("llama_edu.pages.linux.available_memory", lambda: 100_000)
     with pytest.raises(MeasurementError, match="123,456 bytes, expected at most 80,000"):
         PageLab(path, TENSORS, "private-copy")
 
@@ -321,7 +299,7 @@ TRUNCATE = """
 import sys
 from llama_edu.errors import LlamaEduError
 from llama_edu.pages.lab import PageLab
-from test_lab import TENSORS
+from helpers.small_lab import TENSORS
 path, careful = sys.argv[1], sys.argv[2] == "careful"
 lab = PageLab(path, TENSORS, "faults")
 view = lab.view("output")
@@ -343,7 +321,7 @@ def test_a_truncated_file_kills_the_careless_and_is_named_to_the_careful(path, c
     done = subprocess.run(
         [sys.executable, "-c", TRUNCATE, str(path), care],
         capture_output=True, text=True, timeout=60,
-        env={"PYTHONPATH": os.pathsep.join([str(gt.PACKAGE), str(Path(gt.__file__).parent)])},
+        env={"PYTHONPATH": os.pathsep.join([str(gt.PACKAGE), str(Path(gt.__file__).parents[1])])},
     )  # fmt: skip
     if care == "careless":
         assert done.returncode == -signal.SIGBUS

@@ -2,8 +2,9 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
-import ground_truth as gt
+from helpers import ground_truth as gt
 
 #: Makes this Python look like one on Windows, as far as this package can tell.
 ELSEWHERE = """
@@ -26,11 +27,11 @@ def no_proc(opener):
 os.open, io.open = no_proc(os.open), no_proc(io.open)
 
 import numpy as np
-import llama_edu.pages.trace, llama_edu.pages.residency, llama_edu.pages.textmap
+import llama_edu.pages.trace, llama_edu.pages.residency, llama_edu.pages.touches
 from llama_edu.errors import MeasurementError
 from llama_edu.pages.doctor import examine
 from llama_edu.pages.lab import PageLab
-from test_lab import TENSORS, decode
+from helpers.small_lab import TENSORS, decode
 
 path = sys.argv[1]
 with PageLab(path, TENSORS) as lab:
@@ -47,10 +48,10 @@ except MeasurementError as error:
 
 
 def test_a_system_that_lets_nobody_measure_still_gets_the_computed_pages(tmp_path):
-    from test_lab import N_BYTES
+    from helpers.small_lab import N_BYTES
 
     path = gt.write_file(tmp_path / "model.bin", N_BYTES)
-    tests = gt.PACKAGE / "tests" / "pages"
+    tests = Path(gt.__file__).parents[1]
     done = subprocess.run(
         [sys.executable, "-c", ELSEWHERE, str(path)],
         capture_output=True, text=True, timeout=60, env={"PYTHONPATH": f"{gt.PACKAGE}:{tests}"},

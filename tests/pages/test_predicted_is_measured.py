@@ -4,13 +4,13 @@ import struct
 
 import numpy as np
 import pytest
-from ground_truth import BACKENDS, pressed
-from small_models import llama2c_v0, random_weights, small_config
+from helpers.ground_truth import BACKENDS, pressed
+from helpers.small_models import llama2c_v0, random_weights, small_config
 
 from llama_edu.bundled import bundled_checkpoint
 from llama_edu.config import ModelConfig
+from llama_edu.convert import convert
 from llama_edu.errors import MeasurementError
-from llama_edu.files.convert import convert
 from llama_edu.llama import load
 from llama_edu.pages.lab import PageLab
 from llama_edu.transformer.cache import KVCache

@@ -2,12 +2,12 @@
 
 from contextlib import ExitStack, contextmanager
 
-import ground_truth as gt
 import pytest
+from helpers import ground_truth as gt
 
 from llama_edu.errors import MeasurementError
 from llama_edu.experiments.control_group import control_group
-from llama_edu.pages import kernel, reclaim
+from llama_edu.pages import linux, reclaim
 
 MIB = 2**20
 
@@ -56,7 +56,7 @@ class FakeKernel:
     def __init__(self, monkeypatch):
         self.counters = {"pgsteal_file": 10, "workingset_nodereclaim": 3}
         self.marks: int | None = 0
-        monkeypatch.setattr(kernel, "vm_counters", lambda: dict(self.counters))
+        monkeypatch.setattr(linux, "vm_counters", lambda: dict(self.counters))
         monkeypatch.setattr(reclaim.FileReclaim, "_eviction_marks", lambda _: self.marks)
 
 
@@ -94,7 +94,7 @@ def test_what_is_concluded_from_the_witnesses_of_reclaim(
 
 def test_accessed_bits_are_doubted_as_soon_as_reclaim_looked_at_memory(monkeypatch):
     counters = {"pgscan_anon": 0, "pgscan_file": 5}
-    monkeypatch.setattr(kernel, "vm_counters", lambda: dict(counters))
+    monkeypatch.setattr(linux, "vm_counters", lambda: dict(counters))
     watch = reclaim.AnonymousReclaim()
     watch.start()
     assert watch.doubts() == ()

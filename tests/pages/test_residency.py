@@ -3,9 +3,9 @@
 import errno
 import os
 
-import ground_truth as gt
 import numpy as np
 import pytest
+from helpers import ground_truth as gt
 
 from llama_edu.errors import FormatError, MeasurementError
 from llama_edu.files.layout import SplitTensor, TensorSpec
@@ -66,7 +66,7 @@ def test_looking_at_residency_reads_no_page(path):
 def test_part_of_a_file_is_counted_for_the_tensors_it_holds(path, monkeypatch):
     pages = np.zeros(1537, bool)
     pages[:256] = True
-    monkeypatch.setattr(residency.kernel, "mincore_pages", lambda address, n_bytes: pages)
+    monkeypatch.setattr(residency.linux, "mincore_pages", lambda address, n_bytes: pages)
     rows = {row.name: row for row in residency.residency(path, TENSORS).rows}
     assert (rows["token_embedding"].n_pages, rows["token_embedding"].n_resident) == (513, 256)
     assert rows["output"].n_resident == 0

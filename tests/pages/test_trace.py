@@ -1,11 +1,11 @@
 """The order in which pages are first touched, where the system lets one see it."""
 
-import ground_truth as gt
 import numpy as np
 import pytest
+from helpers import ground_truth as gt
 
 from llama_edu.errors import MeasurementError
-from llama_edu.pages import kernel
+from llama_edu.pages import linux
 from llama_edu.pages.lab import PageLab
 
 
@@ -48,9 +48,9 @@ def test_an_order_is_refused_where_faults_are_not_pages(tmp_path):
 
 def test_a_system_that_forbids_tracing_says_so(lab, monkeypatch):
     def forbid(name, *arguments):
-        raise kernel.refusal(name, 1)
+        raise linux.refusal(name, 1)
 
-    monkeypatch.setattr(kernel, "system_call", forbid)
+    monkeypatch.setattr(linux, "system_call", forbid)
     with (
         pytest.raises(MeasurementError, match="perf_event_open: EPERM, forbidden to this user"),
         lab.record("denied", ordered=True),

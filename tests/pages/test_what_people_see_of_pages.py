@@ -3,15 +3,15 @@
 import io
 import platform
 
-import ground_truth as gt
 import numpy as np
 import pytest
+from helpers import ground_truth as gt
 
 from llama_edu.errors import MeasurementError
 from llama_edu.files.layout import TensorSpec
 from llama_edu.pages.doctor import examine
 from llama_edu.pages.lab import PageLab
-from llama_edu.pages.textmap import shade, text_map
+from llama_edu.show.text.page_map import shade, text_map
 
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="only Linux lets one measure")
@@ -74,13 +74,13 @@ def test_a_text_map_has_a_line_per_tensor_and_the_verdict(lab):
     assert "Verdict: computed, not measured" in lines[0]
     assert len(lines) == 3 + len(lab.tensors)
     assert "output          [############] 12 of 12" in lines
-    # its neighbour shares the first page of the output
+    # its neighbor shares the first page of the output
     assert any(line.startswith("layers.8.wo") and "1 of 3" in line for line in lines)
     assert any(line.startswith("layers.7.wo") and "0 of 2" in line for line in lines)
 
 
 def test_a_text_map_of_many_tensors_has_a_line_per_layer(lab, monkeypatch):
-    monkeypatch.setattr("llama_edu.pages.textmap._MOST_TENSORS", 10)
+    monkeypatch.setattr("llama_edu.show.text.page_map._MOST_TENSORS", 10)
     lines = text_map(computed(lab, "head", "output"), 20).splitlines()
     assert len(lines) == 3 + 2 + 9
 
@@ -94,7 +94,7 @@ def test_a_record_without_pages_cannot_be_drawn(lab):
 
 def test_a_drawn_map_says_who_was_first_and_how_far_to_trust_it(lab):
     pytest.importorskip("matplotlib")
-    from llama_edu.show.pagemap import first_touch, plot_pages
+    from llama_edu.show.figures.page_map import first_touch, plot_pages
 
     first = computed(lab, "prefill", "output")
     second = computed(lab, "token 1", "output", "layers.0.wq")
@@ -113,7 +113,7 @@ def test_a_drawn_map_says_who_was_first_and_how_far_to_trust_it(lab):
 
 def test_a_map_of_nothing_or_of_two_files_is_refused(lab, tmp_path):
     pytest.importorskip("matplotlib")
-    from llama_edu.show.pagemap import plot_pages
+    from llama_edu.show.figures.page_map import plot_pages
 
     record = computed(lab, "prefill", "output")
     with pytest.raises(MeasurementError, match="no records"):
@@ -125,7 +125,9 @@ def test_a_map_of_nothing_or_of_two_files_is_refused(lab, tmp_path):
         plot_pages([record, foreign])
 
 
-def test_a_lab_draws_its_own_records(lab):
+def test_one_record_is_drawn_with_its_own_title(lab):
     pytest.importorskip("matplotlib")
-    figure = lab.plot(computed(lab, "prefill", "output"), title="One step")
+    from llama_edu.show.figures.page_map import plot_pages
+
+    figure = plot_pages(computed(lab, "prefill", "output"), title="One step")
     assert figure.axes[0].get_title() == "One step"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny import write_tiny
+from helpers.tiny import write_tiny
 
 import llama_edu
 from llama_edu.errors import MeasurementError, RequestError

@@ -74,7 +74,7 @@ CONVERT = """
     import json, re, resource, sys
     import numpy as np
     from pathlib import Path
-    from llama_edu.files.convert import convert
+    from llama_edu.convert import convert
 
     source, destination, to, type, limit, parts = sys.argv[1:]
     status = Path("/proc/self/status").read_text()
@@ -147,7 +147,7 @@ def test_rows_in_another_order_stay_below_the_largest_tensor_and_100_mb(model, f
 
 def _vocabulary(folder: Path) -> Path:
     """A tokenizer.bin of 32,000 pieces, for a folder that brings none."""
-    from small_models import small_vocabulary, tokenizer_bin
+    from helpers.small_models import small_vocabulary, tokenizer_bin
 
     pieces = small_vocabulary(259)
     pieces += [(b"piece%d" % i, -float(i)) for i in range(32000 - len(pieces))]

@@ -10,20 +10,20 @@ import math
 
 import numpy as np
 import pytest
-from small_models import random_weights, small_config
+from helpers.small_models import random_weights, small_config
 
 from llama_edu.bundled import bundled_checkpoint
 from llama_edu.config import RopeScaling
-from llama_edu.files.blocks import dequantize
-from llama_edu.files.byte_level import PRE_TOKENIZERS
-from llama_edu.files.convert import TYPES, convert
+from llama_edu.convert.conversion import TYPES, convert
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.gguf_write import write_gguf
+from llama_edu.files.gguf.writer import write_gguf
 from llama_edu.files.layout import PlannedTensor
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.names import from_ours
-from llama_edu.files.vocabularies import read_vocabulary
+from llama_edu.files.vocabularies.byte_level import PRE_TOKENIZERS
+from llama_edu.files.vocabularies.detect import read_vocabulary
 from llama_edu.llama import load
+from llama_edu.quants.blocks import dequantize
 from llama_edu.transformer.perplexity import perplexity
 from llama_edu.transformer.sampling import GREEDY
 

@@ -12,21 +12,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_models import old_config, random_weights, small_config, write_meta_folder
+from helpers.small_models import old_config, random_weights, small_config, write_meta_folder
 
 from llama_edu.bundled import bundled_checkpoint
 from llama_edu.config import RopeScaling
+from llama_edu.convert import convert
 from llama_edu.errors import FormatError
-from llama_edu.files.blocks import dequantize
-from llama_edu.files.convert import convert
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.huggingface import write_huggingface
+from llama_edu.files.huggingface.folder import write_huggingface
 from llama_edu.files.layout import PlannedTensor
 from llama_edu.files.mapped import MappedFile
-from llama_edu.files.pth import read_pth
-from llama_edu.files.vocabularies import read_vocabulary
+from llama_edu.files.torch.pth import read_pth
+from llama_edu.files.vocabularies.detect import read_vocabulary
 from llama_edu.llama import load
-from llama_edu.transformer.tokenizer import tokenizer_of
+from llama_edu.quants.blocks import dequantize
+from llama_edu.tokenizer.choice import tokenizer_of
 
 pytestmark = [
     pytest.mark.slow,

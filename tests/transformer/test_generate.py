@@ -6,15 +6,16 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from small_models import random_weights, small_config, small_vocabulary
+from helpers.small_models import random_weights, small_config, small_vocabulary
 
 from llama_edu.errors import RequestError
-from llama_edu.files.layout import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
+from llama_edu.rope import rope_frequencies
+from llama_edu.tokenizer.score_merge import ScoreMergeTokenizer
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import PREFILL_CHUNK, Generation, prefill
-from llama_edu.transformer.model import Model, forward, rope_frequencies
+from llama_edu.transformer.model import Model, forward
 from llama_edu.transformer.sampling import GREEDY, SamplingSettings
-from llama_edu.transformer.tokenizer import ScoreMergeTokenizer
+from llama_edu.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
 
 
 @pytest.fixture
@@ -130,9 +131,9 @@ def test_the_same_seed_gives_the_same_text_and_another_seed_another(model, token
 def test_the_repeat_penalty_sees_prompt_and_new_tokens(config, weights, tokenizer):
     model = scripted(config, weights, [40, 50, 60, 70])
     model.weights["output"][80, 2] = 1  # after 60, the third of the script, 80 comes second
-    penalised = SamplingSettings(temperature=0, repeat_penalty=1e6)
-    assert [t.id for t in run(model, tokenizer, [70, 60], 1, penalised)] == [80]
-    assert [t.id for t in run(model, tokenizer, [40, 60], 1, penalised)] == [70]
+    penalized = SamplingSettings(temperature=0, repeat_penalty=1e6)
+    assert [t.id for t in run(model, tokenizer, [70, 60], 1, penalized)] == [80]
+    assert [t.id for t in run(model, tokenizer, [40, 60], 1, penalized)] == [70]
 
 
 def test_text_streams_and_a_character_in_pieces_appears_whole(config, weights, tokenizer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import reference
+from helpers import reference
 
 from llama_edu.transformer import kernels
 

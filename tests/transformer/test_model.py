@@ -7,15 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import reference
-from small_models import random_weights, small_config
+from helpers import reference
+from helpers.small_models import random_weights, small_config
 
 from llama_edu.config import RopeScaling
 from llama_edu.errors import RequestError
+from llama_edu.matmul.one_position import TILE_NUMBERS
+from llama_edu.matmul.product import matmul
+from llama_edu.rope import rope_frequencies
 from llama_edu.transformer.cache import KVCache
-from llama_edu.transformer.matmul import matmul
-from llama_edu.transformer.matvec import TILE_NUMBERS
-from llama_edu.transformer.model import Model, forward, rope_frequencies
+from llama_edu.transformer.model import Model, forward
 
 TOKENS = [1, 270, 5, 5, 99, 3, 260, 0, 17, 44, 8]
 
@@ -44,7 +45,7 @@ def test_forward_equals_the_slow_twin(rng, pairing, tied):
     np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
-def test_a_head_width_apart_from_dim_is_honoured(rng):
+def test_a_head_width_apart_from_dim_is_honored(rng):
     """Some models have heads wider than dim / n_heads."""
     config = small_config(head_dim=10)
     assert config.q_dim != config.dim

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-import reference
+from helpers import reference
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
@@ -78,7 +78,7 @@ def test_the_repeat_penalty_equals_the_slow_twin(logits, penalty, recent):
     np.testing.assert_array_equal(logits, before)
 
 
-def test_a_repeated_token_is_penalised_once():
+def test_a_repeated_token_is_penalized_once():
     logits = np.array([4.0, -4.0, 1.0], np.float32)
     result = penalize(logits, SamplingSettings(repeat_penalty=2.0), [0, 0, 0, 1, 1])
     np.testing.assert_array_equal(result, [2.0, -8.0, 1.0])

@@ -1,0 +1,1 @@
+"""GGUF, llama.cpp's format since August 2023."""

@@ -1,0 +1,224 @@
+"""The vocabulary inside a GGUF file, and its pieces as GGUF spells them.
+
+GGUF keeps sentencepiece's spelling: U+2581 for a space, "<0x0A>" for a byte. Byte-level BPE
+vocabularies keep GPT-2's spelling. The rest of the program sees plain bytes; both ways are here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import overload
+
+import numpy as np
+
+from llama_edu.errors import FormatError
+from llama_edu.files.gguf.header import GgufHeader
+from llama_edu.files.gguf.string_array import ByteStrings
+from llama_edu.files.vocabularies import byte_level
+from llama_edu.vocabulary import (
+    BYTE,
+    CONTROL,
+    NORMAL,
+    SPACE_MARK,
+    UNKNOWN,
+    UNKNOWN_TEXT,
+    USER_DEFINED,
+    Vocabulary,
+)
+
+_SPACE_MARK = SPACE_MARK.encode()
+_BYTE_PIECE = re.compile(rb"<0x([0-9A-F]{2})>")
+
+#: What a model key says -> how the pieces are merged. The rest is refused by name.
+_MODELS = {"llama": "spm", "gpt2": "bpe"}
+NO_VOCABULARY = ("no_vocab", "none")
+
+#: Pre-tokenizers whose files leave out add_bos_token and yet mean it (llama.cpp, llama-vocab.cpp).
+_BOS_BY_PRE_TOKENIZER = ("llama3", "llama-v3", "llama-bpe", "falcon3")
+
+#: How files say "there is no such token".
+_NO_TOKEN = (-1, 2**32 - 1)
+
+
+class GgufPieces(Sequence[bytes]):
+    """The pieces of a GGUF vocabulary as plain bytes, each made when it is asked for.
+
+    `stored` keeps the file's own spelling, from which a GGUF file is written without loss.
+    """
+
+    def __init__(self, stored: ByteStrings, kinds: np.ndarray, model: str) -> None:
+        self.stored = stored
+        self._kinds = kinds
+        self._piece = _bpe_piece if model == "bpe" else _spm_piece
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self._piece(self.stored[index], self._kinds[index])
+
+    def __iter__(self) -> Iterator[bytes]:
+        """All pieces in order, several times as fast as by index."""
+        return map(self._piece, self.stored, self._kinds.tolist())
+
+
+def _spm_piece(stored: bytes, kind: int) -> bytes:
+    if kind == CONTROL:
+        return b""
+    if kind == UNKNOWN:
+        return UNKNOWN_TEXT
+    if kind == BYTE:
+        return bytes([int(stored[3:5], 16)])  # its form was checked when the file was opened
+    return stored.replace(_SPACE_MARK, b" ")
+
+
+def _bpe_piece(stored: bytes, kind: int) -> bytes:
+    if kind in (CONTROL, USER_DEFINED, UNKNOWN):
+        return stored
+    piece = byte_level.to_bytes(stored.decode("utf-8", "replace"))
+    return stored if piece is None else piece
+
+
+def read_gguf_vocabulary(header: GgufHeader) -> Vocabulary | None:
+    """The vocabulary that a header carries, or None where it carries none.
+
+    Raises:
+        FormatError: tokens, scores and types differ in number or are of a wrong type, a byte piece
+            is malformed, or the merging method is one that this package does not know.
+    """
+    where = header.path
+    model = header.text("tokenizer.ggml.model", NO_VOCABULARY[0])
+    if model in NO_VOCABULARY:
+        return None
+    if model not in _MODELS:
+        raise FormatError(
+            f"{where}: tokenizer.ggml.model is {model!a}, expected llama or gpt2; this "
+            f"package cannot encode text for it"
+        )
+    tokens = header.strings("tokenizer.ggml.tokens")
+    if not tokens:
+        raise header.lacks("tokenizer.ggml.tokens", "an array of string that is not empty")
+    n, kind_of_model = len(tokens), _MODELS[model]
+    kinds = _kinds(header, tokens.raw)
+    scores = header.numbers("tokenizer.ggml.scores", ("f32",))
+    if scores is None:
+        scores = np.zeros(n, np.float32)
+    for name, array in (("scores", scores), ("token_type", kinds)):
+        if len(array) != n:
+            raise FormatError(
+                f"{where}: tokenizer.ggml.{name} has {len(array):,} entries, tokens {n:,}; "
+                f"expected one for each, the file is damaged"
+            )
+    if np.isnan(scores).any():
+        token = int(np.isnan(scores).argmax())
+        raise FormatError(
+            f"{where}: the score of token {token} is not a number; the file is damaged"
+        )
+    if kind_of_model == "spm":
+        _check_byte_pieces(header, tokens.raw, kinds)
+    merges = header.strings("tokenizer.ggml.merges") if kind_of_model == "bpe" else ()
+    if merges is None:
+        raise header.lacks("tokenizer.ggml.merges", "an array of string")
+    pre_tokenizer = header.text("tokenizer.ggml.pre", "default")
+    defaults = (1, 2, 0) if kind_of_model == "spm" else (-1, -1, -1)
+    names = ("bos", "eos", "unknown")
+    bos_id, eos_id, unk_id = (
+        _token_id(header, f"tokenizer.ggml.{name}_token_id", default, n)
+        for name, default in zip(names, defaults, strict=True)
+    )
+    adds_bos = kind_of_model == "spm" or pre_tokenizer in _BOS_BY_PRE_TOKENIZER
+    return Vocabulary(
+        pieces=GgufPieces(tokens.raw, kinds, kind_of_model),
+        scores=scores.astype(np.float32, copy=False),
+        kinds=kinds,
+        model=kind_of_model,
+        unk_id=unk_id,
+        bos_id=bos_id,
+        eos_id=eos_id,
+        add_bos=header.flag("tokenizer.ggml.add_bos_token", adds_bos) and bos_id >= 0,
+        add_space_prefix=header.flag("tokenizer.ggml.add_space_prefix", kind_of_model == "spm"),
+        merges=merges,
+        pre_tokenizer=pre_tokenizer,
+    )
+
+
+def _token_id(header: GgufHeader, key: str, default: int, n: int) -> int:
+    """A token's id; -1 where the file says that there is none."""
+    token = header.integer(key, default)
+    if token in _NO_TOKEN or (key not in header.entries and token >= n):
+        return -1
+    if not 0 <= token < n:
+        raise FormatError(
+            f"{header.path}: {key} is {token:,}, expected 0 to {n - 1:,}; the file is damaged"
+        )
+    return token
+
+
+def _kinds(header: GgufHeader, tokens: ByteStrings) -> np.ndarray:
+    """(n,) uint8 kinds; told from the spelling where the file does not give them."""
+    key = "tokenizer.ggml.token_type"
+    stored = header.numbers(key, ("i32", "u32"))
+    if stored is not None:
+        if len(stored) and not 0 <= stored.min() <= stored.max() <= BYTE:
+            raise FormatError(
+                f"{header.path}: {key} has values from {stored.min()} to {stored.max()}, expected "
+                f"0 to {BYTE}; the file is damaged"
+            )
+        kinds = stored.astype(np.uint8)
+        kinds[kinds == 0] = NORMAL  # "undefined" in llama.cpp's numbering
+        return kinds
+    kinds = np.full(len(tokens), NORMAL, np.uint8)
+    for token in range(min(len(tokens), 259)):  # <unk>, <s>, </s> and 256 bytes come first
+        text = tokens[token]
+        if _BYTE_PIECE.fullmatch(text):
+            kinds[token] = BYTE
+        elif text == b"<unk>":
+            kinds[token] = UNKNOWN
+        elif text in (b"<s>", b"</s>"):
+            kinds[token] = CONTROL
+    return kinds
+
+
+def _check_byte_pieces(header: GgufHeader, tokens: ByteStrings, kinds: np.ndarray) -> None:
+    of_bytes = np.flatnonzero(kinds == BYTE)
+    if len(of_bytes) > 256:
+        raise FormatError(
+            f"{header.path}: {len(of_bytes):,} byte pieces, expected at most 256; the file is "
+            f"damaged"
+        )
+    for token in of_bytes.tolist():
+        if not _BYTE_PIECE.fullmatch(tokens[token]):
+            raise FormatError(
+                f"{header.path}: byte piece {token} is {tokens[token][:20]!a}, expected <0x "
+                f"and two hexadecimal digits and >; the file is damaged"
+            )
+
+
+def gguf_spelling(vocabulary: Vocabulary) -> list[bytes]:
+    """Every piece as a GGUF file spells it."""
+    if isinstance(vocabulary.pieces, GgufPieces):
+        return vocabulary.pieces.stored[:]
+    names = {vocabulary.unk_id: b"<unk>", vocabulary.bos_id: b"<s>", vocabulary.eos_id: b"</s>"}
+    spelled = []
+    for token, (piece, kind) in enumerate(
+        zip(vocabulary.pieces, vocabulary.kinds.tolist(), strict=True)
+    ):
+        if kind == UNKNOWN and piece in (b"", UNKNOWN_TEXT):
+            piece = names.get(token, b"<unk>")
+        elif kind == CONTROL:
+            piece = piece or names.get(token, b"<control_%d>" % token)
+        elif vocabulary.model == "bpe":
+            piece = piece if kind == USER_DEFINED else byte_level.to_text(piece).encode()
+        elif kind == BYTE:
+            piece = b"<0x%02X>" % piece[0]
+        else:
+            piece = piece.replace(b" ", _SPACE_MARK)
+        spelled.append(piece)
+    return spelled

@@ -1,0 +1,218 @@
+"""Writing GGUF version 3, little-endian, in one pass from the first byte to the last."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO
+
+import numpy as np
+
+from llama_edu.config import ModelConfig
+from llama_edu.errors import RequestError
+from llama_edu.files.cursor import LETTERS
+from llama_edu.files.gguf.header import DEFAULT_ALIGNMENT, MAGIC, MAX_STRINGS, VALUE_TYPES
+from llama_edu.files.gguf.reader import ARCHITECTURE, ROPE_FREQS
+from llama_edu.files.gguf.vocabulary import NO_VOCABULARY, gguf_spelling
+from llama_edu.files.layout import LoadTensor, PlannedTensor, as_planned
+from llama_edu.files.names import from_ours
+from llama_edu.quants.blocks import BLOCK_TYPES, GGML_TYPE_IDS
+from llama_edu.rope import llama3_divisors
+from llama_edu.vocabulary import Vocabulary
+
+VERSION = 3
+QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION since May 2023
+
+_TYPE_IDS = {name: number for number, name in GGML_TYPE_IDS.items()}
+
+#: general.file_type by the type of most weights; `enum llama_ftype` in llama.h.
+FILE_TYPES = {
+    "f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q8_0": 7, "q5_0": 8, "q5_1": 9, "q2_k": 10,
+    "q3_k": 12, "q4_k": 15, "q5_k": 17, "q6_k": 18, "iq4_nl": 25, "iq4_xs": 30, "bf16": 32,
+    "tq1_0": 36, "tq2_0": 37, "mxfp4": 38,
+}  # fmt: skip
+
+#: What a value of metadata may be -> how it is stored. bool comes first: it is an int as well.
+_SCALARS: tuple[tuple[type, str], ...] = (
+    (bool, "bool"), (int, "u32"), (float, "f32"), (str, "string"),
+)  # fmt: skip
+
+#: Keys that come from the sizes, the vocabulary and the number of files, not from `metadata`.
+_OWN_PREFIXES = (f"{ARCHITECTURE}.", "tokenizer.ggml.", "split.")
+
+_ZEROS = bytes(DEFAULT_ALIGNMENT)
+
+
+def write_gguf(
+    file: BinaryIO,
+    config: ModelConfig,
+    vocabulary: Vocabulary | None,
+    tensors: Sequence[PlannedTensor],
+    load: LoadTensor,
+    metadata: Mapping[str, str | int | float | bool] | None = None,
+    rope_freqs: np.ndarray | None = None,
+) -> None:
+    """Write a whole GGUF file, each tensor in one piece as soon as it is loaded.
+
+    Args:
+        file: opened for writing; only written to, never read or moved.
+        tensors: what to write, in this order, with no padding but alignment's. Norms must be f32.
+        load: the data of a planned tensor as stored; rows of wq and wk with RoPE pairs side by
+            side.
+        metadata: more keys, such as {"general.name": "Stories"}; those that follow from the other
+            arguments are left out.
+        rope_freqs: (head_dim / 2,) float32 divisors of RoPE's frequencies, as Llama 3.1 needs them;
+            made from `config.rope_scaling` where that is "llama3" and none are given.
+    Raises:
+        RequestError: a type or a value that GGUF cannot express.
+        ShapeError: `load` returned something other than what was planned.
+    """
+    if rope_freqs is None and config.rope_scaling and config.rope_scaling.kind == "llama3":
+        rope_freqs = llama3_divisors(config)
+    for tensor in tensors:
+        if tensor.type not in _TYPE_IDS:
+            raise RequestError(f"{tensor.name}: type {tensor.type} does not exist in GGUF files")
+        if len(tensor.shape) == 1 and tensor.type != "f32":
+            raise RequestError(
+                f"{tensor.name}: type {tensor.type}, expected f32 for a norm in a GGUF file"
+            )
+    planned = {from_ours(tensor.name, "gguf"): tensor for tensor in tensors}
+    if rope_freqs is not None:
+        planned[ROPE_FREQS] = PlannedTensor("rope_freqs", "f32", rope_freqs.shape)
+    entries = [*_model_entries(config, tensors, metadata or {})]
+    entries += _vocabulary_entries(vocabulary, config)
+    infos, offset = [], 0
+    for name, tensor in planned.items():
+        infos.append(_info(name, tensor, offset))
+        offset += tensor.n_bytes + _padding(tensor.n_bytes)
+    counts = struct.pack("<IQQ", VERSION, len(infos), len(entries))
+    header = b"".join([MAGIC, counts, *entries, *infos])
+    file.write(header + _ZEROS[: _padding(len(header))])
+    for tensor in planned.values():
+        made_here = tensor.name == "rope_freqs"
+        array = rope_freqs.astype("<f4") if made_here and rope_freqs is not None else load(tensor)
+        file.write(as_planned(array, tensor))
+        file.write(_ZEROS[: _padding(tensor.n_bytes)])
+
+
+def _padding(n_bytes: int) -> int:
+    return -n_bytes % DEFAULT_ALIGNMENT
+
+
+def _model_entries(
+    config: ModelConfig, tensors: Sequence[PlannedTensor], metadata: Mapping[str, object]
+) -> list[bytes]:
+    bytes_by_type: dict[str, int] = {}
+    for tensor in tensors:
+        if len(tensor.shape) == 2:
+            bytes_by_type[tensor.type] = bytes_by_type.get(tensor.type, 0) + tensor.n_bytes
+    most = max(bytes_by_type, key=lambda name: bytes_by_type[name], default="f32")
+    values: dict[str, object] = {"general.architecture": ARCHITECTURE}
+    if most in FILE_TYPES:
+        values["general.file_type"] = FILE_TYPES[most]
+    if any(BLOCK_TYPES[name].block_size > 1 for name in bytes_by_type):
+        values["general.quantization_version"] = QUANTIZATION_VERSION
+    sizes: dict[str, object] = {
+        "context_length": config.max_seq_len,
+        "embedding_length": config.dim,
+        "block_count": config.n_layers,
+        "feed_forward_length": config.hidden_dim,
+        "attention.head_count": config.n_heads,
+        "attention.head_count_kv": config.n_kv_heads,
+        "attention.layer_norm_rms_epsilon": config.norm_eps,
+        "rope.dimension_count": config.head_dim,
+        "rope.freq_base": config.rope_theta,
+        "vocab_size": config.vocab_size,
+    }
+    if config.head_dim * config.n_heads != config.dim:
+        sizes |= {
+            "attention.key_length": config.head_dim,
+            "attention.value_length": config.head_dim,
+        }
+    scaling = config.rope_scaling
+    if scaling is not None and scaling.kind == "linear":
+        sizes |= {"rope.scaling.type": "linear", "rope.scaling.factor": scaling.factor}
+    values |= {f"{ARCHITECTURE}.{key}": value for key, value in sizes.items()}
+    own = values.keys() | {"general.alignment"}
+    values |= {
+        key: value
+        for key, value in metadata.items()
+        if key not in own and not key.startswith(_OWN_PREFIXES)
+    }
+    return [_entry(key, value) for key, value in values.items()]
+
+
+def _vocabulary_entries(vocabulary: Vocabulary | None, config: ModelConfig) -> list[bytes]:
+    key = "tokenizer.ggml.{}".format
+    if vocabulary is None:
+        return [_entry(key("model"), NO_VOCABULARY[0])]
+    n = len(vocabulary)
+    if n != config.vocab_size or n > MAX_STRINGS:
+        raise RequestError(
+            f"vocabulary: has {n:,} pieces, the model {config.vocab_size:,}; give the tokenizer "
+            f"that belongs to the model"
+        )
+    bpe = vocabulary.model == "bpe"
+    entries = [
+        _entry(key("model"), "gpt2" if bpe else "llama"),
+        _entry(key("pre"), vocabulary.pre_tokenizer or "default"),
+        _strings(key("tokens"), gguf_spelling(vocabulary)),
+    ]
+    if not bpe:
+        entries.append(_numbers(key("scores"), "f32", vocabulary.scores))
+    entries.append(_numbers(key("token_type"), "i32", vocabulary.kinds))
+    if bpe:
+        entries.append(_strings(key("merges"), [merge.encode() for merge in vocabulary.merges]))
+    ids = {"bos": vocabulary.bos_id, "eos": vocabulary.eos_id, "unknown": vocabulary.unk_id}
+    entries += [_entry(key(f"{name}_token_id"), i) for name, i in ids.items() if i >= 0]
+    entries += [
+        _entry(key("add_bos_token"), vocabulary.add_bos),
+        _entry(key("add_space_prefix"), vocabulary.add_space_prefix),
+    ]
+    return entries
+
+
+def _string(text: bytes) -> bytes:
+    return struct.pack("<Q", len(text)) + text
+
+
+def _type(name: str) -> bytes:
+    return struct.pack("<I", VALUE_TYPES.index(name))
+
+
+def _entry(key: str, value: object) -> bytes:
+    name = next((kind for python_type, kind in _SCALARS if isinstance(value, python_type)), None)
+    if name is None:
+        raise RequestError(
+            f"metadata {key}: is {type(value).__name__}, expected str, int, float or bool"
+        )
+    if isinstance(value, str):
+        packed = _string(value.encode())
+    else:
+        try:
+            packed = struct.pack("<" + LETTERS.get(name, "?"), value)
+        except (struct.error, OverflowError):
+            raise RequestError(f"metadata {key}: {value} does not fit {name}") from None
+    return _string(key.encode()) + _type(name) + packed
+
+
+def _array(key: str, kind: str, count: int, elements: bytes) -> bytes:
+    head = _string(key.encode()) + _type("array") + _type(kind)
+    return head + struct.pack("<Q", count) + elements
+
+
+def _strings(key: str, texts: Sequence[bytes]) -> bytes:
+    return _array(key, "string", len(texts), b"".join(map(_string, texts)))
+
+
+def _numbers(key: str, kind: str, numbers: np.ndarray) -> bytes:
+    return _array(key, kind, len(numbers), numbers.astype("<" + LETTERS[kind]).tobytes())
+
+
+def _info(name: str, tensor: PlannedTensor, offset: int) -> bytes:
+    dims = tensor.shape[::-1]  # innermost first
+    return (
+        _string(name.encode())
+        + struct.pack(f"<I{len(dims)}Q", len(dims), *dims)
+        + struct.pack("<IQ", _TYPE_IDS[tensor.type], offset)
+    )

@@ -1,0 +1,96 @@
+"""One file saved in the middle of training: the weights in a dict, the sizes beside them.
+
+`torch.save({"model": state_dict, "model_args": {...}})` is what llama2.c's train.py writes, and
+many small trainers with it. Names and row order are Meta's; compiled models prefix `_orig_mod.`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from llama_edu.config import ModelConfig
+from llama_edu.errors import FormatError, ShapeError
+from llama_edu.files.layout import Checkpoint, TensorSpec, check_tensors
+from llama_edu.files.names import to_ours
+from llama_edu.files.torch.meta_folder import DEFAULT_MAX_SEQ_LEN
+from llama_edu.files.torch.pth import read_pth
+from llama_edu.files.vocabularies.detect import find_tokenizer
+
+#: llama2.c's model.py; the file says it only when it was changed.
+_NORM_EPS = 1e-5
+
+
+def read_training_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint in one torch file that brings its own sizes.
+
+    Raises:
+        FormatError: the file says no sizes (as one part of Meta's layout does not), or a tensor is
+            none that a LLaMA has.
+    """
+    contents = read_pth(path)
+    sizes = contents.settings
+    if "dim" not in sizes or "n_heads" not in sizes:
+        raise FormatError(
+            f"{path}: holds tensors but no model_args with their sizes; if it is one part of a "
+            f"checkpoint in Meta's layout, give its folder, {path.parent}, where params.json is"
+        )
+    tensors: dict[str, TensorSpec] = {}
+    ignored: list[str] = []
+    for stored_name, spec in contents.tensors.items():
+        name = to_ours(stored_name, "meta")
+        if name is not None:
+            tensors[name] = replace(spec, name=name)
+        elif stored_name.endswith(("freqs", "freqs_cos", "freqs_sin")):
+            ignored.append(stored_name)
+        else:
+            raise FormatError(
+                f"{path}: has a tensor {ascii(stored_name)[1:-1][:80]}, which no LLaMA has; this "
+                f"is another kind of model"
+            )
+    embedding, output = tensors.get("token_embedding"), tensors.get("output")
+    if embedding is not None and output is not None and embedding.offset == output.offset:
+        del tensors["output"]  # one storage under two names: tied
+    config = _config(sizes, tensors, path)
+    check_tensors(tensors, config, path)
+    return Checkpoint(
+        format="PyTorch training checkpoint",
+        recognized_by="a torch file with a dict of weights and model_args",
+        paths=(path,),
+        config=config,
+        tensors=tensors,
+        tokenizer_path=find_tokenizer(path.parent),
+        ignored=tuple(ignored),
+        metadata=sizes,
+    )
+
+
+def _config(
+    sizes: Mapping[str, object], tensors: Mapping[str, TensorSpec], path: Path
+) -> ModelConfig:
+    def size(key: str, default: int | None = None) -> int:
+        value = sizes.get(key)
+        value = default if value is None else value
+        if type(value) is not int:
+            raise FormatError(
+                f"{path}: model_args: {key} is {repr(value)[:40]}, expected a whole number"
+            )
+        return value
+
+    embedding, gate = tensors.get("token_embedding"), tensors.get("layers.0.w_gate")
+    if embedding is None or gate is None or len(embedding.shape) != 2 or len(gate.shape) != 2:
+        raise FormatError(f"{path}: has no embedding or no layer 0; the checkpoint is incomplete")
+    try:
+        return ModelConfig(
+            dim=size("dim"),
+            hidden_dim=gate.shape[0],
+            n_layers=size("n_layers"),
+            n_heads=size("n_heads"),
+            n_kv_heads=size("n_kv_heads", size("n_heads")),
+            vocab_size=embedding.shape[0],
+            max_seq_len=size("max_seq_len", DEFAULT_MAX_SEQ_LEN),
+            norm_eps=float(str(sizes.get("norm_eps", _NORM_EPS))),
+        )
+    except (ShapeError, ValueError) as error:
+        raise FormatError(f"{path}: model_args: {error}") from None

@@ -1,0 +1,62 @@
+"""Vocabulary files: which kind is this, and its pieces and scores.
+
+Most weight files carry their own vocabulary, so what reads these files is imported by need.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llama_edu.errors import FormatError
+from llama_edu.files.mapped import open_weights
+from llama_edu.files.vocabularies.sentencepiece import read_sentencepiece
+from llama_edu.vocabulary import Vocabulary
+
+
+def is_sentencepiece(path: Path) -> bool:
+    """Whether a file starts as a sentencepiece model: a protobuf field 1 with its pieces.
+
+    A tokenizer.bin whose longest piece has 10 bytes starts with the same byte.
+    """
+    from llama_edu.files.vocabularies.tokenizer_bin import looks_like_tokenizer_bin
+
+    with open_weights(path) as file:
+        head = file.read(64)
+    return head[:1] == b"\x0a" and not looks_like_tokenizer_bin(head, path.stat().st_size)
+
+
+def read_vocabulary(path: Path, vocab_size: int | None = None) -> Vocabulary:
+    """The vocabulary in a tokenizer.model, a tokenizer.json or a llama2.c tokenizer.bin.
+
+    Raises:
+        FormatError: none of them, or not of the size that the model needs.
+    """
+    from llama_edu.files.vocabularies.tokenizer_bin import (
+        looks_like_tokenizer_bin,
+        read_tokenizer_bin,
+    )
+
+    if is_sentencepiece(path):
+        return read_sentencepiece(path)
+    with open_weights(path) as file:
+        head = file.read(64)
+    if looks_like_tokenizer_bin(head, path.stat().st_size):
+        return read_tokenizer_bin(path, vocab_size)
+    if head.lstrip().startswith(b"{"):
+        from llama_edu.files.vocabularies.tokenizer_json import (
+            read_tokenizer_json,  # it imports this module
+        )
+
+        return read_tokenizer_json(path)
+    raise FormatError(
+        f"{path}: starts with {head[:8]!r}, expected a sentencepiece tokenizer.model, a "
+        f"tokenizer.json or a llama2.c tokenizer.bin"
+    )
+
+
+def find_tokenizer(folder: Path) -> Path | None:
+    """tokenizer.model in the folder or in its parent, where Meta put the one for all sizes."""
+    for place in (folder, folder.resolve().parent):
+        if (place / "tokenizer.model").is_file():
+            return place / "tokenizer.model"
+    return None

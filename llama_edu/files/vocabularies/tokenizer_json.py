@@ -1,0 +1,235 @@
+"""tokenizer.json of Hugging Face's tokenizers library as a Vocabulary.
+
+Two kinds occur with LLaMAs: byte-level BPE (Llama 3), and sentencepiece's BPE written as merges
+(Llama 2 and before), whose scores are then the order of the merges.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llama_edu.errors import FormatError
+from llama_edu.files.strict_json import read_object
+from llama_edu.files.vocabularies.byte_level import PRE_TOKENIZERS, to_bytes
+from llama_edu.vocabulary import (
+    BYTE,
+    CONTROL,
+    NORMAL,
+    SPACE_MARK,
+    UNKNOWN,
+    UNKNOWN_TEXT,
+    USER_DEFINED,
+    Vocabulary,
+)
+
+#: Llama 3's file has 17 MB and 280,147 merges, each a list.
+MAX_BYTES, MAX_BRACKETS = 64 * 2**20, 2**20
+
+_BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+def read_tokenizer_json(path: Path) -> Vocabulary:
+    """Read pieces, merges and kinds; ids of BOS and EOS from the JSON files that lie beside it.
+
+    Raises:
+        FormatError: damaged, not a BPE, or text is cut or changed in a way that is not known here.
+    """
+    values = read_object(path, MAX_BYTES, MAX_BRACKETS)
+    model = values.get("model")
+    if not isinstance(model, dict) or model.get("type", "BPE") != "BPE":
+        kind = str(model.get("type"))[:40] if isinstance(model, dict) else "missing"
+        raise FormatError(f"{path}: the model is {kind!a}, expected BPE; it is of another family")
+    vocab, merges = model.get("vocab"), model.get("merges")
+    if not isinstance(vocab, dict) or not isinstance(merges, list):
+        raise FormatError(f"{path}: has no vocab and merges, expected both; the file is damaged")
+    added = _added_tokens(values, path)
+    texts = _texts_by_id(vocab, added, path)
+    merge_texts = [_merge_text(merge, path) for merge in merges]
+    bos_id, eos_id, adds_bos = _ends(values, path, texts)
+    shared: dict[str, Any] = {
+        "bos_id": bos_id,
+        "eos_id": eos_id,
+        "add_bos": adds_bos and bos_id >= 0,
+    }
+    if model.get("byte_fallback"):
+        return _sentencepiece(texts, added, merge_texts, values, shared)
+    if values.get("normalizer") is not None:
+        raise FormatError(
+            f"{path}: has a normalizer, expected none; a byte-level LLaMA tokenizer does not "
+            f"change its text"
+        )
+    kinds = np.full(len(texts), NORMAL, np.uint8)
+    pieces = []
+    for token, text in enumerate(texts):
+        piece = None
+        if token in added:
+            kinds[token] = CONTROL if added[token][1] else USER_DEFINED
+        else:
+            piece = to_bytes(text)
+        pieces.append(text.encode("utf-8", "replace") if piece is None else piece)
+    return Vocabulary(
+        pieces=pieces,
+        scores=np.zeros(len(texts), np.float32),
+        kinds=kinds,
+        model="bpe",
+        unk_id=-1,
+        add_space_prefix=False,
+        merges=merge_texts,
+        pre_tokenizer=_pre_tokenizer_name(values, path),
+        **shared,
+    )
+
+
+def _sentencepiece(
+    texts: list[str],
+    added: Mapping[int, tuple[str, bool]],
+    merges: list[str],
+    values: Mapping[str, object],
+    shared: dict[str, Any],
+) -> Vocabulary:
+    """A sentencepiece vocabulary: the earlier a merge stands, the higher its piece's score.
+
+    Files whose Metaspace step adds a space only to texts that begin without one are encoded as
+    sentencepiece does it: a space is added to every text. GGUF can say no more either.
+    """
+    rank: dict[str, int] = {}
+    for i, merge in enumerate(merges):
+        rank.setdefault(merge.replace(" ", "", 1), i)
+    unk_id = texts.index("<unk>") if "<unk>" in texts else -1
+    kinds = np.full(len(texts), NORMAL, np.uint8)
+    scores = np.zeros(len(texts), np.float32)
+    pieces = []
+    for token, text in enumerate(texts):
+        byte = _BYTE_PIECE.fullmatch(text)
+        scores[token] = -1.0 - rank.get(text, len(merges)) if token not in added else 0.0
+        if token == unk_id:
+            kinds[token], piece = UNKNOWN, UNKNOWN_TEXT
+        elif byte:
+            kinds[token], piece, scores[token] = BYTE, bytes([int(byte[1], 16)]), 0.0
+        elif token in added and added[token][1]:
+            kinds[token], piece = CONTROL, b""
+        else:
+            kinds[token] = USER_DEFINED if token in added else NORMAL
+            piece = text.replace(SPACE_MARK, " ").encode("utf-8", "replace")
+        pieces.append(piece)
+    # '"prepend_scheme": "never"' or no Prepend at all: the space in front is not wanted
+    cuts = str(values.get("normalizer")) + str(values.get("pre_tokenizer"))
+    prefix = "'Prepend'" in cuts or bool(re.search(r"'prepend_scheme': '(first|always)'", cuts))
+    return Vocabulary(
+        pieces=pieces, scores=scores, kinds=kinds, unk_id=unk_id, add_space_prefix=prefix, **shared
+    )
+
+
+def _added_tokens(values: Mapping[str, object], path: Path) -> dict[int, tuple[str, bool]]:
+    """Id -> (text, whether it is a control token)."""
+    added = {}
+    listed = values.get("added_tokens") or []
+    for entry in listed if isinstance(listed, list) else [listed]:
+        if not (
+            isinstance(entry, dict)
+            and type(entry.get("id")) is int
+            and isinstance(entry.get("content"), str)
+        ):
+            raise FormatError(f"{path}: an added token has no id and content; the file is damaged")
+        added[entry["id"]] = (entry["content"], entry.get("special") is True)
+    return added
+
+
+def _texts_by_id(
+    vocab: Mapping[str, object], added: Mapping[int, tuple[str, bool]], path: Path
+) -> list[str]:
+    for token in vocab.values():
+        if type(token) is not int:
+            raise FormatError(
+                f"{path}: the id of a piece is {str(token)[:40]!a}, expected a whole number; the "
+                f"file is damaged"
+            )
+    by_id: dict[object, str] = {token: text for text, token in vocab.items()}
+    by_id |= {token: text for token, (text, _) in added.items()}
+    texts = [by_id.get(token) for token in range(len(by_id))]
+    if None in texts:
+        raise FormatError(
+            f"{path}: has {len(by_id):,} pieces and none of id {texts.index(None):,}, expected "
+            f"every id once; the file is damaged"
+        )
+    return [text for text in texts if text is not None]
+
+
+def _merge_text(merge: object, path: Path) -> str:
+    """A merge as GGUF writes it; newer files have a list of two pieces instead."""
+    if isinstance(merge, list) and len(merge) == 2:
+        merge = f"{merge[0]} {merge[1]}"
+    if not isinstance(merge, str):
+        raise FormatError(f"{path}: a merge is {str(merge)[:40]!a}, expected two pieces")
+    return merge
+
+
+def _pre_tokenizer_name(values: Mapping[str, object], path: Path) -> str:
+    """The name that GGUF files give to the way in which this file cuts text."""
+    found = _patterns(values.get("pre_tokenizer"))
+    for name, patterns in PRE_TOKENIZERS.items():
+        if found == patterns:
+            return name
+    shown = " ".join(found)[:80]
+    raise FormatError(
+        f"{path}: cuts text by {shown!a}, expected the pattern of one of "
+        f"{', '.join(PRE_TOKENIZERS)}; text would be cut wrongly, so it is not encoded"
+    )
+
+
+def _patterns(step: object) -> tuple[str, ...]:
+    """The patterns of a pre-tokenizer, flattened; the type's name for a step that is not known."""
+    if not isinstance(step, dict):
+        return (str(step)[:40],)
+    kind = step.get("type")
+    if kind == "Sequence" and isinstance(step.get("pretokenizers"), list):
+        return tuple(p for inner in step["pretokenizers"] for p in _patterns(inner))
+    if kind == "ByteLevel":
+        if step.get("add_prefix_space"):
+            return ("ByteLevel with a space in front",)
+        return PRE_TOKENIZERS["gpt-2"] if step.get("use_regex", True) else ()
+    if kind == "Digits" and step.get("individual_digits") is True:
+        return (r"\p{N}",)
+    pattern = step.get("pattern")
+    if kind == "Split" and step.get("behavior") == "Isolated" and isinstance(pattern, dict):
+        return (str(pattern.get("Regex"))[:1000],)
+    return (str(kind)[:40],)
+
+
+def _ends(values: Mapping[str, object], path: Path, texts: list[str]) -> tuple[int, int, bool]:
+    """Ids of BOS and EOS, -1 where nothing says them, and whether texts begin with BOS."""
+    ids = []
+    for name in ("bos_token", "eos_token"):
+        value = _stated(path.parent / "config.json", f"{name}_id")
+        if isinstance(value, list) and value:  # several ways to end: the first is the model's own
+            value = value[0]
+        if type(value) is not int:
+            text = _stated(path.parent / "tokenizer_config.json", name)
+            text = text.get("content") if isinstance(text, dict) else text
+            value = texts.index(text) if isinstance(text, str) and text in texts else -1
+        ids.append(value if 0 <= value < len(texts) else -1)
+    post = values.get("post_processor")
+    template = _template(post)
+    adds_bos = bool(template) and "SpecialToken" in template[0]
+    return ids[0], ids[1], adds_bos
+
+
+def _stated(path: Path, key: str) -> object:
+    """What a JSON file says under a key; None where it or the key is missing."""
+    return read_object(path).get(key) if path.is_file() else None
+
+
+def _template(step: object) -> list[dict]:
+    """What a text is put between, the first of the items in `single`."""
+    if not isinstance(step, dict):
+        return []
+    processors = step.get("processors")
+    if isinstance(processors, list):
+        return next((found for inner in processors if (found := _template(inner))), [])
+    single = step.get("single")
+    return [item for item in single if isinstance(item, dict)] if isinstance(single, list) else []

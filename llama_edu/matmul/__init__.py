@@ -1,0 +1,1 @@
+"""x @ w.T for weights as they are stored."""

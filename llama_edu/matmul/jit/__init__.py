@@ -1,0 +1,1 @@
+"""x @ w.T compiled by numba; needs the extra `jit`."""

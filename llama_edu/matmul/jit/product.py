@@ -1,0 +1,143 @@
+"""x @ w.T for stored weights, compiled by numba: the fast sibling of matmul/product.py.
+
+For a few positions (decode) each stored type has a loop that reads the blocks where they lie; the
+float32 weights never exist in memory. For many (prefill) BLAS multiplies tiles, as in
+matmul/product.py, but the tiles are filled by compiled code in a single pass.
+
+The loops take bits as they are, and float16's infinities and NaNs have bits that they misread: only
+numpy's kernels show those in a damaged file.
+
+Needs the extra `jit`. The machine code of each type is compiled once and kept on disk. A process
+that has multiplied with several threads must not fork and go on in the child: OpenMP forbids it.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+
+from llama_edu.errors import RequestError
+from llama_edu.matmul import product
+from llama_edu.matmul.threads import run_shares
+from llama_edu.quants.blocks import BlockType, block_type_of
+
+try:
+    import numba
+
+    from llama_edu.matmul.jit import loops, loops_k, shares, tiles
+except ImportError as error:
+    raise RequestError(
+        f"kernels 'jit' need numba, which is not installed ({error}); "
+        "run: pip install 'llama-edu[jit]', or choose kernels='numpy'"
+    ) from None
+
+#: Stored types that have loops of their own.
+TYPES = ("f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k")
+
+#: With more positions than this, BLAS on tiles beats one pass over the blocks for each.
+MOST_POSITIONS = 4
+
+#: Where numba has no OpenMP, matrices with fewer numbers than this stay on one thread: to wake
+#: another takes as long as to multiply them.
+_SMALL_WITHOUT_OPENMP = 4 * 1024 * 1024
+
+
+class _Chosen(threading.local):
+    """What this thread told numba last; to ask it each time would cost as much as a small loop."""
+
+    threads = 0
+
+
+_chosen = _Chosen()
+
+#: Functions that are compiled, or loaded from disk, in this process already.
+_ready: set[Any] = set()
+
+
+def matmul(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
+    """Multiply every position by a stored matrix: x @ w.T.
+
+    Args:
+        x: (T, in_features) float32.
+        w: (out_features, in_features / block_size), a view of any stored dtype, not copied.
+        threads: cores that share the rows.
+    Returns:
+        (T, out_features) float32, a new array.
+    Raises:
+        ShapeError: the two widths differ.
+    """
+    block = block_type_of(w)
+    if block.name not in TYPES or not (w.flags.c_contiguous and w.dtype.isnative):
+        return product.matmul(x, w, threads)
+    product.check_widths(x, w, block)
+    stored = _stored(w, block)
+    if not stored.flags.aligned:
+        return product.matmul(x, w, threads)
+    if len(x) > MOST_POSITIONS:
+        return product.by_tiles(x, w, threads, partial(_fill, block))
+    if block.name == "f16":
+        x = x * np.float32(loops.HALF_REBIAS)
+    out = np.empty((len(x), len(w)), np.float32)
+    for t in range(len(x)):
+        _share(block.name, stored, x[t], out[t], threads)
+    return out
+
+
+def _share(name: str, stored: np.ndarray, x: np.ndarray, out: np.ndarray, threads: int) -> None:
+    """Multiply one position by every row, on as many threads as is worth while."""
+    loop = getattr(loops_k if name.endswith("_k") else loops, name)
+    if threads > 1 and _has_openmp():
+        if _chosen.threads != threads:
+            most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+            numba.set_num_threads(min(threads, most))
+            _chosen.threads = threads
+        _call(name, getattr(shares, name), stored, x, out, threads)
+    elif threads > 1 and len(stored) * x.size >= _SMALL_WITHOUT_OPENMP:
+        _call(name, loop, stored, x, out, 0, 0)
+        run_shares(partial(loop, stored, x, out), len(stored), threads)
+    else:
+        _call(name, loop, stored, x, out, 0, len(stored))
+
+
+@cache
+def _has_openmp() -> bool:
+    """Whether the threads that numba starts wait actively, so that even a small matrix is shared.
+
+    What it falls back to wakes them for each matrix and must not be called from two threads.
+    """
+    numba.get_num_threads()  # starts them
+    return numba.threading_layer() != "workqueue"
+
+
+def _fill(block: BlockType, w: np.ndarray, tile: np.ndarray) -> None:
+    """Turn rows of stored weights into float32, (rows, in_features)."""
+    _call(f"tiles of {block.name}", getattr(tiles, block.name), _stored(w, block), tile, 32)
+
+
+def _stored(w: np.ndarray, block: BlockType) -> np.ndarray:
+    """What the loops read: int16 for 16-bit floats, bytes for blocks; a view."""
+    stored = w.view(np.int16 if block.block_size == 1 else np.uint8)
+    if stored.flags.writeable:
+        stored.flags.writeable = False  # one compiled form for views and copies
+    return stored
+
+
+def _call(what: str, function: Any, *arguments: object) -> None:
+    """Call a compiled function; the first time, say so where somebody may be waiting."""
+    if function in _ready:
+        function(*arguments)
+        return
+    start = time.perf_counter()
+    if sys.stderr.isatty():
+        print(f"loading the loop for {what}; compiling it takes a few seconds, once ...", end="",
+              file=sys.stderr, flush=True)  # fmt: skip
+    function(*arguments)
+    if sys.stderr.isatty():
+        compiled = "from disk" if function.stats.cache_hits else "compiled"
+        print(f" {compiled}, {time.perf_counter() - start:.1f} s", file=sys.stderr)
+    _ready.add(function)

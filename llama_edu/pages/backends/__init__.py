@@ -1,0 +1,1 @@
+"""The ways to see which pages were touched."""

@@ -1,0 +1,83 @@
+"""The ways to see which pages were touched, best first, and how one of them is chosen.
+
+A backend owns the mapping that it measures. It is opened (or refuses, in words), calibrated on
+known pages of that very mapping, and only then believed. The order and what each one can do:
+
+| name | sees | needs |
+|---|---|---|
+| uffd | page table entries, where a fault makes only one | Linux 6.7, userfaultfd |
+| one-page | the same, by memory areas of one page | fewer pages than vm.max_map_count |
+| private-copy | accessed bits of a copy (prefetched pages too) | memory for a second copy |
+| mincore | pages that an evicted file gained in the page cache | owner or write permission |
+| faults | fault counters, no pages | nothing |
+"""
+
+from __future__ import annotations
+
+import abc
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from llama_edu.files.mapped import MappedFile
+from llama_edu.pages.arithmetic import n_pages_of
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a backend saw between `arm` and `read`.
+
+    Attributes:
+        pages: (n_pages,) bool, or None from a backend that sees no pages.
+        missed: reasons why touched pages may not be in it.
+        added: reasons why pages may be in it that were not touched.
+        notes: what else the reader should know.
+    """
+
+    pages: np.ndarray | None
+    missed: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Backend(abc.ABC):
+    """One way of seeing touched pages, on a mapping of its own.
+
+    Opening raises MeasurementError where this machine, user or file does not allow it. `mapped`
+    gives the views; only what is read through them is seen.
+    """
+
+    #: The name by which it is asked for.
+    name: ClassVar[str]
+    #: What it looks at, in a few words.
+    sees: ClassVar[str]
+    #: How its own way of working changes the number of page faults, for the naive figure.
+    effect_on_faults: ClassVar[str]
+
+    #: Whether every touched page causes a fault of its own, so that faults show an order.
+    one_fault_per_page: ClassVar[bool] = False
+
+    mapped: MappedFile
+
+    @abc.abstractmethod
+    def __init__(self, path: Path) -> None: ...
+
+    @property
+    def n_pages(self) -> int:
+        """Pages of the mapping."""
+        return n_pages_of(self.mapped.n_bytes, mmap.PAGESIZE)
+
+    @abc.abstractmethod
+    def arm(self) -> None:
+        """Forget all touches so far. MeasurementError when some cannot be forgotten."""
+
+    @abc.abstractmethod
+    def read(self) -> Reading:
+        """The pages touched since `arm`."""
+
+    def close(self) -> None:
+        """Unmap. BufferError when views are still held."""
+        self.mapped.close()

@@ -1,0 +1,184 @@
+"""Touches: which step of a text touched which page, first, last and how often. No Jupyter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llama_edu.errors import MeasurementError
+from llama_edu.pages.arithmetic import bytes_in_pages
+from llama_edu.pages.faults import FaultCounts
+from llama_edu.pages.record import Record
+from llama_edu.pages.verdict import Kind, Verdict
+
+#: What a page can be colored by.
+MODES = ("first", "last", "count")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a text: what the model read in it, and the pages that this took.
+
+    `text` is what was read: the prompt in the first step, one token's piece in each later one.
+    """
+
+    text: str
+    record: Record
+
+
+class Touches:
+    """The steps of one text so far.
+
+    Attributes:
+        steps: in order.
+        plain_faults: number of steps -> faults of so many steps on a plain mapping, where counted.
+    """
+
+    def __init__(self, steps: Sequence[Step] = ()) -> None:
+        self.steps: list[Step] = []
+        self.plain_faults: dict[int, FaultCounts] = {}
+        self._known: dict[str, tuple[int, np.ndarray]] = {}
+        for step in steps:
+            self.add(step)
+
+    def add(self, step: Step) -> None:
+        """Append a step.
+
+        Raises MeasurementError when it saw no pages, or is of another file than the first.
+        """
+        record = step.record
+        if record.pages is None:
+            raise MeasurementError(f"page map: {record.headline}; there are no pages to show")
+        if self.steps:
+            first = self.steps[0].record
+            if (first.file_name, first.n_pages) != (record.file_name, record.n_pages):
+                raise MeasurementError(
+                    f"page map: records of {first.file_name} and {record.file_name}, expected all "
+                    f"of one file"
+                )
+        self.steps.append(step)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def values(self, mode: str, n_steps: int | None = None) -> np.ndarray:
+        """What to color the pages by, after the first `n_steps` steps (all of them by default).
+
+        Returns:
+            (n_pages,) int32, -1 for a page that was never touched; else the index of the first or
+            the last step that touched it, or with "count" how many steps did, less one.
+        """
+        n_steps = len(self.steps) if n_steps is None else n_steps
+        done, values = self._known.get(mode, (0, None))
+        if values is None or done > n_steps:
+            done, values = 0, np.full(self.steps[0].record.n_pages, -1, np.int32)
+        # while a text is made, only the newest step has to be added
+        values = values.copy()
+        for i in range(done, n_steps):
+            touched = self.steps[i].record.pages
+            assert touched is not None  # add() saw to it
+            if mode == "count":
+                values += touched
+            elif mode == "last":
+                values[touched] = i
+            else:
+                values[touched & (values < 0)] = i
+        self._known[mode] = n_steps, values
+        return values
+
+    def visits(self, page: int, n_steps: int | None = None) -> list[int]:
+        """Indices of the steps that touched this page."""
+        pages = [step.record.pages for step in self.steps[:n_steps]]
+        return [i for i, touched in enumerate(pages) if touched is not None and touched[page]]
+
+    def summary(self, n_steps: int | None = None) -> Summary:
+        """The totals after the first `n_steps` steps (all of them by default)."""
+        n_steps = len(self.steps) if n_steps is None else n_steps
+        steps = self.steps[:n_steps]
+        touched = self.values("first", n_steps) >= 0
+        record = steps[0].record
+        return Summary(
+            n_steps=n_steps,
+            n_pages=len(touched),
+            n_touched=int(touched.sum()),
+            touched_bytes=bytes_in_pages(0, record.file_bytes, touched, record.page_size),
+            file_bytes=record.file_bytes,
+            page_size=record.page_size,
+            faults=self.plain_faults.get(n_steps),
+            verdict=combined([step.record.verdict for step in steps]),
+        )
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Totals over some steps. `faults` are those of a plain mapping, or None where not counted."""
+
+    n_steps: int
+    n_pages: int
+    n_touched: int
+    touched_bytes: int
+    file_bytes: int
+    page_size: int
+    faults: FaultCounts | None
+    verdict: Verdict
+
+    @property
+    def touched_fraction(self) -> float:
+        """Touched pages over all pages."""
+        return self.n_touched / self.n_pages
+
+    @property
+    def naive_fraction(self) -> float | None:
+        """The reading of 2023: faults times page size, over the file's bytes; None if unknown."""
+        if self.faults is None:
+            return None
+        return self.faults.total * self.page_size / self.file_bytes
+
+    @property
+    def true_line(self) -> str:
+        """The count and how far to trust it."""
+        verb = "needed" if self.verdict.kind == "computed, not measured" else "touched"
+        return (
+            f"{self.n_touched:,} of {self.n_pages:,} pages {verb} ({self.touched_fraction:.1%}), "
+            f"{self.touched_bytes:,} bytes. Verdict: {self.verdict.kind}"
+        )
+
+    @property
+    def naive_line(self) -> str:
+        """What the 2023 reading would say of the same steps, and that it is wrong."""
+        if self.faults is None or self.naive_fraction is None:
+            return "faults of a plain mapping: not counted so far"
+        return (
+            f"faults: {self.faults}; times {self.page_size:,} bytes that would be "
+            f"{self.faults.total * self.page_size:,} bytes, {self.naive_fraction:.1%} of the file. "
+            f"Verdict: wrong as an amount of memory, for one fault can map many pages"
+        )
+
+
+def combined(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict on the union of several records' pages: as good as the worst of them.
+
+    A union of lower bounds is one, as is a union of exact sets and lower bounds; a union that may
+    both lack pages and have too many bounds nothing.
+    """
+    kinds = {verdict.kind for verdict in verdicts}
+    reasons = tuple(dict.fromkeys(reason for verdict in verdicts for reason in verdict.reasons))
+    kind: Kind = "exact"
+    if "computed, not measured" in kinds:
+        kind = "computed, not measured"
+    elif "counts only" in kinds or {"lower bound", "upper bound"} <= kinds:
+        kind = "counts only"
+    elif "lower bound" in kinds:
+        kind = "lower bound"
+    elif "upper bound" in kinds:
+        kind = "upper bound"
+    return Verdict(kind, reasons)
+
+
+def value_word(mode: str, value: int) -> str:
+    """What a value of Touches.values means, for a legend."""
+    if mode == "count":
+        return "once" if value == 0 else f"{value + 1} times"
+    return "prompt" if value == 0 else f"token {value}"

@@ -1,0 +1,1 @@
+"""Stored number types as numpy dtypes: to float32 and back."""

@@ -1,0 +1,63 @@
+"""A figure of what one token needs: the bytes of each kind of weight, and how many are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llama_edu.llama import Llama
+from llama_edu.show.figures.picture import Picture
+from llama_edu.show.runtime.libraries import need
+
+#: Beginning of a weight's own name, without its layer -> the kind it is counted with.
+_KINDS = {
+    "token_embedding": "embedding table",
+    "w": "feed-forward",
+    "wq": "attention", "wk": "attention", "wv": "attention", "wo": "attention",
+    "output": "output",
+}  # fmt: skip
+_NEEDED, _REST = "#00224e", "#d9d9d9"
+
+
+def needs_by_kind(llama: Llama) -> dict[str, tuple[int, int]]:
+    """Kind of weight -> bytes that one token needs, bytes there are; the order is the file's.
+
+    Of the embedding table a token needs its own row. A model without an output matrix of its own
+    multiplies with the table instead, and so needs all of it.
+    """
+    needs: dict[str, tuple[int, int]] = {}
+    is_tied = "output" not in llama.weights
+    for name, weight in llama.weights.items():
+        own = name.rpartition(".")[2]
+        kind = "norms" if own.endswith("_norm") else _KINDS.get(own) or _KINDS[own[0]]
+        needed, there = needs.get(kind, (0, 0))
+        is_looked_up = own == "token_embedding" and not is_tied
+        needed += weight[0].nbytes if is_looked_up else weight.nbytes
+        needs[kind] = (needed, there + weight.nbytes)
+    return needs
+
+
+def needs_picture(llama: Llama) -> Picture:
+    """One bar for each kind of weight: dark what one token needs of it, light the rest.
+
+    Raises:
+        LlamaEduError: matplotlib is not installed.
+    """
+    needs = needs_by_kind(llama)
+    figure = need("matplotlib.figure", "needs_picture").Figure(
+        figsize=(7.5, 0.9 + 0.36 * len(needs)), dpi=100, layout="constrained"
+    )
+    axes: Any = figure.add_subplot()
+    kinds = list(needs)[::-1]
+    needed = [needs[kind][0] / 1e6 for kind in kinds]
+    rest = [(needs[kind][1] - needs[kind][0]) / 1e6 for kind in kinds]
+    axes.barh(kinds, needed, color=_NEEDED, label="needed for one token")
+    bars = axes.barh(kinds, rest, left=needed, color=_REST, label="left alone")
+    shares = [f"{needs[kind][0] / needs[kind][1]:.1%}".replace(".0%", "%") for kind in kinds]
+    axes.bar_label(bars, shares, padding=4, fontsize=9)
+    axes.set_xlabel("million bytes")
+    axes.set_xlim(0, 1.1 * max(there for _, there in needs.values()) / 1e6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9, loc="upper right")
+    parts = "; ".join(f"{kind} {a:,} of {b:,} bytes" for kind, (a, b) in needs.items())
+    return Picture(figure, f"Bars of what one token needs: {parts}.")

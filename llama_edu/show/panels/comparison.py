@@ -1,0 +1,258 @@
+"""ComparisonWidget: two texts from one prompt, side by side, and where they part."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from itertools import zip_longest
+from typing import Any
+
+from llama_edu.bundled import bundled_checkpoint
+from llama_edu.errors import LlamaEduError
+from llama_edu.llama import Llama
+from llama_edu.show.panels.comparison_side import Side
+from llama_edu.show.panels.generation import UPDATE_INTERVAL_S
+from llama_edu.show.runtime.libraries import need
+from llama_edu.show.runtime.presence import Presence
+from llama_edu.show.runtime.same_cell import stop_predecessors
+from llama_edu.show.runtime.weight_types import WeightTypes
+from llama_edu.show.runtime.worker import Worker, sentence
+from llama_edu.show.story.description import (
+    model_line,
+    model_name,
+    printable,
+    settings_line,
+    writing_line,
+)
+from llama_edu.show.story.token_html import note_html, token_label
+from llama_edu.show.story.writing import Writing
+
+ipywidgets: Any = need("ipywidgets", "ComparisonWidget")
+
+
+class ComparisonWidget(ipywidgets.VBox):
+    """Writes two texts from one prompt, with two weight types or two settings, token by token.
+
+    The buttons and the methods do the same: `start`, `stop`, `wait`. Running the cell again that
+    made a comparison stops the one before; closing the page stops both texts, see Presence.
+
+    Attributes:
+        left, right: the sides, with their controls; e.g. `left.weights.value`.
+        prompt, n_tokens: widgets that both sides share.
+    """
+
+    def __init__(
+        self,
+        model: Llama | str | os.PathLike[str] | None = None,
+        *,
+        tokenizer: str | os.PathLike[str] | None = None,
+        prompt: str = "Once upon a time",
+        n_tokens: int = 60,
+        left: Mapping[str, Any] | None = None,
+        right: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Open the model and build the panel; a model that cannot be opened is said in words.
+
+        Args:
+            model: an open Llama, a path, or None for the bundled checkpoint. What is opened here
+                is closed by `close`.
+            tokenizer: a vocabulary file, for weights that carry none.
+            left, right: weights, temperature, top_k, top_p, min_p, repeat_penalty, seed by name;
+                what is not given is greedy. Neither given: f32 against q4_0.
+        Raises:
+            RequestError: a name or a value that does not exist.
+        """
+        if left is None and right is None:
+            left, right = {"weights": "f32"}, {"weights": "q4_0"}
+        self._worker, self._presence = Worker(self._show), Presence()
+        self._model, self._tokenizer = model, tokenizer
+        self.types: WeightTypes | None = None
+        self._doing = ""
+        self.left, self.right = Side("left", left or {}), Side("right", right or {})
+        self._open()
+        self._build(prompt, n_tokens)
+        stop_predecessors(self)
+
+    def _build(self, prompt: str, n_tokens: int) -> None:
+        style = {"description_width": "70px"}
+        layout = ipywidgets.Layout(width="100%", max_width="600px")
+        self.prompt = ipywidgets.Textarea(
+            value=prompt, description="prompt", rows=2, style=style, layout=layout,
+            tooltip="How both texts begin",
+        )  # fmt: skip
+        self.n_tokens = ipywidgets.IntSlider(
+            value=n_tokens, min=1, max=max(n_tokens, 500), description="length",
+            style=style, layout=layout, tooltip="At most so many new tokens on each side",
+        )  # fmt: skip
+        self.start_button = ipywidgets.Button(
+            description="Compare", button_style="primary", icon="play",
+            tooltip="Write both texts, one token here and one token there",
+        )  # fmt: skip
+        self.stop_button = ipywidgets.Button(
+            description="Stop", icon="stop", disabled=True, tooltip="End before the next token"
+        )
+        self.start_button.on_click(lambda _: self.start())
+        self.stop_button.on_click(lambda _: self.stop())
+        self._title, self._status = ipywidgets.HTML(), ipywidgets.HTML()
+        row = {"flex_flow": "row wrap", "align_items": "center"}
+        super().__init__(
+            [self._title, self.prompt, self.n_tokens,
+             ipywidgets.HBox([self.start_button, self.stop_button],
+                             layout=ipywidgets.Layout(**row)),
+             self._status,
+             ipywidgets.HBox([self.left, self.right],
+                             layout=ipywidgets.Layout(flex_flow="row wrap", grid_gap="0 24px")),
+             self._presence.beacon]
+        )  # fmt: skip
+        self.add_class("llama-edu-comparison")
+        self._show()
+
+    @property
+    def texts(self) -> tuple[str, str]:
+        """The left and the right text, prompt included; "" before the first run."""
+        return _text(self.left), _text(self.right)
+
+    @property
+    def n_same(self) -> int | None:
+        """How many new tokens the texts have in common before they part; None: they do not part.
+
+        A text that ends where the other goes on parts there, once both are finished.
+        """
+        if not (self.left.writing and self.right.writing):
+            return None
+        pairs = zip_longest(self.left.writing.choices, self.right.writing.choices)
+        for n, (left, right) in enumerate(pairs):
+            if left is None or right is None:
+                return None if self._worker.busy else n
+            if left.chosen.id != right.chosen.id:
+                return n
+        return None
+
+    @property
+    def reason(self) -> str:
+        """Why the left and the right text ended, such as "length, eos"; or "failed: ..."."""
+        if self._worker.failure:
+            return f"failed: {self._worker.failure}"
+        return ", ".join(s.writing.reason for s in (self.left, self.right) if s.writing)
+
+    def start(self) -> ComparisonWidget:
+        """Write both texts in the background, as Compare does; while they are, do nothing."""
+        self._worker.start(self._compare, first=self._forget)
+        return self
+
+    def stop(self) -> None:
+        """End both texts before their next tokens, as Stop does."""
+        self._worker.stop()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end of both texts; False if `timeout` seconds were too few."""
+        return self._worker.wait(timeout)
+
+    def close(self) -> None:
+        """Stop, wait, take the panel off the page and close what was opened here."""
+        self.stop()
+        self.wait()
+        super().close()
+        if self.types:
+            self.types.close()
+            self.types = None
+
+    def _open(self) -> None:
+        try:
+            model = bundled_checkpoint() if self._model is None else self._model
+            self.types = WeightTypes(model, self._tokenizer)
+            self._worker.failure = ""
+        except (LlamaEduError, OSError) as error:
+            self._worker.failure = sentence(error)
+
+    def _forget(self) -> None:
+        self.left.writing = self.right.writing = None
+
+    def _compare(self) -> None:
+        """Write both texts, in the worker's thread: one token left, one token right."""
+        if self.types is None:
+            self._open()
+        if self.types is None:
+            raise LlamaEduError(self._worker.failure)
+        prompt, n_tokens = self.prompt.value, self.n_tokens.value
+        for side in (self.left, self.right):
+            self._doing = f"preparing {side.weights.value} weights ..."
+            self._show()
+            llama = self.types.open(side.weights.value)
+            side.writing = Writing(
+                llama, prompt, n_tokens, side.settings(), side.sliders["seed"].value,
+                stopping=self._worker.stopping,
+            )  # fmt: skip
+        self._doing = "writing"
+        assert self.left.writing and self.right.writing
+        shown_at = 0.0
+        steps = zip_longest(self.left.writing, self.right.writing)
+        for _ in self._presence.guard(steps, self.stop):
+            if time.monotonic() - shown_at >= UPDATE_INTERVAL_S:
+                self._show()
+                shown_at = time.monotonic()
+
+    def _show(self) -> None:
+        """Bring every part of the panel up to date."""
+        busy = self._worker.busy
+        stored = self.types.stored if self.types else None
+        self._title.value = note_html(model_line(stored) if stored else "No model is open.")
+        self.start_button.disabled, self.stop_button.disabled = busy, not busy
+        if self._worker.failure:
+            self._status.value = note_html(self._worker.failure, is_error=True)
+        else:
+            self._status.value = note_html(self.summary)
+        n_same = self.n_same
+        for side in (self.left, self.right):
+            side.show(self._side_note(side), n_same)
+
+    @property
+    def summary(self) -> str:
+        """One sentence on what is being done, or how far the texts agree."""
+        if not (self.left.writing and self.right.writing):
+            return self._doing if self._worker.busy else "Press Compare."
+        n_same, n_new = self.n_same, len(self.left.writing.choices)
+        if n_same is None:
+            state = "so far" if self._worker.busy else "to the end"
+            return f"The texts are the same {state}: {n_new} new tokens."
+        left, right = (_label(side.writing, n_same) for side in (self.left, self.right))
+        return f"The first {n_same} new tokens are the same; then {left} left, {right} right."
+
+    def _side_note(self, side: Side) -> str:
+        if side.writing is None or self.types is None:
+            return note_html("")
+        losses = self.types.losses(side.weights.value)
+        return "".join(note_html(line) for line in (writing_line(side.writing), *losses))
+
+    def __repr__(self) -> str:
+        """What stands in the notebook where no widget can be shown; no times, so it is stable."""
+        if self._worker.failure or self.types is None:
+            return f"ComparisonWidget: {self._worker.failure or 'closed'}"
+        name = model_name(self.types.stored)
+        if not (self.left.writing and self.right.writing):
+            return (
+                f"ComparisonWidget on {name}, nothing written yet.\n"
+                f"Its controls appear where a notebook is running; .start().wait() works without."
+            )
+        left, right = (
+            f"{side.weights.value}, {settings_line(side.settings())}:\n{printable(_text(side))}"
+            for side in (self.left, self.right)
+        )
+        return f"ComparisonWidget on {name}. {self.summary}\n\n{left}\n\n{right}"
+
+    def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
+        """The live widget, and beside it the whole text of repr, which ipywidgets would cut."""
+        bundle: dict[str, object] = super()._repr_mimebundle_(**kwargs)
+        return bundle | {"text/plain": repr(self)}
+
+
+def _text(side: Side) -> str:
+    return side.writing.text if side.writing else ""
+
+
+def _label(writing: Writing | None, n: int) -> str:
+    """New token no. n, counted from 0, in quotes; or that the text has ended there."""
+    if writing is None or n >= len(writing.choices):
+        return "nothing"
+    return f"“{token_label(writing.tokenizer, writing.choices[n].chosen.id)}”"

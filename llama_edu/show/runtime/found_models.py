@@ -1,0 +1,54 @@
+"""Which models lie in a folder: told by content, one level deep, without reading a weight."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from llama_edu.errors import LlamaEduError, RequestError
+from llama_edu.files.detect import read_checkpoint
+from llama_edu.show.text.report import shown
+
+#: More entries of one folder are not looked at; each costs reading a header.
+MOST_ENTRIES = 200
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A file or folder that can be opened.
+
+    Attributes:
+        line: its name and what it is, for a list.
+    """
+
+    path: Path
+    line: str
+
+
+def found_models(folder: str | os.PathLike[str]) -> list[FoundModel]:
+    """The models in a folder, by name; first the folder itself where it is one in several files.
+
+    Raises:
+        RequestError: the folder does not exist or cannot be listed.
+    """
+    folder = Path(folder).expanduser()
+    try:
+        entries = sorted(folder.iterdir())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise RequestError(f"{folder}: {reason}; give a folder that has models in it") from error
+    found = []
+    for path in [folder, *entries[:MOST_ENTRIES]]:
+        try:
+            if not (path.is_file() or path.is_dir()):
+                continue  # a pipe or a device would keep a reader waiting
+            checkpoint = read_checkpoint(path)
+        except (LlamaEduError, OSError):
+            continue
+        line = (
+            f"{shown(path.name)}: {checkpoint.format}, "
+            f"{checkpoint.config.n_parameters:,} parameters"
+        )
+        found.append(FoundModel(path, line))
+    return found

@@ -1,0 +1,89 @@
+"""One checkpoint in several weight types, converted when a type is first asked for."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from pathlib import Path
+
+from llama_edu.convert.conversion import TYPES, convert
+from llama_edu.llama import Llama, load
+from llama_edu.transformer.cache import KVCache
+from llama_edu.transformer.model import forward
+
+#: What may be asked for: as the file has it, or one of the types that convert() writes.
+AS_STORED = "as stored"
+WEIGHT_TYPES = (AS_STORED, *(name for name in TYPES if name != "keep"))
+
+
+class WeightTypes:
+    """Opens a checkpoint as stored, and converted copies of it.
+
+    A copy lies in a temporary folder that is removed as soon as the file in it is mapped: on Linux
+    and macOS the bytes stay until the mapping goes, so that nothing is left behind however the
+    program ends.
+    """
+
+    def __init__(
+        self, model: Llama | str | os.PathLike[str], tokenizer: str | os.PathLike[str] | None
+    ) -> None:
+        """Open the checkpoint as it is stored; a Llama that is given is not closed here.
+
+        Raises:
+            FormatError: it cannot be opened.
+        """
+        self._is_own = not isinstance(model, Llama)
+        self._tokenizer = Path(tokenizer) if tokenizer is not None else None
+        self.stored = model if isinstance(model, Llama) else load(model, tokenizer=tokenizer)
+        paths = self.stored.checkpoint.paths
+        if not isinstance(model, Llama):
+            self._source = Path(model)
+        else:
+            self._source = paths[0] if len(paths) == 1 else paths[0].parent
+        self._converted: dict[str, Llama] = {}
+        self._losses: dict[str, tuple[str, ...]] = {}
+        self._readied: set[int] = set()
+        self._lock = threading.Lock()
+
+    def open(self, weights: str) -> Llama:
+        """The model with this type of weights; converts when it is asked for the first time.
+
+        Raises:
+            RequestError: an unknown type, or the model cannot be written in it. OSError: no room.
+        """
+        with self._lock:
+            if weights == AS_STORED:
+                return self._ready(self.stored)
+            if weights not in self._converted:
+                with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+                    path = Path(folder) / f"{self._source.stem}-{weights}.gguf"
+                    conversion = convert(
+                        self._source, path, to="gguf", type=weights,
+                        tokenizer=self._tokenizer, allow_requantize=True,
+                    )  # fmt: skip
+                    self._losses[weights] = conversion.losses
+                    self._converted[weights] = load(path)
+            return self._ready(self._converted[weights])
+
+    def _ready(self, llama: Llama) -> Llama:
+        """The same model after its first single position, which may have to wait for a compiler.
+
+        Without this a comparison of speeds would compare who came first.
+        """
+        if id(llama) not in self._readied:
+            forward(llama.decode_model, [0], KVCache(llama.config, 1), last_only=True)
+            self._readied.add(id(llama))
+        return llama
+
+    def losses(self, weights: str) -> tuple[str, ...]:
+        """What was rounded twice on the way to this type; empty before it was asked for."""
+        return self._losses.get(weights, ())
+
+    def close(self) -> None:
+        """Unmap what was opened here; converted copies are gone with that."""
+        for llama in self._converted.values():
+            llama.close()
+        self._converted.clear()
+        if self._is_own:
+            self.stored.close()

@@ -1,0 +1,1 @@
+"""A text as it is written, and how it is shown."""

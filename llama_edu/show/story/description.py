@@ -1,0 +1,72 @@
+"""One line each about a model and about a text in the making, for panels and for plain text."""
+
+from __future__ import annotations
+
+import unicodedata
+from html import escape
+
+from llama_edu.llama import Llama
+from llama_edu.show.story.writing import Writing
+from llama_edu.show.text.report import shown
+from llama_edu.transformer.sampling import SamplingSettings
+
+#: Why a text ended, for readers.
+REASONS = {
+    "eos": "the model ended the text",
+    "length": "the length asked for is reached",
+    "context": "the model's context is full",
+    "stopped": "stopped",
+}
+
+
+def model_name(llama: Llama) -> str:
+    """The file's name, or the folder's where the model lies in several parts."""
+    paths = llama.checkpoint.paths
+    return shown(paths[0].name if len(paths) == 1 else paths[0].parent.name)
+
+
+def model_line(llama: Llama) -> str:
+    """Name and sizes of a model."""
+    config = llama.config
+    return (
+        f"{model_name(llama)}: {config.n_parameters:,} parameters, {config.n_layers} layers, "
+        f"{config.vocab_size:,} pieces, context {config.max_seq_len:,} tokens"
+    )
+
+
+def writing_line(writing: Writing) -> str:
+    """How many tokens, how fast, and why it ended."""
+    parts = [f"{len(writing.choices)} new tokens"]
+    if writing.generation.tokens_per_s:
+        parts.append(f"{writing.generation.tokens_per_s:,.0f} tokens/s")
+    if writing.pace:
+        parts.append(f"shown at {writing.pace:g} a second")
+    if writing.first_token_s is not None:
+        parts.append(f"first token after {1e3 * writing.first_token_s:.0f} ms")
+    parts.append(REASONS.get(writing.reason, "writing"))
+    return " · ".join(parts)
+
+
+def settings_line(settings: SamplingSettings) -> str:
+    """The settings that make a difference: "greedy", or the temperature and what is not off."""
+    if settings.temperature == 0 and settings.repeat_penalty == 1:
+        return "greedy"
+    off = SamplingSettings()
+    changed = [
+        f"{name.replace('_', ' ')} {getattr(settings, name):g}"
+        for name in ("top_k", "top_p", "min_p", "repeat_penalty")
+        if getattr(settings, name) != getattr(off, name)
+    ]
+    return ", ".join([f"temperature {settings.temperature:g}", *changed])
+
+
+def safe_html(text: str) -> str:
+    """What a model or a reader wrote, as HTML that shows it and does nothing else."""
+    return escape(printable(text))
+
+
+def printable(text: str) -> str:
+    """A text whose control characters but line ends show as escapes: none reaches a terminal."""
+    return "".join(
+        f"\\x{ord(c):02x}" if unicodedata.category(c) == "Cc" and c != "\n" else c for c in text
+    )

@@ -1,0 +1,82 @@
+"""A text with every token shaded by its probability: the less likely, the darker.
+
+One hue only, told apart by lightness, so that no eye needs to see colors; laid over the page as a
+transparent shade, so that it follows a light theme and a dark one, and the text stays readable.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from llama_edu.show.story.description import safe_html
+from llama_edu.show.story.token_html import MARK, percent, story_box
+from llama_edu.show.story.writing import Choice, Writing
+
+#: A blue between the two themes' grounds, so that its weakest shade shows on both.
+SHADE_RGB = (60, 140, 220)
+
+#: For a token at least so likely: how opaque its shade is, and what the legend says.
+SHADES = (
+    (0.5, 0.0, "50 % or more"),
+    (0.2, 0.2, "20 to 50 %"),
+    (0.05, 0.38, "5 to 20 %"),
+    (0.01, 0.56, "1 to 5 %"),
+    (0.0, 0.75, "less than 1 %"),
+)
+
+
+def opacity_of(probability: float) -> float:
+    """How dark a token of this probability is shaded, 0 to 0.75."""
+    return next(opacity for bound, opacity, _ in SHADES if probability >= bound)
+
+
+def colored_story_html(writing: Writing, marked: int | None = None) -> str:
+    """The text so far, prompt in bold, new tokens shaded by what the model alone thought of them.
+
+    Args:
+        marked: index into writing.choices, or None while the text grows. Finished texts also tell
+            each token's probability and rank under the pointer.
+    """
+    choices = list(writing.choices)
+    body = f"<b>{safe_html(writing.prompt)}</b>"
+    if marked is None:
+        for opacity, run in groupby(choices, lambda c: opacity_of(c.chosen.probability)):
+            body += _span(opacity, safe_html("".join([choice.text for choice in run])))
+    else:
+        body += "".join(
+            _token_html(choice, is_marked=index == marked) for index, choice in enumerate(choices)
+        )
+    return story_box(body)
+
+
+def legend_html() -> str:
+    """What the shades mean, in one line."""
+    samples = "".join(
+        f'<span style="{_shade(opacity)}; border: 1px solid var(--jp-border-color1, #bbb); '
+        f"color: var(--jp-content-font-color1, inherit); padding: 0 6px; white-space: nowrap; "
+        f'display: inline-block; margin: 1px 2px">{words}</span>'
+        for _, opacity, words in SHADES
+    )
+    return (
+        '<div role="img" aria-label="The less likely the model found a token, the darker" '
+        f'style="line-height: 1.6">{samples}</div>'
+    )
+
+
+def _token_html(choice: Choice, *, is_marked: bool) -> str:
+    hover = f'title="{percent(choice.chosen.probability)}, likeliest no. {choice.rank}"'
+    if is_marked:
+        return f'<mark style="{MARK}" {hover}>{safe_html(choice.text)}</mark>'
+    return _span(opacity_of(choice.chosen.probability), safe_html(choice.text), hover)
+
+
+def _span(opacity: float, html: str, hover: str = "") -> str:
+    if not opacity and not hover:
+        return html
+    style = f' style="{_shade(opacity)}"' if opacity else ""
+    return f"<span{style} {hover}>{html}</span>" if hover else f"<span{style}>{html}</span>"
+
+
+def _shade(opacity: float) -> str:
+    red, green, blue = SHADE_RGB
+    return f"background: rgba({red}, {green}, {blue}, {opacity:g})"

@@ -1,0 +1,175 @@
+"""A text and its tokens as HTML. Everything that comes from a model is escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+from llama_edu.show.story.description import safe_html
+from llama_edu.show.story.writing import Candidate, Choice, Writing
+from llama_edu.text import visible
+from llama_edu.tokenizer.protocol import Tokenizer
+
+#: Letters of a piece that a label shows; a hostile vocabulary may have pieces of megabytes.
+_LONGEST_LABEL = 60
+
+# JupyterLab's color variables follow its light and dark themes; the second value serves pages
+# that have none.
+_MUTED = "color: var(--jp-ui-font-color2, #777)"
+_ERROR = "color: var(--jp-error-color1, #d32f2f); overflow-wrap: anywhere"
+_BORDER = "1px solid var(--jp-border-color2, #bbb)"
+MARK = (
+    "background: var(--jp-brand-color1, #1976d2); color: var(--jp-ui-inverse-font-color0, #fff); "
+    "border-radius: 2px; outline: 1px solid var(--jp-content-font-color1, #333)"
+)
+DIFFERENT = (
+    "background: transparent; color: inherit; font-weight: bold; text-decoration: underline; "
+    "text-decoration-thickness: 3px; text-underline-offset: 3px; "
+    "text-decoration-color: var(--jp-warn-color1, #e65100)"
+)
+# The text lies in a box that is filled from below, so that a long one stays scrolled to its end.
+_STORY = (
+    f"border: {_BORDER}; border-radius: 3px; padding: 8px 12px; min-height: 6em; max-height: 26em; "
+    "overflow-y: auto; display: flex; flex-direction: column-reverse; box-sizing: border-box"
+)
+_STORY_TEXT = (
+    "white-space: pre-wrap; overflow-wrap: anywhere; word-break: normal; line-height: 1.6; "
+    "margin: 0 0 auto 0; "
+    "font-family: var(--jp-content-font-family, sans-serif); font-size: 15px; "
+    "color: var(--jp-content-font-color1, inherit)"
+)
+
+
+def story_html(writing: Writing | None, marked: int | None = None) -> str:
+    """The text so far, the prompt in bold, one new token marked.
+
+    Args:
+        marked: index into writing.choices, or None.
+    """
+    if writing is None:
+        body = f'<span style="{_MUTED}">The text will appear here.</span>'
+    else:
+        body = f"<b>{safe_html(writing.prompt)}</b>"
+        choices = list(writing.choices)
+        if marked is None:
+            body += safe_html("".join([choice.text for choice in choices]))
+        else:
+            body += safe_html("".join([choice.text for choice in choices[:marked]]))
+            body += f'<mark style="{MARK}">{safe_html(choices[marked].text)}</mark>'
+            body += safe_html("".join([choice.text for choice in choices[marked + 1 :]]))
+    return story_box(body)
+
+
+def story_box(body: str) -> str:
+    """The box around a text. `body` is HTML already: what comes from a model is escaped in it."""
+    return (
+        f'<div style="{_STORY}">'
+        f'<pre role="log" aria-live="polite" style="{_STORY_TEXT}">{body}</pre></div>'
+    )
+
+
+def note_html(text: str, *, is_error: bool = False) -> str:
+    """One line about the model or the state; an error in the theme's error color."""
+    if not is_error:
+        return f'<div style="line-height: 1.5; {_MUTED}">{escape(text)}</div>'
+    return f'<div role="alert" style="line-height: 1.5; {_ERROR}">{escape(text)}</div>'
+
+
+def choice_html(
+    choice: Choice, tokenizer: Tokenizer, followed: Mapping[int, str] | None = None
+) -> str:
+    """The likeliest tokens at one position as a table; the chosen one is there in any case.
+
+    Position counts from BOS, which stands at 0, as everywhere in the package.
+
+    Args:
+        followed: id -> the text that it would have led to, for a column of its own; ids that are
+            still to come may be missing.
+    """
+    candidates = list(choice.likeliest)
+    if all(candidate.id != choice.chosen.id for candidate in candidates):
+        candidates.append(choice.chosen)
+    rows = "".join(
+        _row(rank, candidate, candidate.id == choice.chosen.id, tokenizer, followed)
+        for rank, candidate in zip(
+            [*range(1, len(choice.likeliest) + 1), choice.rank], candidates, strict=False
+        )
+    )
+    chosen = escape(token_label(tokenizer, choice.chosen.id))
+    head = "".join(
+        f'<th scope="col" style="text-align: {align}; padding: 0 8px; font-weight: normal; '
+        f'{_MUTED}">{title}</th>'
+        for title, align in (
+            ("rank", "right"),
+            ("token", "left"),
+            ("the model says", "left"),
+            ("with your settings", "right"),
+            *((("and then, greedily", "left"),) if followed is not None else ()),
+        )
+    )
+    return (
+        f'<div style="line-height: 1.5; overflow-x: auto">'
+        f"<code>{chosen}</code> was chosen at position {choice.position}, where BOS is 0. The "
+        f"likeliest tokens there:"
+        f'<table style="border-collapse: collapse; font-variant-numeric: tabular-nums">'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _row(
+    rank: int,
+    candidate: Candidate,
+    is_chosen: bool,
+    tokenizer: Tokenizer,
+    followed: Mapping[int, str] | None,
+) -> str:
+    cell = "padding: 0 8px; white-space: nowrap; vertical-align: top"
+    bar = (
+        f'<span style="display: inline-block; width: {80 * candidate.probability:.0f}px; '
+        f'height: 0.8em; background: var(--jp-brand-color1, #1976d2)"></span>'
+    )
+    label = f"<code>{escape(token_label(tokenizer, candidate.id))}</code>"
+    if is_chosen:
+        label = f"<b>{label}</b> ◀"
+    chance = percent(candidate.chance) if candidate.chance else "ruled out"
+    led_to = ""
+    if followed is not None:
+        start = token_label(tokenizer, candidate.id).replace("␣", " ")
+        text = on_one_line(followed.get(candidate.id, " …"))
+        led_to = (
+            f'<td style="{cell}; white-space: pre-wrap; min-width: 150px">'
+            f'<span style="{_MUTED}">{escape(start)}</span>{escape(text)}</td>'
+        )
+    return (
+        f'<tr><td style="{cell}; text-align: right">{rank}</td><td style="{cell}">{label}</td>'
+        f'<td style="{cell}; min-width: 136px">{bar} {percent(candidate.probability)}</td>'
+        f'<td style="{cell}; text-align: right">{chance}</td>{led_to}</tr>'
+    )
+
+
+def token_label(tokenizer: Tokenizer, token: int) -> str:
+    """A token's piece with its spaces visible, cut where it is long; not yet escaped for HTML."""
+    if token == tokenizer.bos_id:
+        return "(begin)"
+    if token == tokenizer.eos_id:
+        return "(end)"
+    piece = tokenizer.piece(token)
+    try:
+        text = piece.decode("utf-8")
+    except UnicodeDecodeError:  # a byte piece, or one that ends inside a character
+        return "".join(f"<0x{byte:02X}>" for byte in piece)
+    label = on_one_line(text.replace(" ", "␣")) or "(nothing)"
+    return label if len(label) <= _LONGEST_LABEL else label[:_LONGEST_LABEL] + "…"
+
+
+def on_one_line(text: str) -> str:
+    """A text on one line, its line ends and control characters made visible; not yet escaped."""
+    text = text.replace("\n", "↵")
+    return visible(text)
+
+
+def percent(probability: float) -> str:
+    """A probability in percent, three digits at most: 100 %, 42.1 %, 0.3 %, < 0.1 %."""
+    if probability < 0.0005:
+        return "&lt; 0.1 %"
+    return "100 %" if probability >= 0.9995 else f"{100 * probability:.1f} %"

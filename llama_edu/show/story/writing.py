@@ -1,0 +1,185 @@
+"""Writing: one text while it is made, with what the model might have said instead. No Jupyter."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from llama_edu.errors import RequestError
+from llama_edu.llama import Llama
+from llama_edu.tokenizer.streaming import StreamDecoder
+from llama_edu.transformer.cache import KVCache
+from llama_edu.transformer.generate import GeneratedToken
+from llama_edu.transformer.kernels import softmax
+from llama_edu.transformer.sampling import SamplingSettings, candidates
+
+#: How many of the likeliest tokens are remembered for each position.
+N_LIKELIEST = 10
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One token that could stand at a position.
+
+    Attributes:
+        probability: by the model alone. chance: of being drawn, after the settings had their say;
+            0 where they rule the token out.
+    """
+
+    id: int
+    probability: float
+    chance: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The token that was chosen at one position, and the likeliest ones there.
+
+    Attributes:
+        text: what the token adds to the text; "" while a character's bytes are incomplete.
+        chosen: the token itself. rank: 1 if the model found no other likelier.
+        likeliest: the N_LIKELIEST tokens by the model's own probability, likeliest first.
+    """
+
+    position: int
+    text: str
+    chosen: Candidate
+    rank: int
+    likeliest: tuple[Candidate, ...]
+
+
+class Writing:
+    """One text while it is made. Iterating makes it, piece by piece; any thread may look on.
+
+    Attributes:
+        prompt: how it begins. choices: one per new token, in order. n_tokens: how many there may
+            be in the end.
+        reason: why it ended: "eos", "length", "context", "stopped" or "failed: ..."; "" before.
+        first_token_s: seconds from the start to the first new token; None before it came.
+    """
+
+    def __init__(
+        self,
+        llama: Llama,
+        prompt: str,
+        n_tokens: int,
+        settings: SamplingSettings,
+        seed: int | np.random.Generator | None,
+        *,
+        kept: Sequence[Choice] = (),
+        cache: KVCache | None = None,
+        pace: float = 0.0,
+        stopping: threading.Event | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Prepare; nothing is computed yet.
+
+        Args:
+            n_tokens: at most so many new tokens, besides the kept ones.
+            seed: a number, or the generator of a text that goes on.
+            kept: choices that stand between the prompt and the new tokens, from an earlier text.
+            cache: what an earlier text with the same beginning left, to be used again.
+            pace: at most so many tokens per second, for eyes to follow; 0 does not slow down.
+            stopping: set by anyone, it ends the text before the next token is computed.
+        Raises:
+            RequestError: the prompt is longer than the context, or a number is impossible.
+        """
+        if not pace >= 0:
+            raise RequestError(f"pace is {pace}, expected 0 (as fast as it goes) or more")
+        self.tokenizer = llama.tokenizer
+        before = self.tokenizer.encode(prompt)
+        tokens = before + [choice.chosen.id for choice in kept]
+        self.generation = llama.generate_tokens(tokens, n_tokens, settings, seed=seed, cache=cache)
+        self.prompt, self.n_tokens, self.settings = prompt, len(kept) + n_tokens, settings
+        # a character that was cut off where the earlier text ended may be finished now
+        decoder = StreamDecoder(self.tokenizer, at_start=len(before) <= 1)
+        self.choices = [replace(choice, text=decoder.push(choice.chosen.id)) for choice in kept]
+        self.reason = ""
+        self.first_token_s: float | None = None
+        self.pace = pace
+        self._clock = clock
+        self._stopping = stopping or threading.Event()
+
+    @property
+    def tokens(self) -> list[int]:
+        """All ids so far, BOS and prompt included."""
+        return list(self.generation.tokens)
+
+    @property
+    def text(self) -> str:
+        """The prompt and everything that followed so far."""
+        return self.prompt + "".join([choice.text for choice in self.choices])
+
+    def __iter__(self) -> Iterator[str]:
+        start = self._clock()
+        steps = iter(self.generation)
+        while not self._stopping.is_set():
+            token = next(steps, None)
+            if token is None:
+                self.reason = self.generation.reason
+                return
+            if self.first_token_s is None:
+                self.first_token_s = self._clock() - start
+            if self.choices and self.choices[-1].position == token.position:
+                # no new token: the text ended inside a character, this is what became of it
+                last = self.choices[-1]
+                self.choices[-1] = replace(last, text=last.text + token.text)
+            else:
+                seen = self.generation.tokens[: token.position]
+                self.choices.append(choice_of(token, self.settings, seen))
+            yield token.text
+            if self.pace:
+                self._stopping.wait(1 / self.pace)
+        self.end("stopped")
+
+    def instead(self, index: int, token: int) -> list[Choice]:
+        """The choices up to number `index`, with one of its alternatives in place of that one.
+
+        Raises:
+            RequestError: there is no such choice, or the token is not among its likeliest.
+        """
+        if not 0 <= index < len(self.choices):
+            raise RequestError(
+                f"choice {index}: this text has {len(self.choices)} new tokens, counted from 0"
+            )
+        choice = self.choices[index]
+        for rank, candidate in enumerate(choice.likeliest, 1):
+            if candidate.id == token:
+                other = replace(choice, chosen=candidate, rank=rank)
+                return [*self.choices[:index], other]
+        raise RequestError(
+            f"token {token}: is not among the {len(choice.likeliest)} likeliest at position "
+            f"{choice.position}; choose one that the table lists"
+        )
+
+    def end(self, reason: str) -> None:
+        """Say why the text ended; what was written stays."""
+        self.generation.close()
+        self.reason = reason
+
+
+def choice_of(token: GeneratedToken, settings: SamplingSettings, seen: list[int]) -> Choice:
+    """What else could have stood at a token's position.
+
+    Args:
+        seen: the ids before it, BOS included; the repeat penalty looks at them.
+    """
+    probabilities = softmax(token.logits.astype(np.float64))
+    order = np.argsort(-probabilities, kind="stable")
+    ids, chances = candidates(token.logits, settings, seen)
+    chance_of = dict(zip(ids.tolist(), chances.tolist(), strict=True))
+
+    def candidate(id: int) -> Candidate:
+        return Candidate(id, float(probabilities[id]), chance_of.get(id, 0.0))
+
+    return Choice(
+        position=token.position,
+        text=token.text,
+        chosen=candidate(token.id),
+        rank=1 + int(np.sum(probabilities > probabilities[token.id])),
+        likeliest=tuple(candidate(int(id)) for id in order[:N_LIKELIEST]),
+    )

@@ -1,0 +1,124 @@
+"""Text reports on checkpoints. Names from files are shown with their escapes, never as they are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+
+from llama_edu.files.layout import Checkpoint, SplitTensor
+from llama_edu.text import visible
+
+#: Longer metadata values are cut.
+_LONGEST_VALUE = 200
+
+
+def checkpoint_report(
+    checkpoint: Checkpoint, *, tensors: bool = False, metadata: bool = False
+) -> str:
+    """Format, sizes, types, and where every byte goes, as lines of text."""
+    config = checkpoint.config
+    n_elements: Counter[str] = Counter()
+    for tensor in checkpoint.tensors.values():
+        n_elements[tensor.type] += tensor.n_elements
+    file_bytes = sum(path.stat().st_size for path in checkpoint.paths)
+    lines = [
+        f"{checkpoint.paths[0].name}: {checkpoint.format}, recognized by "
+        f"{checkpoint.recognized_by}",
+        f"  files       {len(checkpoint.paths)}, {file_bytes:,} bytes",
+        f"  model       {config.n_parameters:,} parameters, {config.n_layers} layers, "
+        f"dim {config.dim}, hidden_dim {config.hidden_dim}",
+        f"  attention   {config.n_heads} heads of {config.head_dim}, {config.n_kv_heads} key/value "
+        f"heads; rotates {config.rope_pairing} pairs, theta {config.rope_theta:g}",
+        f"  context     {config.max_seq_len:,} positions; norm_eps {config.norm_eps:g}",
+        f"  vocabulary  {config.vocab_size:,} pieces"
+        + ("" if checkpoint.vocabulary else ", in a separate file"),
+        f"  output      {'the token embedding itself' if checkpoint.tied_output else 'its own'}",
+        "  types       " + f"\n{'':14s}".join(
+            f"{name}: {count} tensors, {n_bytes:,} bytes ({8 * n_bytes / n_elements[name]:.4g} "
+            f"bits a weight)"
+            for name, (count, n_bytes) in type_counts(checkpoint).items()
+        ),
+        "  bytes",
+    ]  # fmt: skip
+    for name, n_bytes in byte_budget(checkpoint).items():
+        lines.append(f"    {name:26s}{n_bytes:>16,}  {100 * n_bytes / file_bytes:6.2f} %")
+    if metadata:
+        lines.append("  metadata")
+        for key, value in checkpoint.metadata.items():
+            lines.append(f"    {shown(str(key)):42s} {shown(_as_text(value))}")
+    if tensors:
+        lines += ["  tensors", f"    {'name':26s}{'type':>8s}  {'shape':18s}{'offset':>14s}"]
+        for name, tensor in checkpoint.tensors.items():
+            place = "in parts" if isinstance(tensor, SplitTensor) else f"{tensor.offset:,}"
+            shape = " x ".join(map(str, tensor.shape))
+            lines.append(f"    {name:26s}{tensor.type:>8s}  {shape:18s}{place:>14s}")
+    return "\n".join(lines)
+
+
+def checkpoint_as_dict(checkpoint: Checkpoint) -> dict[str, object]:
+    """The same facts as plain values, for JSON."""
+    return {
+        "format": checkpoint.format,
+        "recognized_by": checkpoint.recognized_by,
+        "files": [
+            {"name": path.name, "n_bytes": path.stat().st_size} for path in checkpoint.paths
+        ],
+        "config": dataclasses.asdict(checkpoint.config),
+        "n_parameters": checkpoint.config.n_parameters,
+        "tied_output": checkpoint.tied_output,
+        "types": {
+            name: {"tensors": count, "n_bytes": n_bytes}
+            for name, (count, n_bytes) in type_counts(checkpoint).items()
+        },
+        "bytes": byte_budget(checkpoint),
+        "metadata": {
+            shown(str(key)): value if isinstance(value, int | float) else shown(_as_text(value))
+            for key, value in checkpoint.metadata.items()
+        },
+        "tensors": [
+            {"name": name, "type": tensor.type, "shape": list(tensor.shape)}
+            | ({} if isinstance(tensor, SplitTensor)
+               else {"offset": tensor.offset, "n_bytes": tensor.n_bytes, "file": tensor.file})
+            for name, tensor in checkpoint.tensors.items()
+        ],
+    }  # fmt: skip
+
+
+def type_counts(checkpoint: Checkpoint) -> dict[str, tuple[int, int]]:
+    """Stored type -> (how many tensors, how many bytes), most bytes first."""
+    counts: Counter[str] = Counter()
+    n_bytes: Counter[str] = Counter()
+    for tensor in checkpoint.tensors.values():
+        counts[tensor.type] += 1
+        n_bytes[tensor.type] += tensor.n_bytes
+    return {name: (counts[name], total) for name, total in n_bytes.most_common()}
+
+
+def byte_budget(checkpoint: Checkpoint) -> dict[str, int]:
+    """Where every byte of the files goes; the parts sum to the files' sizes."""
+    budget: dict[str, int] = {}
+    for section in checkpoint.sections:
+        budget[section.name] = budget.get(section.name, 0) + section.n_bytes
+    ranges = {  # a set: a tied output may be the embedding's bytes under a second name
+        (piece.file, piece.offset, piece.n_bytes)
+        for tensor in checkpoint.tensors.values()
+        for piece in (tensor.pieces if isinstance(tensor, SplitTensor) else (tensor,))
+    }
+    budget["tensors"] = sum(n_bytes for _, _, n_bytes in ranges)
+    file_bytes = sum(path.stat().st_size for path in checkpoint.paths)
+    budget["padding and other"] = file_bytes - sum(budget.values())
+    return budget
+
+
+def _as_text(value: object) -> str:
+    """A value of metadata in one line; of a long list only its length and its start."""
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value) > 8:
+        return f"{len(value):,} items: {', '.join(repr(value[i]) for i in range(6))}, ..."
+    return str(value)
+
+
+def shown(text: str) -> str:
+    """Text from a file with control characters and terminal escapes made visible, and cut."""
+    safe = visible(text)
+    return safe if len(safe) <= _LONGEST_VALUE else safe[:_LONGEST_VALUE] + "..."

@@ -1,0 +1,42 @@
+"""What the rest of the program needs of a tokenizer, and what every tokenizer checks."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from llama_edu.errors import RequestError
+
+
+class Tokenizer(Protocol):
+    """What the rest of the program needs of a tokenizer.
+
+    `adds_space` says whether encoding puts a space in front of a text.
+    """
+
+    vocab_size: int
+    bos_id: int
+    eos_id: int
+    adds_space: bool
+
+    def encode(self, text: str, *, bos: bool = True) -> list[int]:
+        """The ids of a text, with BOS in front unless told otherwise."""
+
+    def piece(self, token: int) -> bytes:
+        """The bytes that a token adds to a text; empty for BOS and EOS."""
+
+
+def encodable(text: str) -> str:
+    """The text itself; RequestError where a lone surrogate has no UTF-8 form."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise RequestError(
+            f"text: character {error.start} is half a surrogate pair, expected Unicode text"
+        ) from None
+    return text
+
+
+def check_token(token: int, vocab_size: int) -> None:
+    """Raise RequestError unless the vocabulary has this id."""
+    if not 0 <= token < vocab_size:
+        raise RequestError(f"tokens: id {token}, expected 0 to {vocab_size - 1}")

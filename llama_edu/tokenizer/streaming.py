@@ -1,0 +1,51 @@
+"""Token ids back to text, one at a time, as a text is generated."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterable, Sequence
+
+from llama_edu.tokenizer.protocol import Tokenizer
+
+
+def decode(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
+    """The text of token ids; the space that encoding put in front is taken away again.
+
+    Bytes that are not UTF-8 become U+FFFD.
+    """
+    return "".join(decode_stream(tokenizer, tokens, at_start=True))
+
+
+def decode_stream(tokenizer: Tokenizer, tokens: Iterable[int], *, at_start: bool) -> Iterable[str]:
+    """Decode token by token as tokens come; a character whose bytes are incomplete waits.
+
+    Args:
+        at_start: whether the text begins here, so that its first space is only the encoder's.
+    Yields:
+        One str per token, "" while a character is incomplete, and a last one for what remains.
+    """
+    decoder = StreamDecoder(tokenizer, at_start=at_start)
+    for token in tokens:
+        yield decoder.push(token)
+    yield decoder.finish()
+
+
+class StreamDecoder:
+    """Turns tokens into text one at a time; holds the bytes of an unfinished character."""
+
+    def __init__(self, tokenizer: Tokenizer, *, at_start: bool) -> None:
+        self._tokenizer = tokenizer
+        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._drop_space = at_start and tokenizer.adds_space
+
+    def push(self, token: int) -> str:
+        """The text that becomes certain with this token; "" while a character is incomplete."""
+        piece = self._tokenizer.piece(token)
+        if self._drop_space and piece:
+            piece = piece.removeprefix(b" ")
+            self._drop_space = False
+        return self._utf8.decode(piece)
+
+    def finish(self) -> str:
+        """What an unfinished character at the end becomes: U+FFFD, or "" when there is none."""
+        return self._utf8.decode(b"", final=True)

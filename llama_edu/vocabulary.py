@@ -1,0 +1,47 @@
+"""What the pieces of a model are: a Vocabulary, as the file that carries it describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+#: Kinds of vocabulary pieces, numbered as in GGUF's token_type.
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The pieces a weight file carries, for files that bring no tokenizer of their own.
+
+    Attributes:
+        pieces: bytes of each piece as text: spaces are spaces (not U+2581), a byte piece is its one
+            byte. Indexable and sized; may build entries only when asked.
+        scores: (n,) float32, higher merges first; all zero in `ggml` files, which have none.
+        kinds: (n,) uint8, NORMAL ... BYTE.
+        model: "spm" (merge by score) or "bpe" (byte-level merges by rank).
+    """
+
+    pieces: Sequence[bytes]
+    scores: np.ndarray
+    kinds: np.ndarray
+    model: str = "spm"
+    unk_id: int = 0
+    bos_id: int = 1
+    eos_id: int = 2
+    add_bos: bool = True
+    add_space_prefix: bool = True
+    merges: Sequence[str] = ()
+    pre_tokenizer: str = ""
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+
+#: U+2581, which sentencepiece writes for a space inside a piece.
+SPACE_MARK = "\u2581"
+
+
+#: What sentencepiece decodes its unknown piece to.
+UNKNOWN_TEXT = " \u2047 ".encode()

@@ -1,0 +1,132 @@
+"""What `inspect` says: every byte accounted for, nothing of the file's text as it is."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from helpers.small_models import (
+    ggml_file,
+    llama2c_v0,
+    meta_name,
+    old_config,
+    op_tensor,
+    op_text,
+    random_weights,
+    small_vocabulary,
+    torch_zip,
+    write_ggml_parts,
+    write_meta_folder,
+)
+
+from llama_edu.files.detect import read_checkpoint
+from llama_edu.show.text.report import (
+    byte_budget,
+    checkpoint_as_dict,
+    checkpoint_report,
+    shown,
+    type_counts,
+)
+
+
+@pytest.fixture
+def checkpoints(tmp_path, rng, config, weights):
+    old = old_config()
+    old_weights = random_weights(old, rng)
+    (tmp_path / "c.bin").write_bytes(llama2c_v0(config, weights))
+    (tmp_path / "j.bin").write_bytes(ggml_file(old, old_weights, small_vocabulary(300)))
+    parts = write_ggml_parts(
+        tmp_path / "p.bin", 2, old, old_weights, small_vocabulary(300), magic=b"fmgg"
+    )
+    folder = write_meta_folder(tmp_path / "meta", old, old_weights, n_parts=2)
+    paths = (tmp_path / "c.bin", tmp_path / "j.bin", parts, folder)
+    return [read_checkpoint(path) for path in paths]
+
+
+def test_the_budget_of_bytes_sums_to_the_files(checkpoints):
+    for checkpoint in checkpoints:
+        budget = byte_budget(checkpoint)
+        assert sum(budget.values()) == sum(path.stat().st_size for path in checkpoint.paths)
+        assert min(budget.values()) >= 0
+
+
+def test_only_padding_is_left_over_in_ggjt(checkpoints):
+    checkpoint = checkpoints[1]
+    records = sum(
+        12 + 4 * len(spec.shape) + len(spec.stored_name) for spec in checkpoint.tensors.values()
+    )
+    budget = byte_budget(checkpoint)
+    unexplained = budget["padding and other"] - checkpoint.metadata["padding_bytes"] - records
+    assert unexplained in (0, -records)  # the heads of the records may have a line of their own
+
+
+def test_weights_that_share_their_bytes_are_counted_once(tmp_path, config, rng):
+    """A tied output in a .pth file is one storage under two names."""
+    old = old_config()
+    weights = random_weights(old, rng, tied=True)
+    folder = write_meta_folder(tmp_path / "meta", old, weights)
+    items, records = b"", {}
+    for key, (name, array) in enumerate([*weights.items(), ("output", weights["token_embedding"])]):
+        storage = "0" if name == "output" else str(key)
+        records[f"data/{storage}"] = array.astype("<f2").tobytes()
+        strides = [int(np.prod(array.shape[i + 1 :])) for i in range(array.ndim)]
+        items += op_text(meta_name(name))
+        items += op_tensor(storage, "HalfStorage", array.size, 0, array.shape, strides)
+    program = b"\x80\x02}(" + items + b"u."
+    (folder / "consolidated.00.pth").write_bytes(torch_zip({"data.pkl": program} | records))
+    budget = byte_budget(read_checkpoint(folder))
+    assert budget["padding and other"] > 0
+
+
+def test_types_are_counted(checkpoints):
+    counts = type_counts(checkpoints[1])
+    matrices = 2 * (2 * 300 * 32 + 2 * (4 * 32 * 32 + 3 * 96 * 32))
+    assert counts == {"f16": (16, matrices), "f32": (5, 5 * 32 * 4)}
+
+
+def test_the_report_names_format_sizes_and_places(checkpoints):
+    text = checkpoint_report(checkpoints[1], tensors=True)
+    for part in (
+        "j.bin: ggjt v1", "dim 32", "hidden_dim 96", "4 heads of 8", "300 pieces", "layers.1.w_up",
+        f"{checkpoints[1].tensors['layers.1.w_up'].offset:,}", "96 x 32",
+    ):  # fmt: skip
+        assert part in text
+    assert "in parts" in checkpoint_report(checkpoints[3], tensors=True)
+    assert "in a separate file" in checkpoint_report(checkpoints[0])
+
+
+def test_the_same_facts_survive_json(checkpoints):
+    for checkpoint in checkpoints:
+        facts = json.loads(json.dumps(checkpoint_as_dict(checkpoint)))
+        assert facts["config"]["dim"] == checkpoint.config.dim
+        assert len(facts["tensors"]) == len(checkpoint.tensors)
+        assert facts["n_parameters"] == checkpoint.config.n_parameters
+        assert [file["n_bytes"] for file in facts["files"]] == [
+            path.stat().st_size for path in checkpoint.paths
+        ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\x1b[2J\x07", r"\x1b[2J\x07"),
+        ("\u202eabc", r"\x202eabc"),
+        ("a\nb", r"a\x0ab"),
+        ("B\u00e4r \u4f60", "B\u00e4r \u4f60"),
+        ("x" * 500, "x" * 200 + "..."),
+    ],
+)
+def test_text_from_a_file_is_shown_with_its_escapes_and_cut(text, expected):
+    assert shown(text) == expected
+
+
+def test_strange_settings_in_params_are_only_shown(tmp_path, rng):
+    old = old_config()
+    folder = write_meta_folder(
+        tmp_path / "meta", old, random_weights(old, rng),
+        params={"note": "\x1b[2J<script>", "\x1b]0;": 1, "nested": [{}] * 500},
+    )  # fmt: skip
+    checkpoint = read_checkpoint(folder)
+    for text in (checkpoint_report(checkpoint), json.dumps(checkpoint_as_dict(checkpoint))):
+        assert "\x1b" not in text
