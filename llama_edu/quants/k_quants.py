@@ -1,8 +1,9 @@
 """The K-quants: 256 numbers in 8 or 16 groups, whose scales are themselves small integers.
 
 Where the types of legacy_quants.py spend a float on every 32 numbers, a block here spends one or
-two on 256, and 4, 6 or 8 bits on the scale of each group. q2_k, q4_k and q5_k also subtract a minimum
-per group. The bits of one number may lie in two fields: two or four low ones here, the rest there.
+two on 256, and 4, 6 or 8 bits on the scale of each group. q2_k, q4_k and q5_k also subtract a
+minimum per group. The bits of one number may lie in two fields: two or four low ones here, the
+rest there.
 
 Each function takes (..., n_blocks) blocks apart; blocks.py multiplies. The scale of a group is
 rounded to float32 before it meets a code, as in the original.
