@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Literal, get_args
 
 import numpy as np
 
 from llama_edu.errors import RequestError
-from llama_edu.matmul.product import matmul
-
-#: (x, w, threads) -> x @ w.T for stored weights.
-Matmul = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+from llama_edu.matmul.product import Matmul, matmul
 
 #: What may be asked for.
 Kernels = Literal["auto", "numpy", "jit"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, wraps
+from functools import cache
 
 from llama_edu.errors import RequestError
 
@@ -65,17 +65,6 @@ def blas_threads(n: int) -> Iterator[None]:
     finally:
         for library, n_before in changed:
             library.set_num_threads(n_before)
-
-
-def with_blas_threads_of_model(function):
-    """Let BLAS use `model.blas_threads` threads while a function of a model runs."""
-
-    @wraps(function)
-    def within(model, *args, **kwargs):
-        with blas_threads(model.blas_threads):
-            return function(model, *args, **kwargs)
-
-    return within
 
 
 def can_control_blas() -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.vocabularies.byte_level import PRE_TOKENIZERS, WHOLE_PIECES_FIRST, to_text
+from llama_edu.tokenizer.protocol import check_token, encodable
 from llama_edu.vocabulary import CONTROL, UNKNOWN, USER_DEFINED, Vocabulary
 
 
@@ -47,24 +48,13 @@ class BpeTokenizer:
 
         Raises RequestError for half a surrogate pair, which has no UTF-8 form.
         """
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise RequestError(
-                f"text: character {error.start} is half a surrogate pair, expected Unicode text"
-            ) from None
-        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        ids = self._tokenizer.encode(encodable(text), add_special_tokens=False).ids
         return [self.bos_id, *ids] if bos and self._vocabulary.add_bos else ids
 
     def piece(self, token: int) -> bytes:
         """The bytes that a token adds to a text; empty for control tokens."""
-        if not 0 <= token < self.vocab_size:
-            raise RequestError(f"tokens: id {token}, expected 0 to {self.vocab_size - 1}")
+        check_token(token, self.vocab_size)
         return b"" if self._kinds[token] == CONTROL else self._pieces[token]
-
-    def vocabulary(self) -> Vocabulary:
-        """The pieces, merges and kinds, for writing into a weight file."""
-        return self._vocabulary
 
 
 def _build(vocabulary: Vocabulary):

@@ -40,6 +40,14 @@ class KVCache:
         """Bytes of keys and values together when all positions are filled."""
         return self.keys.nbytes + self.values.nbytes
 
+    def check_room(self, n_positions: int) -> None:
+        """Raise RequestError unless so many positions fit after those that are filled."""
+        if self.length + n_positions > self.capacity:
+            raise RequestError(
+                f"context: {self.length + n_positions} positions needed, expected at most "
+                f"{self.capacity}; shorten the text"
+            )
+
     def extend(self, layer: int, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Write the newest keys and values of one layer; the caller moves `length` at the end.
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from llama_edu.errors import RequestError
+from llama_edu.matmul.threads import blas_threads
 from llama_edu.tokenizer.protocol import Tokenizer
 from llama_edu.tokenizer.streaming import StreamDecoder
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import Model, check_tokens, forward
 from llama_edu.transformer.sampling import SamplingSettings, sample
+
+#: Why a generation ended: an end token, n_tokens, a full context, or close(); "" while it runs.
+Reason = Literal["", "eos", "length", "context", "closed"]
 
 #: Prompt positions computed together. More is hardly faster and needs more memory for scores.
 PREFILL_CHUNK = 128
@@ -41,7 +46,7 @@ class Generation:
     Attributes:
         tokens: all ids so far, BOS and prompt included; the token that ended the text is not.
         n_prompt: how many of them are the prompt.
-        reason: why it ended: "eos", "length", "context" or "closed"; "" while it runs.
+        reason: why it ended; "" while it runs.
         prefill_s, decode_s: seconds spent on the prompt and on the new tokens.
         cache: the keys and values of all tokens but the last. rng: where the next draw comes from.
             A Generation over the same tokens that is given both goes on as this one would have.
@@ -78,7 +83,7 @@ class Generation:
         check_tokens(prompt, model.config)
         self.tokens = list(prompt)
         self.n_prompt = len(prompt)
-        self.reason = ""
+        self.reason: Reason = ""
         self.prefill_s = self.decode_s = 0.0
         self.rng = rng
         self._model, self._tokenizer, self._settings = model, tokenizer, settings
@@ -146,7 +151,7 @@ class Generation:
             yield GeneratedToken(token, position, text, logits)
             if not is_last:
                 start = time.perf_counter()
-                logits = forward(self._decode_model(), [token], self.cache, last_only=True)[0]
+                logits = score_next(self._decode_model(), [token], self.cache)
                 self.decode_s += time.perf_counter() - start
         rest = decoder.finish()
         if rest:  # EOS came inside a character: only now it is certain that the rest is missing
@@ -161,6 +166,15 @@ def prefill(model: Model, tokens: Sequence[int], cache: KVCache) -> np.ndarray:
     """
     logits = np.empty(0, np.float32)
     for start in range(0, len(tokens), PREFILL_CHUNK):
-        chunk = tokens[start : start + PREFILL_CHUNK]
-        logits = forward(model, chunk, cache, last_only=True)[0]
+        logits = score_next(model, tokens[start : start + PREFILL_CHUNK], cache)
     return logits
+
+
+def score_next(model: Model, tokens: Sequence[int], cache: KVCache) -> np.ndarray:
+    """Read one chunk of tokens, BLAS using as many threads as the model wants.
+
+    Returns:
+        (vocab_size,) float32 logits of the last position.
+    """
+    with blas_threads(model.blas_threads):
+        return forward(model, tokens, cache, last_only=True)[0]

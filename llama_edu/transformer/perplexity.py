@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llama_edu.errors import RequestError
+from llama_edu.matmul.threads import blas_threads
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import PREFILL_CHUNK
 from llama_edu.transformer.model import Model, forward
@@ -80,7 +81,8 @@ def _window_nats(model: Model, window: Sequence[int]) -> float:
     total = 0.0
     for start in range(0, len(window) - 1, PREFILL_CHUNK):
         chunk = window[start : min(start + PREFILL_CHUNK, len(window) - 1)]
-        scores = forward(model, chunk, cache).astype(np.float64)
+        with blas_threads(model.blas_threads):
+            scores = forward(model, chunk, cache).astype(np.float64)
         scores -= scores.max(axis=-1, keepdims=True)
         log_sums = np.log(np.exp(scores).sum(axis=-1))
         following = np.asarray(window[start + 1 : start + 1 + len(chunk)])

@@ -24,6 +24,7 @@ import numpy as np
 from llama_edu.errors import RequestError
 from llama_edu.matmul import product
 from llama_edu.matmul.threads import run_shares
+from llama_edu.matmul.tiles import by_tiles
 from llama_edu.quants.blocks import BlockType, block_type_of
 
 try:
@@ -79,7 +80,7 @@ def matmul(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
     if not stored.flags.aligned:
         return product.matmul(x, w, threads)
     if len(x) > MOST_POSITIONS:
-        return product.by_tiles(x, w, threads, partial(_fill, block))
+        return by_tiles(x, w, threads, partial(_fill, block))
     if block.name == "f16":
         x = x * np.float32(loops.HALF_REBIAS)
     out = np.empty((len(x), len(w)), np.float32)
