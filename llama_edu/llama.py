@@ -20,10 +20,11 @@ from llama_edu.files.layout import Checkpoint, SplitTensor, TensorSpec
 from llama_edu.files.mapped import ClosedAtExit, MappedFile
 from llama_edu.files.shards import join
 from llama_edu.html import facts_html
+from llama_edu.matmul.blas import blas_threads
 from llama_edu.matmul.choice import Kernels, check_kernels, matmul_for
 from llama_edu.matmul.heap import keep_freed_memory
 from llama_edu.matmul.product import blas_can_read, matmul
-from llama_edu.matmul.threads import blas_threads, check_threads
+from llama_edu.matmul.threads import check_threads
 from llama_edu.rope import rope_frequencies
 from llama_edu.tokenizer.choice import tokenizer_for
 from llama_edu.tokenizer.protocol import Tokenizer

@@ -12,7 +12,8 @@ import numpy as np
 
 from llama_edu.errors import ShapeError
 from llama_edu.matmul import one_position
-from llama_edu.matmul.threads import can_control_blas, run_shares
+from llama_edu.matmul.blas import can_control_blas
+from llama_edu.matmul.threads import run_shares
 from llama_edu.matmul.tiles import by_tiles
 from llama_edu.quants.blocks import BlockType, block_type_of, dequantize_into
 

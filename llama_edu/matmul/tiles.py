@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from llama_edu.matmul.threads import FEW_POSITIONS, can_control_blas, run_shares
+from llama_edu.matmul.blas import can_control_blas
+from llama_edu.matmul.threads import FEW_POSITIONS, run_shares
 
 #: Bytes of the float32 tile. Measured on cores with 1 MiB of cache each: from 512 KiB to 4 MiB all
 #: are within a tenth of each other, where numpy's calls convert 256 Ki numbers at a time.

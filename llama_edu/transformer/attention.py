@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from llama_edu.matmul.threads import FEW_POSITIONS, can_control_blas, run_shares
+from llama_edu.matmul.blas import can_control_blas
+from llama_edu.matmul.threads import FEW_POSITIONS, run_shares
 from llama_edu.transformer import kernels
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from llama_edu.errors import RequestError
-from llama_edu.matmul.threads import blas_threads
+from llama_edu.matmul.blas import blas_threads
 from llama_edu.tokenizer.protocol import Tokenizer
 from llama_edu.tokenizer.streaming import StreamDecoder
 from llama_edu.transformer.cache import KVCache

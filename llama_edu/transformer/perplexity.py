@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llama_edu.errors import RequestError
-from llama_edu.matmul.threads import blas_threads
+from llama_edu.matmul.blas import blas_threads
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import PREFILL_CHUNK
 from llama_edu.transformer.model import Model, forward

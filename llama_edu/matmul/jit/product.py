@@ -7,12 +7,14 @@ matmul/product.py, but the tiles are filled by compiled code in a single pass.
 The loops take bits as they are, and float16's infinities and NaNs have bits that they misread: only
 numpy's kernels show those in a damaged file.
 
-Needs the extra `jit`. The machine code of each type is compiled once and kept on disk. A process
-that has multiplied with several threads must not fork and go on in the child: OpenMP forbids it.
+Needs the extra `jit`. The machine code of each type is compiled once and kept on disk. OpenMP
+forbids that the child of a process which used its threads uses them too: after a fork, threads of
+our own share the rows.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -105,12 +107,35 @@ def _share(name: str, stored: np.ndarray, x: np.ndarray, out: np.ndarray, thread
         _call(name, loop, stored, x, out, 0, len(stored))
 
 
+def _forget_threads() -> None:
+    """After a fork: numba's OpenMP threads are the parent's, and to use them here ends the process.
+
+    The child goes on with threads of our own.
+    """
+    if _has_openmp.cache_info().currsize:
+        _has_openmp.cache_clear()
+        _child.is_fork = True
+
+
+class _Child:
+    """Whether this process is the fork of one in which numba's threads had begun."""
+
+    is_fork = False
+
+
+_child = _Child()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
+
+
 @cache
 def _has_openmp() -> bool:
     """Whether the threads that numba starts wait actively, so that even a small matrix is shared.
 
     What it falls back to wakes them for each matrix and must not be called from two threads.
     """
+    if _child.is_fork:
+        return False
     numba.get_num_threads()  # starts them
     return numba.threading_layer() != "workqueue"
 
