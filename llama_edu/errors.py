@@ -23,3 +23,7 @@ class RequestError(LlamaEduError, ValueError):
 
 class MeasurementError(LlamaEduError):
     """This machine cannot measure what was asked, or the measurement cannot be trusted."""
+
+
+class LlamaEduWarning(UserWarning):
+    """The program goes on, but not in the way that would have been best; the message says why."""

@@ -171,7 +171,7 @@ class Llama(ClosedAtExit):
         return self._with_kernels(self.model)
 
     def _with_kernels(self, model: Model) -> Model:
-        chosen = matmul_for(self.kernels, model.weights.values())
+        chosen = matmul_for(self.kernels, model.weights.values(), model.threads)
         return model if chosen is matmul else replace(model, matmul=chosen)
 
     @property

@@ -18,6 +18,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from functools import cache, partial
 from typing import Any
 
@@ -27,17 +28,22 @@ from llama_edu.errors import RequestError
 from llama_edu.matmul import product
 from llama_edu.matmul.threads import run_shares
 from llama_edu.matmul.tiles import by_tiles
-from llama_edu.quants.blocks import BlockType, block_type_of
+from llama_edu.quants.blocks import BLOCK_TYPES, BlockType, block_type_of
 
 try:
     import numba
 
     from llama_edu.matmul.jit import loops, loops_k, shares, tiles
-except ImportError as error:
+except Exception as error:  # a numba that is installed and broken fails in many ways
     raise RequestError(
-        f"kernels 'jit' need numba, which is not installed ({error}); "
-        "run: pip install 'llama-edu[jit]', or choose kernels='numpy'"
+        f"kernels 'jit' need numba, which cannot be imported ({type(error).__name__}: {error}); "
+        "run: pip install numba, or choose kernels='numpy'"
     ) from None
+if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+    raise RequestError(
+        "kernels 'jit': numba is switched off by NUMBA_DISABLE_JIT; unset it, or choose "
+        "kernels='numpy'"
+    )
 
 #: Stored types that have loops of their own.
 TYPES = ("f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k")
@@ -89,6 +95,24 @@ def matmul(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
     for t in range(len(x)):
         _share(block.name, stored, x[t], out[t], threads)
     return out
+
+
+def check(types: Iterable[str], threads: int) -> None:
+    """Compile, or load from disk, the loops for single positions of these types.
+
+    Raises:
+        RequestError: numba cannot compile here, or cannot keep or load what it compiled.
+    """
+    for name in sorted({*types} & {*TYPES}):
+        block = BLOCK_TYPES[name]
+        zeros = np.zeros((1, 1), block.dtype)
+        try:
+            matmul(np.zeros((1, block.block_size), np.float32), zeros, threads)
+        except Exception as error:
+            raise RequestError(
+                f"kernels 'jit': numba cannot be used here ({type(error).__name__}: {error}); "
+                f"choose kernels='numpy', or set NUMBA_CACHE_DIR to a folder that can be written"
+            ) from None
 
 
 def _share(name: str, stored: np.ndarray, x: np.ndarray, out: np.ndarray, threads: int) -> None:
