@@ -61,6 +61,20 @@ class KVCache:
         self.values[layer, :, start:end] = v.transpose(1, 0, 2)
         return self.keys[layer, :, :end], self.values[layer, :, :end]
 
+    def first_not_finite(self) -> tuple[int, int] | None:
+        """Where NaN or infinity began: (position, layer) of the first key or value, None if none.
+
+        The lowest layer counts: in the layers above it, positions that were computed together have
+        passed it on to each other (0 times NaN is NaN). Reads all filled positions.
+        """
+        wrong = np.zeros((self.keys.shape[0], self.length), bool)
+        for part in (self.keys, self.values):
+            wrong |= ~np.isfinite(part[:, :, : self.length]).all(axis=(1, 3))
+        if not wrong.any():
+            return None
+        layer = int(wrong.any(axis=1).argmax())
+        return int(wrong[layer].argmax()), layer
+
     def copy_from(self, other: KVCache, length: int) -> None:
         """Hold what the first `length` positions of another cache of this model hold, and no more.
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from llama_edu.errors import RequestError
+from llama_edu.errors import NumericalError, RequestError
 from llama_edu.matmul.blas import blas_threads
 from llama_edu.tokenizer.protocol import Tokenizer
 from llama_edu.tokenizer.streaming import StreamDecoder
@@ -122,6 +122,12 @@ class Generation:
         larger.copy_from(cache, n_known)
         return larger
 
+    def _choose(self, logits: np.ndarray) -> int:
+        try:
+            return sample(logits, self._settings, self.rng, self.tokens)
+        except NumericalError as error:
+            raise NumericalError(f"{error} (it began at {where_not_finite(self.cache)})") from None
+
     def _run(self) -> Generator[GeneratedToken, None, None]:
         decoder = StreamDecoder(self._tokenizer, at_start=self.n_prompt <= 1)
         for token in self.tokens[1:]:  # the prompt may end inside a character
@@ -139,7 +145,7 @@ class Generation:
                 self.reason = "context"
                 break
             start = time.perf_counter()
-            token = sample(logits, self._settings, self.rng, self.tokens)
+            token = self._choose(logits)
             if token in stops:
                 self.reason = "eos"
                 break
@@ -156,6 +162,14 @@ class Generation:
         rest = decoder.finish()
         if rest:  # EOS came inside a character: only now it is certain that the rest is missing
             yield GeneratedToken(token, len(self.tokens), rest, logits)
+
+
+def where_not_finite(cache: KVCache) -> str:
+    """In words, where in a text NaN or infinity began, for an error about its last scores."""
+    found = cache.first_not_finite()
+    if found is None:
+        return f"position {cache.length - 1}, after the last layer"
+    return f"position {found[0]}, layer {found[1]}"
 
 
 def prefill(model: Model, tokens: Sequence[int], cache: KVCache) -> np.ndarray:
@@ -176,5 +190,6 @@ def score_next(model: Model, tokens: Sequence[int], cache: KVCache) -> np.ndarra
     Returns:
         (vocab_size,) float32 logits of the last position.
     """
-    with blas_threads(model.blas_threads):
+    # infinities and NaNs of damaged weights are named when a token is chosen, not warned of
+    with blas_threads(model.blas_threads), np.errstate(over="ignore", invalid="ignore"):
         return forward(model, tokens, cache, last_only=True)[0]

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llama_edu.errors import RequestError
+from llama_edu.errors import NumericalError, RequestError
 from llama_edu.matmul.blas import blas_threads
 from llama_edu.transformer.cache import KVCache
-from llama_edu.transformer.generate import PREFILL_CHUNK
+from llama_edu.transformer.generate import PREFILL_CHUNK, where_not_finite
 from llama_edu.transformer.model import Model, forward
 
 
@@ -57,6 +57,7 @@ def perplexity(
         progress: called with (tokens scored, tokens in all) after each window.
     Raises:
         RequestError: no tokens, or a context that the model does not have.
+        NumericalError: the model's scores are NaN or infinite.
     """
     if not 2 <= context <= model.config.max_seq_len:
         raise RequestError(
@@ -81,9 +82,16 @@ def _window_nats(model: Model, window: Sequence[int]) -> float:
     total = 0.0
     for start in range(0, len(window) - 1, PREFILL_CHUNK):
         chunk = window[start : min(start + PREFILL_CHUNK, len(window) - 1)]
-        with blas_threads(model.blas_threads):
+        # infinities and NaNs of damaged weights are named below, not warned of
+        with blas_threads(model.blas_threads), np.errstate(over="ignore", invalid="ignore"):
             scores = forward(model, chunk, cache).astype(np.float64)
-        scores -= scores.max(axis=-1, keepdims=True)
+        highest = scores.max(axis=-1, keepdims=True)  # NaN where any score is
+        if not np.isfinite(highest).all():
+            raise NumericalError(
+                f"perplexity: scores are NaN or infinite, expected numbers (it began at "
+                f"{where_not_finite(cache)} of a window); the weights are damaged"
+            )
+        scores -= highest
         log_sums = np.log(np.exp(scores).sum(axis=-1))
         following = np.asarray(window[start + 1 : start + 1 + len(chunk)])
         total += float(np.sum(log_sums - scores[np.arange(len(chunk)), following]))

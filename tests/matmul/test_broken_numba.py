@@ -83,6 +83,14 @@ def test_a_cache_whose_index_is_empty(tmp_path):
     check_refused(run(tmp_path), "EOFError")
 
 
+def test_code_older_than_its_sources_is_compiled_again(tmp_path):
+    assert run(tmp_path)[0] == "jit"
+    for index in (tmp_path / "cache").rglob("*.nbi"):
+        os.utime(index, (1, 1))
+    assert run(tmp_path)[0] == "jit"
+    assert all(index.stat().st_mtime > 1 for index in (tmp_path / "cache").rglob("*.nbi"))
+
+
 def test_a_disk_that_is_full(tmp_path):
     full = """
 import errno, numba.core.caching as caching

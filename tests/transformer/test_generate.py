@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from helpers.small_models import random_weights, small_config, small_vocabulary
 
-from llama_edu.errors import RequestError
+from llama_edu.errors import NumericalError, RequestError
 from llama_edu.rope import rope_frequencies
 from llama_edu.tokenizer.score_merge import ScoreMergeTokenizer
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import PREFILL_CHUNK, Generation, prefill
 from llama_edu.transformer.model import Model, forward
+from llama_edu.transformer.perplexity import perplexity
 from llama_edu.transformer.sampling import GREEDY, SamplingSettings
 from llama_edu.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
 
@@ -250,3 +251,41 @@ def test_a_character_that_the_prompt_began_is_finished_by_the_new_tokens(
     model = scripted(config, weights, [40, *snowman, 50, 2])
     items = list(run(model, tokenizer, [1, 40, *snowman[:2]], 20))
     assert [item.text for item in items] == ["\u2603", chr(50 - 3)]
+
+
+# --- weights that are not numbers -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [GREEDY, SamplingSettings(), SamplingSettings(top_p=0.9), SamplingSettings(top_k=3),
+     SamplingSettings(min_p=0.1)],
+)  # fmt: skip
+def test_scores_that_are_not_numbers_name_the_position_where_they_began(
+    config, weights, tokenizer, settings
+):
+    weights["token_embedding"][5] = np.nan
+    model = Model(config, weights, rope_frequencies(config))
+    with pytest.raises(NumericalError, match=r"NaN or infinite.*began at position 2, layer 0\)"):
+        list(run(model, tokenizer, [1, 3, 5, 7], 4, settings))
+
+
+def test_an_infinite_weight_after_the_last_layer_is_named_too(config, weights, tokenizer):
+    weights["final_norm"][0] = np.inf
+    model = Model(config, weights, rope_frequencies(config))
+    with pytest.raises(NumericalError, match="position 3, after the last layer"):
+        list(run(model, tokenizer, [1, 3, 5, 7], 4))
+
+
+def test_the_layer_in_which_it_began_is_named(config, weights, tokenizer):
+    weights["layers.1.wk"][3] = np.inf
+    model = Model(config, weights, rope_frequencies(config))
+    with pytest.raises(NumericalError, match="position 0, layer 1"):
+        list(run(model, tokenizer, [1, 3, 5, 7], 4))
+
+
+def test_perplexity_of_such_a_model_is_refused(config, weights):
+    weights["token_embedding"][5] = np.nan
+    model = Model(config, weights, rope_frequencies(config))
+    with pytest.raises(NumericalError, match="position 3, layer 0 of a window"):
+        perplexity(model, [3, 4, 5, 6], bos_id=1, context=5)

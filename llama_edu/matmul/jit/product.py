@@ -4,9 +4,6 @@ For a few positions (decode) each stored type has a loop that reads the blocks w
 float32 weights never exist in memory. For many (prefill) BLAS multiplies tiles, as in
 matmul/product.py, but the tiles are filled by compiled code in a single pass.
 
-The loops take bits as they are, and float16's infinities and NaNs have bits that they misread: only
-numpy's kernels show those in a damaged file.
-
 Needs the extra `jit`. The machine code of each type is compiled once and kept on disk. OpenMP
 forbids that the child of a process which used its threads uses them too: after a fork, threads of
 our own share the rows.
@@ -14,12 +11,14 @@ our own share the rows.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 import time
 from collections.abc import Iterable
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from llama_edu.errors import RequestError
 from llama_edu.matmul import product
 from llama_edu.matmul.threads import run_shares
 from llama_edu.matmul.tiles import by_tiles
+from llama_edu.quants import bitfields
 from llama_edu.quants.blocks import BLOCK_TYPES, BlockType, block_type_of
 
 try:
@@ -44,6 +44,27 @@ if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         "kernels 'jit': numba is switched off by NUMBA_DISABLE_JIT; unset it, or choose "
         "kernels='numpy'"
     )
+
+
+def _forget_stale_code() -> None:
+    """Remove machine code from disk that is older than a source file of these loops.
+
+    numba compares a function with its own file alone, and these inline functions of other files: a
+    change in loops.py would leave the old code of loops_k.py, tiles.py and shares.py in use.
+    """
+    sources = [*Path(__file__).parent.glob("*.py"), Path(bitfields.__file__)]
+    newest = max(source.stat().st_mtime for source in sources)
+    folder = Path(loops.f16._cache.cache_path)
+    for name in ("loops", "loops_k", "shares", "tiles"):
+        for index in folder.glob(f"{name}.*.nbi"):
+            if index.stat().st_mtime < newest:
+                index.unlink()
+
+
+with contextlib.suppress(
+    OSError
+):  # a cache that cannot be changed, or that another process changes
+    _forget_stale_code()
 
 #: Stored types that have loops of their own.
 TYPES = ("f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k")
