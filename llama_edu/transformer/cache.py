@@ -41,7 +41,7 @@ class KVCache:
         return self.keys.nbytes + self.values.nbytes
 
     def check_room(self, n_positions: int) -> None:
-        """Raise RequestError unless so many positions fit after those that are filled."""
+        """Raise RequestError unless `n_positions` more positions fit."""
         if self.length + n_positions > self.capacity:
             raise RequestError(
                 f"context: {self.length + n_positions} positions needed, expected at most "
@@ -79,7 +79,7 @@ class KVCache:
         """Hold what the first `length` positions of another cache of this model hold, and no more.
 
         Raises:
-            RequestError: the other has not so many, or here is no room for them.
+            RequestError: the other cache holds fewer, or this one has no room for them.
         """
         most = min(other.length, self.capacity)
         if not 0 <= length <= most:

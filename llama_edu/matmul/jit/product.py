@@ -137,7 +137,7 @@ def check(types: Iterable[str], threads: int) -> None:
 
 
 def _share(name: str, stored: np.ndarray, x: np.ndarray, out: np.ndarray, threads: int) -> None:
-    """Multiply one position by every row, on as many threads as is worth while."""
+    """Multiply one position by every row; small matrices stay on one thread."""
     loop = getattr(loops_k if name.endswith("_k") else loops, name)
     if threads > 1 and _has_openmp():
         if _chosen.threads != threads:
@@ -199,7 +199,7 @@ def _stored(w: np.ndarray, block: BlockType) -> np.ndarray:
 
 
 def _call(what: str, function: Any, *arguments: object) -> None:
-    """Call a compiled function; the first time, say so where somebody may be waiting."""
+    """Call a compiled function; before its first use, say on a terminal what takes time."""
     if function in _ready:
         function(*arguments)
         return
