@@ -38,6 +38,7 @@ class BpeTokenizer:
         self.vocab_size = len(vocabulary)
         self.bos_id, self.eos_id = vocabulary.bos_id, vocabulary.eos_id
         self.adds_space = vocabulary.add_space_prefix
+        self.adds_bos = vocabulary.add_bos and self.bos_id >= 0
         self._vocabulary = vocabulary
         self._kinds = vocabulary.kinds
         self._pieces = vocabulary.pieces
@@ -49,7 +50,7 @@ class BpeTokenizer:
         Raises RequestError for half a surrogate pair, which has no UTF-8 form.
         """
         ids = self._tokenizer.encode(encodable(text), add_special_tokens=False).ids
-        return [self.bos_id, *ids] if bos and self._vocabulary.add_bos else ids
+        return [self.bos_id, *ids] if bos and self.adds_bos else ids
 
     def piece(self, token: int) -> bytes:
         """The bytes that a token adds to a text; empty for control tokens."""

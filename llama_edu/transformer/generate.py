@@ -129,8 +129,9 @@ class Generation:
             raise NumericalError(f"{error} (it began at {where_not_finite(self.cache)})") from None
 
     def _run(self) -> Generator[GeneratedToken, None, None]:
-        decoder = StreamDecoder(self._tokenizer, at_start=self.n_prompt <= 1)
-        for token in self.tokens[1:]:  # the prompt may end inside a character
+        # the space that encoding put in front of the text is dropped once, with the first piece
+        decoder = StreamDecoder(self._tokenizer, at_start=True)
+        for token in self.tokens:  # the prompt may end inside a character
             decoder.push(token)
         stops = (self._tokenizer.bos_id, self._tokenizer.eos_id)
         context = self._model.config.max_seq_len

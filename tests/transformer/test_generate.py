@@ -289,3 +289,40 @@ def test_perplexity_of_such_a_model_is_refused(config, weights):
     model = Model(config, weights, rope_frequencies(config))
     with pytest.raises(NumericalError, match="position 3, layer 0 of a window"):
         perplexity(model, [3, 4, 5, 6], bos_id=1, context=5)
+
+
+def test_without_bos_every_token_but_the_first_is_scored_once(config, weights):
+    model = Model(config, weights, rope_frequencies(config))
+    tokens = [3, 4, 5, 6, 7, 8, 9, 10]
+    whole = perplexity(model, tokens, bos_id=None, context=8)
+    assert (whole.n_tokens, whole.n_windows, whole.bos) == (7, 1, False)
+    parts = perplexity(model, tokens, bos_id=None, context=4)
+    windows = [tokens[0:4], tokens[3:7], tokens[6:8]]
+    alone = [perplexity(model, window, bos_id=None, context=4) for window in windows]
+    assert (parts.n_tokens, parts.n_windows) == (7, 3)
+    expected = sum(p.nats_per_token * p.n_tokens for p in alone) / 7
+    assert parts.nats_per_token == pytest.approx(expected)
+    assert "the last token of the one before" in str(parts)
+    with pytest.raises(RequestError, match="1 tokens, expected at least two"):
+        perplexity(model, [3], bos_id=None, context=4)
+    with pytest.raises(RequestError, match="1 tokens, expected at least one"):
+        perplexity(model, [], bos_id=1, context=4)
+
+
+class OneTokenPrompt:
+    """A tokenizer without BOS whose first piece carries the space that encoding puts in front."""
+
+    vocab_size, bos_id, eos_id, adds_space, adds_bos = 271, -1, -1, True, False
+
+    def encode(self, text, *, bos=True):
+        return [3]
+
+    def piece(self, token):
+        return b" Once" if token == 3 else b" upon"
+
+
+def test_the_space_after_a_prompt_of_one_token_stays(config, weights):
+    """Without BOS the only token is the text itself: "Onceupon" was printed."""
+    model = scripted(config, weights, [3, 7, 9])
+    generation = run(model, OneTokenPrompt(), [3], 1)
+    assert [token.text for token in generation] == [" upon"]
