@@ -142,9 +142,7 @@ class Model:
 def check_tokens(tokens: Sequence[int], config: ModelConfig) -> None:
     """Raise RequestError unless there is at least one token and every id is in the vocabulary."""
     if len(tokens) == 0:
-        raise RequestError(
-            "tokens: none given, expected at least one; start with the model's BOS, or with a prompt"
-        )
+        raise RequestError("tokens: none given, expected at least one; start with BOS or a prompt")
     for position, token in enumerate(tokens):
         if not 0 <= token < config.vocab_size:
             raise RequestError(
