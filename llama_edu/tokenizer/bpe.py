@@ -7,6 +7,8 @@ and does not carry it, so an unknown name is an error: a wrong cut gives wrong i
 
 from __future__ import annotations
 
+from typing import Any
+
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.vocabularies.byte_level import PRE_TOKENIZERS, WHOLE_PIECES_FIRST, to_text
 from llama_edu.tokenizer.protocol import check_token, encodable
@@ -58,7 +60,7 @@ class BpeTokenizer:
         return b"" if self._kinds[token] == CONTROL else self._pieces[token]
 
 
-def _build(vocabulary: Vocabulary):
+def _build(vocabulary: Vocabulary) -> Any:
     """A tokenizers.Tokenizer that cuts and merges as the vocabulary says."""
     try:
         from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
