@@ -304,15 +304,22 @@ def test_stop_ends_before_the_next_token_and_keeps_what_was_seen(tiny, make, mon
 
 def test_clicks_on_two_threads_start_one_text(make, monkeypatch):
     widget = make()
-    begun = []
+    begun, clicked = [], threading.Event()
     original = widget._open
-    monkeypatch.setattr(widget, "_open", lambda stack: begun.append(1) or original(stack))
+
+    def open_after_all_clicks(stack):
+        begun.append(1)
+        assert clicked.wait(20)  # a text that has ended would let a late click start the next
+        return original(stack)
+
+    monkeypatch.setattr(widget, "_open", open_after_all_clicks)
     clicks = [threading.Thread(target=widget.controls.generate_button.click) for _ in range(4)]
     for click in clicks:
         click.start()
     for click in clicks:
         click.join()
-    assert widget.wait(60)
+    clicked.set()
+    assert widget.wait(60) and widget.reason == "length"
     assert begun == [1]
 
 
