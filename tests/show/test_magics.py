@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 from helpers.tiny import write_tiny
@@ -22,7 +24,9 @@ def one_shell():
     config = Config()
     config.HistoryManager.enabled = False  # it would open a database in the user's home
     shell = InteractiveShell.instance(config=config)
+    gc.freeze()  # every reset of the shell collects garbage: not from all other tests' objects
     yield shell
+    gc.unfreeze()
     InteractiveShell.clear_instance()
 
 
