@@ -13,13 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.small_models import (
-    llama2c_v0,
     names_in,
     old_config,
     op_text,
     random_weights,
-    small_vocabulary,
-    tokenizer_bin,
     torch_zip,
     write_meta_folder,
 )
@@ -28,13 +25,6 @@ import llama_edu
 from llama_edu.cli import COMMANDS, build_parser, main
 
 MODULES = {name: importlib.import_module(f"llama_edu.cli.{name}") for name in COMMANDS}
-
-
-@pytest.fixture
-def model(in_folder, config, weights):
-    (in_folder / "t.bin").write_bytes(tokenizer_bin(small_vocabulary()))
-    (in_folder / "m.bin").write_bytes(llama2c_v0(config, weights))
-    return ["m.bin", "--tokenizer", "t.bin"]
 
 
 @pytest.fixture

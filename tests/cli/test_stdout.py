@@ -12,20 +12,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.small_models import llama2c_v0
 
 from llama_edu.cli.stdout import OutputError, guarded_stdout
 
 INSPECT = ["inspect", "m.bin", "--json"]
+GENERATE = ["generate", "m.bin", "--tokenizer", "t.bin", "--n-tokens", "9", "--kernels", "numpy"]
 buffered_or_not = pytest.mark.parametrize("unbuffered", [None, "1"], ids=["buffered", "unbuffered"])
 commands = pytest.mark.parametrize(
-    "arguments", [INSPECT, ["--help"], ["inspect", "--help"]], ids=" ".join
+    "arguments", [INSPECT, GENERATE, ["--help"], ["inspect", "--help"]], ids=" ".join
 )
-
-
-@pytest.fixture
-def model(in_folder, config, weights):
-    (in_folder / "m.bin").write_bytes(llama2c_v0(config, weights))
 
 
 def start(arguments, unbuffered, before="", **streams):
