@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from helpers.random_blocks import random_blocks
 
 import llama_edu
 from llama_edu.convert import convert
@@ -17,23 +18,6 @@ pytest.importorskip("numba")
 import numba
 
 from llama_edu.matmul.jit import product as jit
-
-
-def random_blocks(type_name: str, rows: int, columns: int, seed: int = 0) -> np.ndarray:
-    """Every bit pattern of the codes, scales that a model could have."""
-    rng = np.random.default_rng(seed)
-    block = BLOCK_TYPES[type_name]
-    if type_name == "f16":
-        return rng.standard_normal((rows, columns)).astype(np.float16)
-    shape = (rows, columns // block.block_size, block.dtype.itemsize)
-    blocks = rng.integers(0, 256, shape, np.uint8).view(block.dtype)[..., 0].copy()
-    for field in ("scale", "minimum"):
-        if field in (block.dtype.names or ()):
-            blocks[field] = rng.standard_normal(blocks.shape) * 1e-2
-    if type_name == "bf16":
-        numbers = rng.standard_normal((rows, columns)).astype(np.float32)
-        blocks["bf16"] = numbers.view(np.uint32) >> 16
-    return blocks
 
 
 @pytest.mark.parametrize("type_name", jit.TYPES)

@@ -6,26 +6,21 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from helpers.small_models import random_weights, small_config, small_vocabulary
+from helpers.small_models import random_weights, small_config
+from helpers.small_tokenizers import small_tokenizer
 
 from llama_edu.errors import NumericalError, RequestError
 from llama_edu.rope import rope_frequencies
-from llama_edu.tokenizer.score_merge import ScoreMergeTokenizer
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import PREFILL_CHUNK, Generation, prefill
 from llama_edu.transformer.model import Model, forward
 from llama_edu.transformer.perplexity import perplexity
 from llama_edu.transformer.sampling import GREEDY, SamplingSettings
-from llama_edu.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
 
 
 @pytest.fixture
 def tokenizer():
-    pieces = small_vocabulary()
-    kinds = np.array([UNKNOWN, CONTROL, CONTROL] + [BYTE] * 256 + [NORMAL] * 12, np.uint8)
-    return ScoreMergeTokenizer(
-        Vocabulary(tuple(t for t, _ in pieces), np.float32([s for _, s in pieces]), kinds)
-    )
+    return small_tokenizer()
 
 
 @pytest.fixture

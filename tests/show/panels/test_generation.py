@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
+from helpers.panels import n_written, wait_for
 from helpers.small_models import small_vocabulary
 from helpers.tiny import TOP_K, Turnstile, open_tiny, write_tiny
 
@@ -23,40 +23,14 @@ SETTINGS = {"prompt": "the", "n_tokens": 20, "top_k": TOP_K, "temperature": 1.0}
 
 
 @pytest.fixture
-def llama(tmp_path, rng):
-    with open_tiny(tmp_path, rng) as model:
-        yield model
-
-
-@pytest.fixture
-def make():
-    """A function that makes widgets and closes them after the test."""
-    made = []
-
-    def make_widget(*args, **kwargs):
-        made.append(GenerationWidget(*args, **(SETTINGS | kwargs)))
-        return made[-1]
-
-    yield make_widget
-    for widget in made:
-        widget.close()
+def make(maker):
+    return maker(GenerationWidget, **SETTINGS)
 
 
 def everything_shown(widget):
     return "".join(
         part.value for part in (widget._title, widget._status, widget._story, widget._alternatives)
     )
-
-
-def n_written(widget):
-    return len(widget._writing.choices) if widget._writing else 0
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def test_the_text_is_the_one_that_generate_gives(llama, make):
