@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Literal
 
@@ -134,10 +135,13 @@ class ModelConfig:
             }
         return shapes
 
-    @property
-    def n_parameters(self) -> int:
-        """Numbers in all weights together, the output matrix counted even where it is tied."""
-        return sum(math.prod(shape) for shape in self.tensor_shapes().values())
+
+def output_name(names: Container[str]) -> str:
+    """The weight that scores the next token: "output", or the embedding where it is tied to it.
+
+    `names` are those of a model's weights.
+    """
+    return "output" if "output" in names else "token_embedding"
 
 
 def hidden_dim_by_rule(dim: int, multiple_of: int, multiplier: float | None = None) -> int:

@@ -208,17 +208,17 @@ def test_another_models_tokenizer_is_named(checkpoint, sentencepiece_model):
         load(checkpoint, tokenizer=checkpoint.with_name("none"))
 
 
-def test_a_file_that_shrinks_before_it_is_mapped_is_refused(checkpoint, monkeypatch):
+def test_a_file_that_shrinks_before_its_weights_are_used_is_refused(checkpoint, monkeypatch):
     from llama_edu import llama as front_door
 
-    def read_then_shrink(path):
-        found = read_checkpoint(path)
+    def open_then_shrink(path):
+        found = open_checkpoint(path)
         os.truncate(path, 1000)
         return found
 
-    read_checkpoint = front_door.read_checkpoint
-    monkeypatch.setattr(front_door, "read_checkpoint", read_then_shrink)
-    with pytest.raises(FormatError, match=r"lies at bytes .*, the file has 1,000"):
+    open_checkpoint = front_door.open_checkpoint
+    monkeypatch.setattr(front_door, "open_checkpoint", open_then_shrink)
+    with pytest.raises(FormatError, match=r"was changed after it was opened: .*, 1,000 now"):
         load(checkpoint)
 
 

@@ -20,7 +20,8 @@ from llama_edu.errors import FormatError, ShapeError
 from llama_edu.files.cursor import Cursor
 from llama_edu.files.fields import Field
 from llama_edu.files.layout import MOST_LAYERS, Checkpoint, Section, TensorSpec
-from llama_edu.files.mapped import open_weights
+from llama_edu.files.magic_numbers import LLAMA2C
+from llama_edu.files.mapped import MappedFile, OpenFiles
 
 _HEADER = struct.Struct("<7i")
 _HEADER_NAMES = (
@@ -34,7 +35,6 @@ _LAYER_KINDS_V0 = ("attention_norm", "wq", "wk", "wv", "wo", "ffn_norm", "w_gate
 _NORMS_V1 = ("attention_norm", "ffn_norm")
 _MATRICES_V1 = ("wq", "wk", "wv", "wo", "w_gate", "w_down", "w_up")
 
-MAGIC_V1 = b"24ka"
 _HEADER_BYTES_V1 = 256
 
 
@@ -51,18 +51,22 @@ def looks_like_llama2c(head: bytes, file_bytes: int) -> bool:
     return _implied_bytes(config, shared) == file_bytes
 
 
-def read_llama2c(path: Path) -> Checkpoint:
+def read_llama2c(path: Path, files: OpenFiles) -> Checkpoint:
     """The checkpoint in a file of version 0, 1 or 2. Its tokenizer is a separate file.
 
     Raises:
         FormatError: the sizes in the header call for more or fewer bytes than the file has.
     """
-    with open_weights(path) as file:
-        head = file.read(_HEADER_BYTES_V1)
-    return _read_with_magic(path, head) if head.startswith(MAGIC_V1) else _read_v0(path, head)
+    return _read(files.open(path))
 
 
-def _read_v0(path: Path, head: bytes) -> Checkpoint:
+def _read(mapped: MappedFile) -> Checkpoint:
+    head = mapped.mmap[:_HEADER_BYTES_V1]
+    read = _read_with_magic if head.startswith(LLAMA2C) else _read_v0
+    return read(mapped.path, head, mapped.n_bytes)
+
+
+def _read_v0(path: Path, head: bytes, file_bytes: int) -> Checkpoint:
     if len(head) < _HEADER.size:
         raise FormatError(
             f"{path}: has {len(head)} bytes, expected a header of {_HEADER.size}; it is truncated"
@@ -71,7 +75,7 @@ def _read_v0(path: Path, head: bytes) -> Checkpoint:
         config, shared = _config_v0(head)
     except ShapeError as error:
         raise FormatError(f"{path}: {error}; it is not a llama2.c file") from None
-    _check_size(path, _implied_bytes(config, shared))
+    _check_size(path, _implied_bytes(config, shared), file_bytes)
     _check_layers(path, config)
     layout = _Layout(config, shared, _HEADER.size)
     layout.place("token_embedding")
@@ -92,7 +96,7 @@ def _read_v0(path: Path, head: bytes) -> Checkpoint:
     )
 
 
-def _read_with_magic(path: Path, head: bytes) -> Checkpoint:
+def _read_with_magic(path: Path, head: bytes, file_bytes: int) -> Checkpoint:
     cursor = Cursor(head, path)
     cursor.take(4, "magic")
     version = cursor.i32("version")
@@ -115,7 +119,7 @@ def _read_with_magic(path: Path, head: bytes) -> Checkpoint:
                 f"{path}: group size {group_size} does not divide dim {config.dim}, expected "
                 f"groups that fill every matrix; the header is damaged"
             )
-    _check_size(path, _implied_bytes_with_magic(config, shared, group_size))
+    _check_size(path, _implied_bytes_with_magic(config, shared, group_size), file_bytes)
     _check_layers(path, config)
     layout = _Layout(config, shared, _HEADER_BYTES_V1, group_size)
     layout.place_layers(_NORMS_V1)
@@ -126,7 +130,7 @@ def _read_with_magic(path: Path, head: bytes) -> Checkpoint:
         layout.place("output")
     return Checkpoint(
         format=f"llama2.c v{version}",
-        recognized_by=f"magic {MAGIC_V1!r}",
+        recognized_by=f"magic {LLAMA2C!r}",
         paths=(path,),
         config=config,
         tensors=layout.tensors,
@@ -135,11 +139,10 @@ def _read_with_magic(path: Path, head: bytes) -> Checkpoint:
     )
 
 
-def llama2c_fields(path: Path) -> Iterator[Field]:
+def llama2c_fields(mapped: MappedFile) -> Iterator[Field]:
     """Every field of one file in order, tensor data as one field each, for the hex view."""
-    checkpoint = read_llama2c(path)
-    with open_weights(path) as file:
-        cursor = Cursor(file.read(_HEADER_BYTES_V1), path, trace=True)
+    checkpoint = _read(mapped)
+    cursor = Cursor(mapped.mmap[:_HEADER_BYTES_V1], mapped.path, trace=True)
     version = int(checkpoint.format[-1])
     if version > 0:
         cursor.take(4, "magic")
@@ -229,9 +232,8 @@ def _implied_bytes_with_magic(config: ModelConfig, shared: bool, group_size: int
     return _HEADER_BYTES_V1 + 4 * n_in_norms + n + 4 * n // group_size
 
 
-def _check_size(path: Path, implied: int) -> None:
+def _check_size(path: Path, implied: int, file_bytes: int) -> None:
     """Raise FormatError unless the file has exactly the bytes that its header calls for."""
-    file_bytes = path.stat().st_size
     if implied != file_bytes:
         difference = (
             f"{implied - file_bytes:,} missing" if implied > file_bytes

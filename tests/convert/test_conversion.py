@@ -9,6 +9,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from helpers.opened import read_ggml
 from helpers.small_models import (
     ggml_file,
     llama2c_v0,
@@ -29,7 +30,6 @@ from helpers.small_models import (
 from llama_edu.convert import convert
 from llama_edu.errors import FormatError, LlamaEduError, RequestError
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.ggml.reader import read_ggml
 from llama_edu.files.mapped import MappedFile
 from llama_edu.llama import load
 from llama_edu.transformer.sampling import GREEDY, SamplingSettings
@@ -137,7 +137,7 @@ def test_progress_ends_at_the_whole(tmp_path, folder):
 def test_the_summary_says_what_was_done(tmp_path, folder):
     text = str(convert(folder, tmp_path / "model.ggjt"))
     assert "ggjt-v1, 21 tensors (16 f16, 5 f32)" in text
-    assert "joined from parts" in text
+    assert "joined from shards" in text
 
 
 def test_converting_needs_memory_for_a_few_tensors_and_not_for_the_model(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.opened import read_gguf
 from helpers.reference_blocks import quantized_block
 from helpers.small_models import (
     meta_name,
@@ -24,7 +25,6 @@ from helpers.small_models import (
 from llama_edu.compare import compare
 from llama_edu.convert import convert
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.gguf.reader import read_gguf
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.vocabularies.detect import read_vocabulary
 from llama_edu.llama import load
@@ -85,7 +85,7 @@ def test_two_parts_become_the_bytes_of_the_one_part_original(
             multiple_of=MULTIPLE_OF,
         )  # fmt: skip
     else:
-        convert(folder, parts, to=fmt, type=dtype, parts=2)
+        convert(folder, parts, to=fmt, type=dtype, shards=2)
     assert len(parts_of(parts)) == 2
     done = convert(parts, tmp_path / "joined.bin", to="ggjt-v1", tokenizer=sentencepiece_model)
     assert done.joined_bytes > 0
@@ -99,7 +99,7 @@ def test_the_parts_that_we_write_are_those_written_by_hand(
     ours, theirs = tmp_path / "ours" / "model.bin", tmp_path / "theirs" / "model.bin"
     for path in (ours, theirs):
         path.parent.mkdir()
-    convert(folder, ours, to=fmt, parts=2)
+    convert(folder, ours, to=fmt, shards=2)
     write_ggml_parts(theirs, 2, config, weights, pieces, magic=MAGICS[fmt], multiple_of=MULTIPLE_OF)
     assert parts_of(ours) == parts_of(theirs)
 
@@ -147,7 +147,7 @@ def test_quantizing_each_part_and_merging_is_merging_and_quantizing(
     by_hand.with_name("q.bin.1").write_bytes(
         quantized_part(config, weights, pieces, type_name, 1, 2)
     )
-    convert(folder, ours, to="ggmf", type=type_name, parts=2)
+    convert(folder, ours, to="ggmf", type=type_name, shards=2)
     assert parts_of(ours) == parts_of(by_hand)
     for parts in (by_hand, ours):
         done = convert(parts, tmp_path / "joined.bin", to="ggjt-v1")
@@ -157,7 +157,7 @@ def test_quantizing_each_part_and_merging_is_merging_and_quantizing(
 
 def test_parts_and_the_joined_file_compute_the_same(tmp_path, folder):
     (tmp_path / "parts").mkdir()
-    convert(folder, tmp_path / "parts" / "model.bin", to="ggmf", parts=2)
+    convert(folder, tmp_path / "parts" / "model.bin", to="ggmf", shards=2)
     convert(tmp_path / "parts" / "model.bin", tmp_path / "joined.bin", to="ggjt-v1")
     comparison = compare(tmp_path / "parts" / "model.bin", tmp_path / "joined.bin")
     assert comparison.same and comparison.logits_largest == 0.0

@@ -77,7 +77,7 @@ def test_a_zip_is_named_and_one_part_points_to_its_folder(tmp_path, rng):
     old = old_config()
     folder = write_meta_folder(tmp_path / "meta", old, random_weights(old, rng), n_parts=2)
     with pytest.raises(
-        FormatError, match=r"one part of .* Meta's layout.* give its folder, \S+meta"
+        FormatError, match=r"one shard of .* Meta's layout.* give its folder, \S+meta"
     ):
         read_checkpoint(folder / "consolidated.01.pth")
 
@@ -109,4 +109,4 @@ def test_the_name_of_a_file_decides_nothing(tmp_path, config, weights, rng):
         assert read_checkpoint(tmp_path / name).format == expected
         assert read_checkpoint(str(tmp_path / name)).format == expected
     folder = write_meta_folder(tmp_path / "e.gguf", old, old_weights)
-    assert read_checkpoint(folder).format == "Meta .pth, 1 part"
+    assert read_checkpoint(folder).format == "Meta .pth, 1 shard"

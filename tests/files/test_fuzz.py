@@ -36,7 +36,7 @@ from hypothesis import strategies as st
 from llama_edu.errors import FormatError
 from llama_edu.files.anatomy import fields_of
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.layout import Checkpoint, SplitTensor
+from llama_edu.files.layout import Checkpoint, ShardedTensor
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.vocabularies.detect import read_vocabulary
 from llama_edu.quants.scaled import ScaledArray
@@ -175,7 +175,7 @@ def check_views(checkpoint: Checkpoint) -> None:
     files = [MappedFile(path) for path in checkpoint.paths]
     try:
         for tensor in checkpoint.tensors.values():
-            for spec in tensor.pieces if isinstance(tensor, SplitTensor) else (tensor,):
+            for spec in tensor.shards if isinstance(tensor, ShardedTensor) else (tensor,):
                 file = files[spec.file]
                 assert 0 <= spec.offset <= spec.end <= file.n_bytes
                 view = file.view(spec)

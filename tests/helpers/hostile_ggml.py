@@ -225,7 +225,7 @@ GGML_CASES = [
     _ggmf("embedding as a vector", "has no token embedding", record(dims=(4,))),
     _ggmf(
         "a million parts",
-        "dim is 1,048,576 and the embedding has 1 columns, expected at most 64 parts",
+        "dim is 1,048,576 and the embedding has 1 columns, expected at most 64 shards",
         record(dims=(1, 6)),
         dim=2**20,
     ),
@@ -303,7 +303,7 @@ GGML_CASES = [
     ),
     _parts(
         "a part with a weight more",
-        "bin.1: has layers.1.ffn_norm, which hostile.bin has not",
+        "bin.1: has layers.1.ffn_norm, which hostile.bin does not have",
         lambda: [part(0), part(1) + record("layers.1.ffn_norm.weight", (4,))],
     ),
     sparse_case(

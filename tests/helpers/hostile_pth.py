@@ -342,7 +342,7 @@ META_CASES = [
         r"ffn_dim_multiplier is 'x{39}, expected a number$",
         lambda: meta_files(params=PARAMS | {"ffn_dim_multiplier": "x" * 1000}),
     ),
-    _folder("a part of 0 bytes", "01.pth: its zip directory", lambda: meta_files(2, _01=b"")),
+    _folder("a part of 0 bytes", "01.pth: is empty", lambda: meta_files(2, _01=b"")),
     _folder(
         "a part that is legacy and cut",
         f"01.pth: {DAMAGED}",
@@ -350,7 +350,7 @@ META_CASES = [
     ),
     _folder(
         "a part of a whole",
-        "these parts are not of one model",
+        "these shards are not of one model",
         lambda: meta_files(2, _01=pth_file(arrays())),
     ),
     _folder(

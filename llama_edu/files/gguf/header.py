@@ -20,9 +20,9 @@ from llama_edu.errors import FormatError
 from llama_edu.files.cursor import LETTERS, Cursor
 from llama_edu.files.gguf.string_array import ByteStrings, Texts, string_starts
 from llama_edu.files.layout import n_bytes_for
+from llama_edu.files.magic_numbers import GGUF
 from llama_edu.quants.blocks import GGML_TYPE_IDS
 
-MAGIC = b"GGUF"
 DEFAULT_ALIGNMENT = 32
 
 #: Value types by their number in the file.
@@ -217,9 +217,9 @@ def read_header(data: mmap | bytes, path: Path, cursor: Cursor | None = None) ->
 def _read_counts(cursor: Cursor) -> tuple[int, int, int]:
     """Version, number of tensors, number of keys; sets the cursor's byte order."""
     magic = cursor.take(4, "magic")
-    if magic != MAGIC:
+    if magic != GGUF:
         raise FormatError(
-            f"{cursor.where}: starts with {magic!r}, expected {MAGIC!r}; this is no GGUF file"
+            f"{cursor.where}: starts with {magic!r}, expected {GGUF!r}; this is no GGUF file"
         )
     cursor.need(4, "version")
     # the low half is 0 only when the word is stored the other way round: no version reaches 65536

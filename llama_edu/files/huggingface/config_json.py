@@ -1,24 +1,18 @@
-"""What Hugging Face files mean: config.json as a ModelConfig, and tensor names as ours.
+"""What Hugging Face files mean: config.json as a ModelConfig and back, and whose names are used.
 
 Source: LlamaConfig in transformers (configuration_llama.py) and its defaults.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import replace
 
 from llama_edu.config import ModelConfig, RopeScaling
 from llama_edu.errors import FormatError, ShapeError
-from llama_edu.files.layout import TensorSpec
-from llama_edu.files.names import Dialect, to_ours
+from llama_edu.files.names import Dialect
 
 #: Kinds of model that are LLaMAs in all but name.
 _MODEL_TYPES = ("llama", "mistral")
-
-#: Frequencies of RoPE, which follow from rope_theta and which old files carry along.
-_HARMLESS = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq|rope\.freqs|freqs")
 
 _REQUIRED = object()
 
@@ -164,30 +158,3 @@ def dialect_of(stored_names: Mapping[str, object], where: object) -> Dialect:
         f"{where}: has no model.embed_tokens.weight and no tok_embeddings.weight among "
         f"{len(stored_names):,} tensors such as {example}; this is another kind of model"
     )
-
-
-def with_our_names(
-    stored: Mapping[str, TensorSpec], dialect: Dialect, *, tied_output: bool, where: object
-) -> tuple[dict[str, TensorSpec], tuple[str, ...]]:
-    """Tensors by our names, and the stored names of those that nothing computes with.
-
-    Args:
-        stored: stored name -> TensorSpec.
-        dialect: whose names these are.
-        tied_output: the config says that the embedding is the output, so a stored copy is ignored.
-        where: begins every error.
-    """
-    tensors: dict[str, TensorSpec] = {}
-    ignored = []
-    for stored_name, spec in stored.items():
-        name = to_ours(stored_name, dialect)
-        if _HARMLESS.fullmatch(stored_name) or (tied_output and name == "output"):
-            ignored.append(stored_name)
-        elif name is None:
-            raise FormatError(
-                f"{where}: has a tensor {ascii(stored_name)[1:-1][:80]}, which no LLaMA has; this "
-                f"is another kind of model"
-            )
-        else:
-            tensors[name] = replace(spec, name=name, stored_name=stored_name)
-    return tensors, tuple(ignored)

@@ -7,6 +7,7 @@ import struct
 
 import numpy as np
 import pytest
+from helpers.opened import read_ggml
 from helpers.small_models import (
     ggml_file,
     old_config,
@@ -22,8 +23,7 @@ from hypothesis import strategies as st
 from llama_edu.convert import convert
 from llama_edu.errors import FormatError
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.ggml.reader import read_ggml
-from llama_edu.files.layout import SplitTensor
+from llama_edu.files.layout import ShardedTensor
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.shards import join
 from llama_edu.llama import load
@@ -65,7 +65,7 @@ def values_in(path):
     files = [MappedFile(p) for p in checkpoint.paths]
     out = {}
     for name, tensor in checkpoint.tensors.items():
-        if isinstance(tensor, SplitTensor):
+        if isinstance(tensor, ShardedTensor):
             out[name] = join(tensor, lambda s: files[s.file].view(s)).astype(np.float32)
         else:
             out[name] = files[0].view(tensor).astype(np.float32)
@@ -280,5 +280,5 @@ def test_parts_of_two_models_are_refused(tmp_path, config, weights):
         read_ggml(path)
     fewer = {name: array for name, array in weights.items() if name != "layers.1.wv"}
     second.write_bytes(ggml_file(config, fewer, small_vocabulary(300), **arguments))
-    with pytest.raises(FormatError, match=r"bin.1: layers.1.wv is missing, in model.bin it is f16"):
+    with pytest.raises(FormatError, match=r"bin.1: has no layers.1.wv, which model.bin has"):
         read_ggml(path)

@@ -55,4 +55,4 @@ def test_the_folders_from_which_the_cases_are_made_are_valid(tmp_path, n_parts):
 
 def test_a_folder_of_legacy_files_opens(tmp_path):
     parts = {f"_{i:02d}": legacy_pth_file(arrays(i, 2)) for i in range(2)}
-    assert read_checkpoint(meta_folder(tmp_path, meta_files(2, **parts))).is_split
+    assert read_checkpoint(meta_folder(tmp_path, meta_files(2, **parts))).is_sharded

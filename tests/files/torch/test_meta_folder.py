@@ -19,9 +19,9 @@ from helpers.small_models import (
 
 from llama_edu.errors import FormatError
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.layout import SplitTensor
+from llama_edu.files.layout import ShardedTensor
 from llama_edu.files.mapped import MappedFile
-from llama_edu.files.shards import join, join_rows, split_axis
+from llama_edu.files.shards import cut_axis, join, join_rows
 
 
 @pytest.fixture
@@ -56,13 +56,13 @@ def test_the_whole_is_found_in_one_part_or_several(tmp_path, config, weights, n_
     folder = write_meta_folder(tmp_path / "model", config, weights, n_parts=n_parts)
     checkpoint = read_checkpoint(folder)
     assert checkpoint.config == config
-    assert checkpoint.format == f"Meta .pth, {n_parts} part{'s' if n_parts > 1 else ''}"
-    assert checkpoint.ignored == ("rope.freqs",) and checkpoint.is_split == (n_parts > 1)
+    assert checkpoint.format == f"Meta .pth, {n_parts} shard{'s' if n_parts > 1 else ''}"
+    assert checkpoint.ignored == ("rope.freqs",) and checkpoint.is_sharded == (n_parts > 1)
     assert checkpoint.n_bytes == 2 * sum(array.size for array in weights.values())
     files = [MappedFile(path) for path in checkpoint.paths]
     for name, expected in weights.items():
         tensor = checkpoint.tensors[name]
-        if isinstance(tensor, SplitTensor):
+        if isinstance(tensor, ShardedTensor):
             assert tensor.shape == expected.shape
             whole = join(tensor, lambda spec: files[spec.file].view(spec))
             assert whole.flags.owndata == (tensor.axis is not None)
@@ -72,7 +72,7 @@ def test_the_whole_is_found_in_one_part_or_several(tmp_path, config, weights, n_
 
 
 def test_a_matrix_is_cut_by_columns_where_outputs_are_summed():
-    by_columns = {n for n in old_config().tensor_shapes() if "norm" not in n and split_axis(n)}
+    by_columns = {n for n in old_config().tensor_shapes() if "norm" not in n and cut_axis(n)}
     assert {n.rpartition(".")[2] for n in by_columns} == {"wo", "w_down", "token_embedding"}
 
 
@@ -194,7 +194,7 @@ def test_sizes_that_contradict_the_tensors_are_named(folder, changes, sentence):
 
 def test_a_missing_last_part_is_named(folder):
     (folder / "consolidated.01.pth").unlink()
-    expected = r"1 part found, expected 2: .*consolidated.01.pth is missing"
+    expected = r"1 shard found, expected 2: .*consolidated.01.pth is missing"
     with pytest.raises(FormatError, match=expected):
         read_checkpoint(folder)
 
@@ -224,7 +224,7 @@ def test_parts_of_two_models_are_refused(folder, weights):
     with pytest.raises(FormatError, match=r"output is f16 \(151, 32\), in consolidated.00.pth it "):
         read_checkpoint(folder)
     rewrite_part(folder, 1, part_arrays(weights, 1, dtype="<f4"))
-    with pytest.raises(FormatError, match=r"01.pth: token_embedding is f32 .* these parts are not"):
+    with pytest.raises(FormatError, match=r"01.pth: token_embedding is f32 .* these shards"):
         read_checkpoint(folder)
 
 
@@ -233,7 +233,7 @@ def test_a_part_with_more_than_the_first_is_refused(folder, weights):
     del arrays["layers.1.attention.wv.weight"]
     rewrite_part(folder, 0, arrays)
     with pytest.raises(
-        FormatError, match=r"01.pth: has layers.1.wv, which consolidated.00.pth has"
+        FormatError, match=r"01.pth: has layers.1.wv, which consolidated.00.pth does not have"
     ):
         read_checkpoint(folder)
 

@@ -16,7 +16,7 @@ from helpers.small_models import (
 
 from llama_edu.convert import convert
 from llama_edu.errors import FormatError, RequestError, ShapeError
-from llama_edu.files.layout import SplitTensor, TensorSpec
+from llama_edu.files.layout import ShardedTensor, TensorSpec
 from llama_edu.files.shards import join
 from llama_edu.show.figures.alignment import KINDS, alignment_picture, tensor_starts
 from llama_edu.show.figures.split import n_runs, part_of_each, split_picture
@@ -78,7 +78,7 @@ def test_the_parts_drawn_are_the_parts_that_are_joined(axis):
         for part, piece in enumerate(pieces)
     )
     whole = join(
-        SplitTensor("x", "f32", (rows, columns), axis, specs), lambda spec: pieces[spec.file]
+        ShardedTensor("x", "f32", (rows, columns), axis, specs), lambda spec: pieces[spec.file]
     )
     np.testing.assert_array_equal(part_of_each(rows, columns, n_parts, axis), whole)
 

@@ -92,7 +92,7 @@ def test_the_report_names_format_sizes_and_places(checkpoints):
         f"{checkpoints[1].tensors['layers.1.w_up'].offset:,}", "96 x 32",
     ):  # fmt: skip
         assert part in text
-    assert "in parts" in checkpoint_report(checkpoints[3], tensors=True)
+    assert "in shards" in checkpoint_report(checkpoints[3], tensors=True)
     assert "in a separate file" in checkpoint_report(checkpoints[0])
 
 
@@ -101,7 +101,7 @@ def test_the_same_facts_survive_json(checkpoints):
         facts = json.loads(json.dumps(checkpoint_as_dict(checkpoint)))
         assert facts["config"]["dim"] == checkpoint.config.dim
         assert len(facts["tensors"]) == len(checkpoint.tensors)
-        assert facts["n_parameters"] == checkpoint.config.n_parameters
+        assert facts["n_parameters"] == checkpoint.n_parameters
         assert [file["n_bytes"] for file in facts["files"]] == [
             path.stat().st_size for path in checkpoint.paths
         ]
