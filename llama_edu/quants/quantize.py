@@ -5,7 +5,7 @@ are equal to theirs byte for byte. Two habits matter: the reciprocal is that of 
 is rounded to float16, and codes are rounded half away from zero (or cut off after adding a half),
 never half to even as numpy rounds.
 
-Inside, a piece of the tensor lies transposed: row i holds element i of every block. Then every step
+Inside, a chunk of the tensor lies transposed: row i holds element i of every block. Then every step
 is one long run over neighbors in memory, whatever the block size.
 Source: quantize_row_*_reference in ggml.c of llama.cpp: PR #613 and before; #729, since when the
 number of largest magnitude is met exactly; #1405, since when codes are cut off, not rounded.
@@ -23,7 +23,7 @@ from llama_edu.quants.blocks import BLOCK_TYPES
 from llama_edu.quants.legacy_quants import has_field, store_codes
 
 #: float32 numbers quantized at a time; with the temporary arrays this stays in a core's own cache.
-_PIECE = 32 * 1024
+_CHUNK_NUMBERS = 32 * 1024
 
 #: Halfway between the largest float16, 65504, and the next number there would be.
 _ROUNDS_TO_INFINITY = 65520
@@ -61,13 +61,13 @@ def quantize(
     out = np.empty((*x.shape[:-1], x.shape[-1] // block.block_size), block.dtype)
     blocks = out.reshape(-1)
     numbers = x.reshape(len(blocks), block.block_size)  # a view where x is contiguous
-    step = _PIECE // block.block_size
+    step = _CHUNK_NUMBERS // block.block_size
     # infinities and NaNs are looked for in the scales, which is cheaper than in every number
     with np.errstate(all="ignore"):
         for start in range(0, len(blocks), step):
-            piece, stored = numbers[start : start + step], blocks[start : start + step]
-            convert(np.ascontiguousarray(piece.T), stored)
-            _check(piece, stored, start * block.block_size, f"{where}: as {type_name}")
+            chunk, stored = numbers[start : start + step], blocks[start : start + step]
+            convert(np.ascontiguousarray(chunk.T), stored)
+            _check(chunk, stored, start * block.block_size, f"{where}: as {type_name}")
     return out
 
 

@@ -10,7 +10,7 @@ from llama_edu.matmul.product import matmul
 from llama_edu.quants.blocks import BLOCK_TYPES, dequantize
 from llama_edu.quants.quantize import quantize
 
-TYPES = [name for name, block in BLOCK_TYPES.items() if block.split or name in ("f16", "bf16")]
+TYPES = [name for name, block in BLOCK_TYPES.items() if block.unpack or name in ("f16", "bf16")]
 
 
 def random_weights(type_name: str, rows: int, columns: int) -> np.ndarray:
