@@ -41,7 +41,7 @@ def model(in_folder, config, weights):
 def folder(in_folder, rng, sentencepiece_model):
     config = old_config()
     return write_meta_folder(
-        in_folder / "meta", config, random_weights(config, rng), n_parts=2,
+        in_folder / "meta", config, random_weights(config, rng), n_shards=2,
         tokenizer=sentencepiece_model,
     )  # fmt: skip
 

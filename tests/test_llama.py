@@ -50,9 +50,9 @@ def files(tmp_path, rng, sentencepiece_model):
     for name, magic, version in (("ggml", b"lmgg", 0), ("ggmf", b"fmgg", 1), ("ggjt", b"tjgg", 1)):
         paths[name] = tmp_path / f"{name}.bin"
         paths[name].write_bytes(ggml_file(config, weights, pieces, magic=magic, version=version))
-    for n_parts in (1, 2):
-        paths[f"meta{n_parts}"] = write_meta_folder(
-            tmp_path / f"meta{n_parts}", config, weights, n_parts=n_parts,
+    for n_shards in (1, 2):
+        paths[f"meta{n_shards}"] = write_meta_folder(
+            tmp_path / f"meta{n_shards}", config, weights, n_shards=n_shards,
             tokenizer=sentencepiece_model,
         )  # fmt: skip
     return paths, weights

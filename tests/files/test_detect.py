@@ -69,13 +69,13 @@ def test_an_empty_file_is_named(tmp_path):
         read_checkpoint(tmp_path / "model.bin")
 
 
-def test_a_zip_is_named_and_one_part_points_to_its_folder(tmp_path, rng):
+def test_a_zip_is_named_and_one_shard_points_to_its_folder(tmp_path, rng):
     with zipfile.ZipFile(tmp_path / "model.bin", "w") as archive:
         archive.writestr("a", "b")
     with pytest.raises(FormatError, match=r"model.bin: (is )?a zip"):
         read_checkpoint(tmp_path / "model.bin")
     old = old_config()
-    folder = write_meta_folder(tmp_path / "meta", old, random_weights(old, rng), n_parts=2)
+    folder = write_meta_folder(tmp_path / "meta", old, random_weights(old, rng), n_shards=2)
     with pytest.raises(
         FormatError, match=r"one shard of .* Meta's layout.* give its folder, \S+meta"
     ):

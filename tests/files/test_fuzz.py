@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.hostile import check_hex_view
-from helpers.hostile_ggml import part, quantized_ggml, tiny_ggml
+from helpers.hostile_ggml import quantized_ggml, shard, tiny_ggml
 from helpers.hostile_pth import arrays, meta_files, training_file
 from helpers.llama2c_v2_by_hand import MATRICES, llama2c_v2
 from helpers.small_models import (
@@ -94,8 +94,8 @@ def samples(name: str) -> tuple[Sample, ...]:
         "ggjt v3": lambda: one(
             tiny_ggml("ggjt-v3"), quantized_ggml("q4_0"), quantized_ggml("q8_0")
         ),
-        "ggmf in two parts": lambda: (
-            Sample({"model.bin": part(0), "model.bin.1": part(1)}),
+        "ggmf in two shards": lambda: (
+            Sample({"model.bin": shard(0), "model.bin.1": shard(1)}),
         ),
         "Meta folder": lambda: (
             Sample(meta_files(), is_folder=True),
@@ -117,7 +117,7 @@ def samples(name: str) -> tuple[Sample, ...]:
 
 
 FORMATS = (
-    "ggml", "ggmf", "ggjt v1", "ggjt v2", "ggjt v3", "ggmf in two parts", "Meta folder",
+    "ggml", "ggmf", "ggjt v1", "ggjt v2", "ggjt v3", "ggmf in two shards", "Meta folder",
     "legacy .pth", "training checkpoint", "llama2.c v0", "llama2.c v1", "llama2.c v2",
     "tokenizer.bin",
 )  # fmt: skip

@@ -33,6 +33,6 @@ def test_parameters_are_the_numbers_of_the_file_and_a_tied_output_counts_once(
 def test_parameters_in_shards_are_those_of_the_whole(tmp_path, rng):
     config = old_config()
     weights = random_weights(config, rng)
-    folder = write_meta_folder(tmp_path / "model", config, weights, n_parts=2)
+    folder = write_meta_folder(tmp_path / "model", config, weights, n_shards=2)
     n = sum(int(np.prod(array.shape)) for array in weights.values())
     assert read_checkpoint(folder).n_parameters == n

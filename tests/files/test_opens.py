@@ -76,7 +76,7 @@ def write_safetensors(folder: Path):
 def write_ggmf_shards(folder: Path):
     paths = [folder / "model.bin", folder / "model.bin.1"]
     for i, path in enumerate(paths):
-        path.write_bytes(tiny_ggml("ggmf", part=i, n_parts=2))
+        path.write_bytes(tiny_ggml("ggmf", shard=i, n_shards=2))
     return paths[0], paths
 
 

@@ -16,7 +16,7 @@ from helpers.small_models import (
     random_weights,
     small_vocabulary,
     torch_zip,
-    write_ggml_parts,
+    write_ggml_shards,
     write_meta_folder,
 )
 
@@ -36,11 +36,11 @@ def checkpoints(tmp_path, rng, config, weights):
     old_weights = random_weights(old, rng)
     (tmp_path / "c.bin").write_bytes(llama2c_v0(config, weights))
     (tmp_path / "j.bin").write_bytes(ggml_file(old, old_weights, small_vocabulary(300)))
-    parts = write_ggml_parts(
+    shards = write_ggml_shards(
         tmp_path / "p.bin", 2, old, old_weights, small_vocabulary(300), magic=b"fmgg"
     )
-    folder = write_meta_folder(tmp_path / "meta", old, old_weights, n_parts=2)
-    paths = (tmp_path / "c.bin", tmp_path / "j.bin", parts, folder)
+    folder = write_meta_folder(tmp_path / "meta", old, old_weights, n_shards=2)
+    paths = (tmp_path / "c.bin", tmp_path / "j.bin", shards, folder)
     return [read_checkpoint(path) for path in paths]
 
 
