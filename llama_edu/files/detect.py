@@ -131,7 +131,7 @@ def _is_safetensors(head: bytes, file_bytes: int) -> bool:
 
 
 def _is_llama2c(head: bytes, file_bytes: int) -> bool:
-    from llama_edu.files.llama2c import looks_like_llama2c
+    from llama_edu.files.llama2c.header import looks_like_llama2c
 
     return head.startswith(magic_numbers.LLAMA2C) or looks_like_llama2c(head, file_bytes)
 
@@ -163,7 +163,7 @@ def _torch() -> tuple[Reader, FieldsOf]:
 
 
 def _llama2c() -> tuple[Reader, FieldsOf]:
-    from llama_edu.files.llama2c import llama2c_fields, read_llama2c
+    from llama_edu.files.llama2c.reader import llama2c_fields, read_llama2c
 
     return read_llama2c, llama2c_fields
 

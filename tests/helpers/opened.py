@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from llama_edu.files import llama2c
 from llama_edu.files.fields import Field
 from llama_edu.files.ggml import reader as ggml
 from llama_edu.files.gguf import fields as gguf_fields_of
@@ -13,6 +12,7 @@ from llama_edu.files.gguf import reader as gguf
 from llama_edu.files.huggingface import folder as huggingface
 from llama_edu.files.huggingface import safetensors
 from llama_edu.files.layout import Checkpoint
+from llama_edu.files.llama2c import reader as llama2c
 from llama_edu.files.mapped import MappedFile, OpenFiles
 from llama_edu.files.torch import pth
 

@@ -9,8 +9,9 @@ import numpy as np
 from llama_edu.errors import FormatError
 from llama_edu.files.cursor import Cursor
 from llama_edu.files.fields import Field, shown
-from llama_edu.files.gguf.header import Entry, GgufHeader, read_header
+from llama_edu.files.gguf.header import GgufHeader, read_header
 from llama_edu.files.gguf.string_array import Texts
+from llama_edu.files.gguf.values import Entry
 from llama_edu.files.layout import Section
 from llama_edu.files.mapped import MappedFile
 

@@ -11,8 +11,9 @@ import numpy as np
 from llama_edu.config import ModelConfig
 from llama_edu.errors import RequestError
 from llama_edu.files.cursor import LETTERS
-from llama_edu.files.gguf.header import DEFAULT_ALIGNMENT, MAX_STRINGS, VALUE_TYPES
+from llama_edu.files.gguf.header import DEFAULT_ALIGNMENT
 from llama_edu.files.gguf.reader import ARCHITECTURE, ROPE_FREQS
+from llama_edu.files.gguf.values import MAX_STRINGS, VALUE_TYPES
 from llama_edu.files.gguf.vocabulary import NO_VOCABULARY, gguf_spelling
 from llama_edu.files.layout import LoadTensor, PlannedTensor, as_planned
 from llama_edu.files.magic_numbers import GGUF

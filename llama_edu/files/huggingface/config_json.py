@@ -33,7 +33,30 @@ def config_from_json(values: Mapping[str, object], where: object) -> ModelConfig
             raise FormatError(f"{where}: {key} {found}, expected {_in_words(kinds)}")
         return value
 
-    model_type = get("model_type", str, "llama")
+    _refuse_other_models(get("model_type", str, "llama"), values, where)
+    n_heads = get("num_attention_heads", int)
+    rope = get("rope_parameters", dict, {}) or get("rope_scaling", dict, {})
+    try:
+        return ModelConfig(
+            dim=get("hidden_size", int),
+            hidden_dim=get("intermediate_size", int),
+            n_layers=get("num_hidden_layers", int),
+            n_heads=n_heads,
+            n_kv_heads=get("num_key_value_heads", int, n_heads),
+            vocab_size=get("vocab_size", int),
+            max_seq_len=get("max_position_embeddings", int, 2048),
+            norm_eps=float(get("rms_norm_eps", (int, float), 1e-6)),
+            rope_theta=_theta_from_json(rope, values, where),
+            head_dim=get("head_dim", int, 0),
+            rope_pairing="halves",
+            rope_scaling=_scaling_from_json(rope, where),
+        )
+    except (ShapeError, OverflowError) as error:
+        raise FormatError(f"{where}: {error}") from None
+
+
+def _refuse_other_models(model_type: str, values: Mapping[str, object], where: object) -> None:
+    """Raise FormatError for another architecture, or a LLaMA with parts that we do not compute."""
     if model_type not in _MODEL_TYPES:
         raise FormatError(
             f"{where}: model_type is {model_type[:60]!a}, expected {' or '.join(_MODEL_TYPES)}; "
@@ -49,28 +72,17 @@ def config_from_json(values: Mapping[str, object], where: object) -> ModelConfig
                 f"{where}: {key} is {str(found)[:60]!a}, expected {expected}; this kind of LLaMA "
                 f"is not supported"
             )
-    n_heads = get("num_attention_heads", int)
-    rope = get("rope_parameters", dict, {}) or get("rope_scaling", dict, {})
+
+
+def _theta_from_json(
+    rope: Mapping[str, object], values: Mapping[str, object], where: object
+) -> float:
     theta = rope.get("rope_theta", values.get("rope_theta"))
-    if theta is not None and (isinstance(theta, bool) or not isinstance(theta, int | float)):
+    if theta is None:
+        return 10000.0
+    if isinstance(theta, bool) or not isinstance(theta, int | float):
         raise FormatError(f"{where}: rope_theta is {str(theta)[:60]!a}, expected a number")
-    try:
-        return ModelConfig(
-            dim=get("hidden_size", int),
-            hidden_dim=get("intermediate_size", int),
-            n_layers=get("num_hidden_layers", int),
-            n_heads=n_heads,
-            n_kv_heads=get("num_key_value_heads", int, n_heads),
-            vocab_size=get("vocab_size", int),
-            max_seq_len=get("max_position_embeddings", int, 2048),
-            norm_eps=float(get("rms_norm_eps", (int, float), 1e-6)),
-            rope_theta=10000.0 if theta is None else float(theta),
-            head_dim=get("head_dim", int, 0),
-            rope_pairing="halves",
-            rope_scaling=_scaling_from_json(rope, where),
-        )
-    except (ShapeError, OverflowError) as error:
-        raise FormatError(f"{where}: {error}") from None
+    return float(theta)
 
 
 def _in_words(kinds: type | tuple[type, ...]) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llama_edu.errors import FormatError
-from llama_edu.files.cursor import Cursor
+from llama_edu.files.cursor import Cursor, NumberKind
 from llama_edu.files.fields import Field
 from llama_edu.files.magic_numbers import ZIP
 from llama_edu.files.mapped import MappedFile
 
 #: The local header of a zip record, after its signature: name, kind of number.
-_ZIP_HEADER = (
+_ZIP_HEADER: tuple[tuple[str, NumberKind], ...] = (
     ("version needed", "u16"), ("flags", "u16"), ("compression", "u16"), ("time", "u16"),
     ("date", "u16"), ("crc-32", "u32"), ("compressed size", "u32"), ("size", "u32"),
     ("name length", "u16"), ("extra length", "u16"),

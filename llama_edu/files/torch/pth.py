@@ -241,7 +241,7 @@ def _settings_in(contents: object) -> dict[str, object]:
 
 def _collect(
     contents: object,
-    storages: dict[str, tuple[int, int]],
+    storages: Mapping[str, tuple[int, int]],
     pickle_range: tuple[int, int],
     path: Path,
     file: int,
@@ -249,39 +249,19 @@ def _collect(
     """Turn the pickle's tensors into specs, each checked against the record it lies in."""
     tensors, other_names = {}, []
     for name, tensor in _tensors_in(contents).items():
-        shown = visible(name)
         type_name, item_bytes = NUMBER_TYPES[tensor.number_type]
         if type_name is None:
             other_names.append(name)
             continue
-        if tensor.storage.key not in storages:
-            raise FormatError(
-                f"{path}: {shown} lies in storage {visible(tensor.storage.key)}, which the "
-                f"file does not have; it is damaged"
-            )
-        start, storage_bytes = storages[tensor.storage.key]
-        first = (tensor.storage.first + tensor.offset) * item_bytes
-        extent = 0
-        if 0 not in tensor.shape:
-            pairs = zip(tensor.shape, tensor.strides, strict=True)
-            extent = item_bytes * (1 + sum((n - 1) * stride for n, stride in pairs))
-        if first + extent > storage_bytes:
-            raise FormatError(
-                f"{path}: {shown} needs {first + extent:,} bytes of its storage, which has "
-                f"{storage_bytes:,}; the file is damaged"
-            )
-        if math.prod(tensor.shape) * item_bytes > extent:
-            raise FormatError(
-                f"{path}: {shown} of shape {tensor.shape} repeats its {extent:,} bytes, expected "
-                f"one place for each number; save it with .contiguous()"
-            )
+        where = f"{path}: {visible(name)}"
+        offset, n_bytes = _bytes_of(tensor, item_bytes, storages, where)
         contiguous = tensor.strides == _c_strides(tensor.shape) or math.prod(tensor.shape) <= 1
         tensors[name] = TensorSpec(
             name=name,
             type=type_name,
             shape=tensor.shape,
-            offset=start + first,
-            n_bytes=extent,
+            offset=offset,
+            n_bytes=n_bytes,
             file=file,
             stored_name=name,
             strides=None if contiguous else tensor.strides,
@@ -289,6 +269,37 @@ def _collect(
     if not tensors:
         raise FormatError(f"{path}: holds no tensors, expected a dict of names and tensors")
     return PthContents(tensors, tuple(other_names), _settings_in(contents), pickle_range)
+
+
+def _bytes_of(
+    tensor: StoredTensor, item_bytes: int, storages: Mapping[str, tuple[int, int]], where: str
+) -> tuple[int, int]:
+    """First byte of a tensor in the file, and bytes from its first to its last number.
+
+    Raises FormatError where its storage is missing or too short, or numbers share a place.
+    """
+    if tensor.storage.key not in storages:
+        raise FormatError(
+            f"{where} lies in storage {visible(tensor.storage.key)}, which the file does not have; "
+            f"it is damaged"
+        )
+    start, storage_bytes = storages[tensor.storage.key]
+    first = (tensor.storage.first + tensor.offset) * item_bytes
+    extent = 0
+    if 0 not in tensor.shape:
+        pairs = zip(tensor.shape, tensor.strides, strict=True)
+        extent = item_bytes * (1 + sum((n - 1) * stride for n, stride in pairs))
+    if first + extent > storage_bytes:
+        raise FormatError(
+            f"{where} needs {first + extent:,} bytes of its storage, which has {storage_bytes:,}; "
+            f"the file is damaged"
+        )
+    if math.prod(tensor.shape) * item_bytes > extent:
+        raise FormatError(
+            f"{where} of shape {tensor.shape} repeats its {extent:,} bytes, expected one place for "
+            f"each number; save it with .contiguous()"
+        )
+    return start + first, extent
 
 
 def _c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
