@@ -234,7 +234,7 @@ class Llama(ClosedAtExit):
 
         Args:
             prompt: the beginning, "" for a text from nothing. BOS is put in front.
-            n_tokens: at most so many new tokens; the text ends earlier at EOS.
+            n_tokens: the most tokens to add; the text ends earlier at EOS.
             temperature ... repeat_penalty: see SamplingSettings. temperature 0 is greedy.
             seed: same seed, same text; None draws a new one.
         """
@@ -269,7 +269,7 @@ class Llama(ClosedAtExit):
         )  # fmt: skip
 
     def close(self) -> None:
-        """Unmap the file. BufferError, naming the tensors, while somebody holds a view."""
+        """Unmap the file. BufferError, naming the tensors, while a view is held."""
         self._weights.clear()
         for file in self._files:
             file.close()

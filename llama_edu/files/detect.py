@@ -87,13 +87,14 @@ def _read(path: Path, files: OpenFiles) -> Checkpoint:
 
 
 def _read_folder(path: Path, files: OpenFiles) -> Checkpoint:
-    from llama_edu.files.huggingface import folder as huggingface
-    from llama_edu.files.torch.meta_folder import is_meta_folder, read_meta_folder
+    if any(path.glob(magic_numbers.META_SHARDS)):
+        from llama_edu.files.torch.meta_folder import read_meta_folder
 
-    if is_meta_folder(path):
         return read_meta_folder(path, files)
-    if huggingface.is_huggingface_folder(path):
-        return huggingface.read_huggingface(path, files)
+    from llama_edu.files.huggingface.folder import is_huggingface_folder, read_huggingface
+
+    if is_huggingface_folder(path):
+        return read_huggingface(path, files)
     raise FormatError(
         f"{path}: this folder has neither consolidated.00.pth (Meta's layout) nor config.json with "
         f"weights (Hugging Face's); give a folder with weights, or one weight file"

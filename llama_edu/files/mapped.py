@@ -46,7 +46,7 @@ class ClosedAtExit:
     """
 
     def close(self) -> None:
-        """Unmap; BufferError while somebody holds a view."""
+        """Unmap; BufferError while a view is held."""
         raise TypeError(f"{type(self).__name__} has no close()")
 
     def __enter__(self) -> Self:
@@ -115,7 +115,13 @@ class MappedFile(ClosedAtExit):
         return _array_on(buffer, spec, spec.offset)
 
     def read(self, spec: TensorSpec) -> np.ndarray:
-        """The tensor as a private copy, made with read(2) and not through the mapping."""
+        """The tensor as a private copy, read-only, made with read(2) and not through the mapping.
+
+        One with strides of its own (.pth only) is copied from its view.
+
+        Raises:
+            FormatError: the tensor reaches beyond the end of the file, or the file shrank.
+        """
         check_range(spec, self.n_bytes, self.path)
         if spec.strides is not None:
             array = self.view(spec).copy()
@@ -147,7 +153,7 @@ class MappedFile(ClosedAtExit):
         """Raise FormatError when the file is no longer the one that was opened.
 
         Reading a mapped page beyond the new end of a shortened file kills the process with SIGBUS,
-        so whoever is about to touch many pages asks this first.
+        so this is called before many pages are touched.
         """
         try:
             now = FileIdentity.of(self.path.stat())
@@ -162,7 +168,7 @@ class MappedFile(ClosedAtExit):
 
     @property
     def held_views(self) -> tuple[str, ...]:
-        """Names of the tensors on which somebody still holds a view."""
+        """Names of the tensors on which a view is still held."""
         self._views = [(name, ref) for name, ref in self._views if ref() is not None]
         return tuple(dict.fromkeys(name for name, _ in self._views))
 
@@ -213,7 +219,7 @@ class OpenFiles(ClosedAtExit):
         return tuple(self.open(path) for path in paths)
 
     def close(self) -> None:
-        """Close every file."""
+        """Close every file. BufferError while a view on one of them is held."""
         for file in self._by_path.values():
             file.close()
 
@@ -233,7 +239,7 @@ def _array_on(buffer: np.ndarray, spec: TensorSpec, offset: int) -> np.ndarray:
 
 
 def open_weights(path: Path, buffering: int = -1):
-    """Open a file for binary reading; a FormatError in words when that is not possible.
+    """Open a file for binary reading; a FormatError that says why not.
 
     `buffering` 0 gives a FileIO, each of whose reads is one read(2).
     """

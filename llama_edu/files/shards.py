@@ -28,7 +28,7 @@ def cut_axis(name: str) -> int:
 def sharded(shards: Sequence[TensorSpec], vocab_size: int) -> ShardedTensor:
     """How the shards of one tensor, one from each file, lie in the whole.
 
-    Llama 3 cuts its embedding by rows, which is told by its shards having fewer than `vocab_size`.
+    Llama 3 cuts its embedding by rows: a shard of it has fewer rows than `vocab_size`.
     """
     first = shards[0]
     if len(first.shape) == 1:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import numpy as np
 
@@ -28,13 +29,15 @@ _CHUNK_NUMBERS = 32 * 1024
 #: Halfway between the largest float16, 65504, and the next number there would be.
 _ROUNDS_TO_INFINITY = 65520
 
-#: The types that had more than one set of rules, the default first. Each is called by the pull
-#: request of llama.cpp from which on it held.
-RULES: dict[str, tuple[str, ...]] = {"q4_0_v1": ("#613", "#729")}
+#: A set of rules for rounding, called by the pull request of llama.cpp that brought it.
+Rules = Literal["#613", "#729"]
+
+#: The types that had more than one set of rules, the default first.
+RULES: dict[str, tuple[Rules, ...]] = {"q4_0_v1": ("#613", "#729")}
 
 
 def quantize(
-    x: np.ndarray, type_name: str, rules: str | None = None, where: str = "array"
+    x: np.ndarray, type_name: str, rules: Rules | None = None, where: str = "array"
 ) -> np.ndarray:
     """Numbers as the blocks in which the original tools would have stored them.
 
@@ -71,7 +74,7 @@ def quantize(
     return out
 
 
-def _converter(type_name: str, rules: str | None, where: str) -> Converter:
+def _converter(type_name: str, rules: Rules | None, where: str) -> Converter:
     convert = _CONVERTERS.get(type_name)
     if convert is None:
         raise RequestError(
@@ -158,7 +161,7 @@ _CONVERTERS: dict[str, Converter] = {
     "q5_0_v1": _to_centered,
     "q5_1_v1": _to_above_minimum,
 }
-_LATER_RULES: dict[tuple[str, str | None], Converter] = {
+_LATER_RULES: dict[tuple[str, Rules | None], Converter] = {
     ("q4_0_v1", "#729"): partial(_to_centered, rounded=True)
 }
 

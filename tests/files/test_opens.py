@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -212,3 +213,30 @@ def test_a_mapped_file_that_is_dropped_closes_its_file(tmp_path):
     spec = checkpoint.tensors["layers.1.wq"]
     view = open_checkpoint(path)[1][0].view(spec)
     assert view.shape == spec.shape and np.isfinite(view).all()
+
+
+#: Format -> the family whose modules read it.
+FAMILIES = {
+    "GGUF": "gguf", "ggml": "ggml", "ggjt v1": "ggml", "ggmf in two shards": "ggml",
+    "safetensors": "huggingface", "training checkpoint": "torch", "Meta folder": "torch",
+    "llama2.c v0": "llama2c", "llama2.c v2": "llama2c",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fmt", FAMILIES)
+def test_a_file_of_one_family_is_read_without_the_readers_of_the_others(tmp_path, fmt):
+    path, _ = ALL[fmt](tmp_path)
+    program = (
+        "import sys; from llama_edu.files.detect import read_checkpoint; "
+        f"read_checkpoint({str(path)!r}); print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    readers = {m for m in loaded if m.startswith("llama_edu.files.") and ".reader" in m}
+    families = {m.split(".")[2] for m in readers}
+    families |= {f for f in ("torch", "huggingface") if f"llama_edu.files.{f}" in loaded}
+    assert families == {FAMILIES[fmt]}
+    assert ("zipfile" in loaded) == (FAMILIES[fmt] == "torch")
+    assert not loaded & {"torch", "sentencepiece", "tokenizers"}

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from llama_edu.errors import FormatError
-from llama_edu.files.cursor import Cursor, NumberKind
+from llama_edu.files.cursor import ByteOrder, Cursor, NumberKind
 from llama_edu.files.gguf.string_array import Texts
 from llama_edu.files.gguf.values import MAX_KEY_BYTES, MAX_METADATA_BYTES, Entry, ValueReader
 from llama_edu.files.layout import n_bytes_for
@@ -57,7 +57,7 @@ class GgufHeader:
 
     path: Path
     version: int
-    order: str
+    order: ByteOrder
     n_bytes: int
     alignment: int
     entries: dict[str, Entry]

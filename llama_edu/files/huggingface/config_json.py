@@ -56,7 +56,7 @@ def config_from_json(values: Mapping[str, object], where: object) -> ModelConfig
 
 
 def _refuse_other_models(model_type: str, values: Mapping[str, object], where: object) -> None:
-    """Raise FormatError for another architecture, or a LLaMA with parts that we do not compute."""
+    """Raise FormatError for another architecture, or a LLaMA that computes more than ours."""
     if model_type not in _MODEL_TYPES:
         raise FormatError(
             f"{where}: model_type is {model_type[:60]!a}, expected {' or '.join(_MODEL_TYPES)}; "

@@ -35,7 +35,6 @@ from llama_edu.files.layout import (
 from llama_edu.files.mapped import OpenFiles
 from llama_edu.files.output import atomic_output
 from llama_edu.files.strict_json import read_object
-from llama_edu.files.torch.pth import read_pth
 from llama_edu.files.weights import check_tensors, with_our_names
 
 #: (index, single file), in the order in which transformers looks for them.
@@ -112,6 +111,8 @@ def _read_headers(paths: Sequence[Path], files: OpenFiles) -> _Stored:
     for i, path in enumerate(paths):
         mapped = files.open(path)
         if path.suffix == ".bin":
+            from llama_edu.files.torch.pth import read_pth  # safetensors needs no unpickler
+
             contents = read_pth(mapped, i)
             found, other_names = contents.tensors, contents.other_names
         else:

@@ -171,7 +171,7 @@ def read_safetensors(path: Path, files: OpenFiles) -> Checkpoint:
     config.json beside it.
 
     Raises:
-        FormatError: damaged, part of a sharded model, or nothing says how many heads there are.
+        FormatError: damaged, one file of several, or nothing says how many heads there are.
     """
     header = read_header(files.open(path))
     dialect = dialect_of(header.tensors, path)
@@ -183,7 +183,7 @@ def read_safetensors(path: Path, files: OpenFiles) -> Checkpoint:
         where, values = beside, read_object(beside)
     else:
         raise FormatError(f"{path}: {_what_shapes_tell(header, dialect)}")
-    _refuse_shards(path)
+    _refuse_one_of_several(path)
     config = config_from_json(values, where)
     if dialect == "meta":
         config = replace(config, rope_pairing="interleaved")
@@ -216,7 +216,7 @@ def refuse_uncomputable(header: SafetensorsHeader, path: Path) -> None:
 
 
 def _what_shapes_tell(header: SafetensorsHeader, dialect: str) -> str:
-    """The rest of a sentence about a file whose sizes nobody states."""
+    """The rest of a sentence about a file without a config.json."""
     names = {"huggingface": "model.embed_tokens", "meta": "tok_embeddings"}
     shape = header.tensors[f"{names[dialect]}.weight"].shape
     told = f"vocab_size {shape[0]:,} and dim {shape[1]:,}" if len(shape) == 2 else "nothing"
@@ -226,7 +226,8 @@ def _what_shapes_tell(header: SafetensorsHeader, dialect: str) -> str:
     )
 
 
-def _refuse_shards(path: Path) -> None:
+def _refuse_one_of_several(path: Path) -> None:
+    """Raise FormatError for a file that an index beside it names as one of several."""
     index = path.parent / "model.safetensors.index.json"
     if index.is_file():
         weight_map = read_object(index).get("weight_map")

@@ -7,12 +7,12 @@ matrix: those whose outputs are independent by rows, those whose outputs are sum
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 from llama_edu.config import ModelConfig, RopeScaling, hidden_dim_by_rule
 from llama_edu.errors import FormatError, ShapeError
 from llama_edu.files.layout import Checkpoint, ShardedTensor, TensorSpec
+from llama_edu.files.magic_numbers import META_SHARDS
 from llama_edu.files.mapped import OpenFiles
 from llama_edu.files.shards import check_shards_agree, sharded
 from llama_edu.files.torch.pth import read_pth
@@ -24,13 +24,6 @@ DEFAULT_MAX_SEQ_LEN = 2048
 
 #: Of params.json that are read at all; it has about 100.
 _LARGEST_PARAMS_BYTES = 2**16
-
-_SHARD_NAME = re.compile(r"consolidated\.(\d\d)\.pth")
-
-
-def is_meta_folder(folder: Path) -> bool:
-    """Whether a folder holds shards of a checkpoint in Meta's layout."""
-    return any(_SHARD_NAME.fullmatch(path.name) for path in folder.glob("consolidated.*.pth"))
 
 
 def read_meta_folder(folder: Path, files: OpenFiles) -> Checkpoint:
@@ -91,7 +84,7 @@ def _read_params(path: Path) -> dict[str, object]:
 
 
 def _shard_paths(folder: Path) -> list[Path]:
-    found = sorted(p for p in folder.glob("consolidated.*.pth") if _SHARD_NAME.fullmatch(p.name))
+    found = sorted(folder.glob(META_SHARDS))
     for index, path in enumerate(found):
         expected = f"consolidated.{index:02d}.pth"
         if path.name != expected:
