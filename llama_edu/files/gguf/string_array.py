@@ -2,9 +2,10 @@
 
 A vocabulary of 32,000 pieces is a chain: each length says where the next length lies, so string
 500, or what follows the array, is found only by passing the strings before it. One by one in Python
-that takes 2 ms for 32,000 strings. Here numpy guesses and then proves: a short string's length is a small number in a wide word, so seven zero bytes in a row almost always belong to a
-length. All places with that look are found in one pass over a window; the guess is proved where
-each guessed string ends exactly where the next guessed one begins, starting from a known place.
+that takes 2 ms for 32,000 strings. Here numpy guesses and then proves: a short string's length is a
+small number in a wide word, so seven zero bytes in a row almost always belong to a length. All
+places with that look are found in one pass over a window; the guess is proved where each guessed
+string ends exactly where the next guessed one begins, starting from a known place.
 Where the proof fails (empty strings, strings over 255 bytes, zero bytes in a text) the chain is
 followed one by one for a while. The result is exact either way.
 """
