@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from pathlib import Path
 
 import pytest
 from helpers.small_models import (
@@ -110,3 +111,14 @@ def test_the_name_of_a_file_decides_nothing(tmp_path, config, weights, rng):
         assert read_checkpoint(str(tmp_path / name)).format == expected
     folder = write_meta_folder(tmp_path / "e.gguf", old, old_weights)
     assert read_checkpoint(folder).format == "Meta .pth, 1 shard"
+
+
+@pytest.mark.parametrize(
+    ("device", "sentence"),
+    [("/dev/null", "is empty, expected a weight file"), ("/dev/zero", r"starts with b'\\x00")],
+)
+def test_a_device_cannot_be_mapped_and_is_named(device, sentence):
+    if not Path(device).is_char_device():
+        pytest.skip(f"this system has no {device}")
+    with pytest.raises(FormatError, match=sentence):
+        read_checkpoint(device)

@@ -26,8 +26,8 @@ from llama_edu.files.cursor import ByteOrder
 #: a file made to disappoint them costs little more than following it one by one.
 SMALL_WINDOW, LARGE_WINDOW = 4096, 256 * 1024
 
-#: A pass that proves fewer than this is followed by at least this many strings taken one by one, and
-#: by twice as many each time it happens again.
+#: A pass that proves fewer than this is followed by at least this many strings taken one by one,
+#: and by twice as many each time it happens again.
 FEW = 64
 
 

@@ -11,7 +11,7 @@ from helpers.small_models import (
     old_config,
     random_weights,
     small_vocabulary,
-    write_ggml_parts,
+    write_ggml_shards,
 )
 
 from llama_edu.convert import convert
@@ -130,7 +130,7 @@ def test_the_museum_names_what_it_cannot_show(in_folder, files, rng):
     with pytest.raises(RequestError, match=r"new.ggjt: token 300, expected 0 to 299"):
         exhibit(files[".ggjt"], (300,))
     config = old_config()
-    write_ggml_parts(
+    write_ggml_shards(
         in_folder / "two.ggmf", 2, config, random_weights(config, rng),
         small_vocabulary(config.vocab_size), magic=b"fmgg",
     )  # fmt: skip
