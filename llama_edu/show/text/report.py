@@ -6,7 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
-from llama_edu.files.layout import Checkpoint, SplitTensor
+from llama_edu.files.layout import Checkpoint, ShardedTensor
 from llama_edu.text import visible
 
 #: Longer metadata values are cut.
@@ -26,7 +26,7 @@ def checkpoint_report(
         f"{checkpoint.paths[0].name}: {checkpoint.format}, recognized by "
         f"{checkpoint.recognized_by}",
         f"  files       {len(checkpoint.paths)}, {file_bytes:,} bytes",
-        f"  model       {config.n_parameters:,} parameters, {config.n_layers} layers, "
+        f"  model       {checkpoint.n_parameters:,} parameters, {config.n_layers} layers, "
         f"dim {config.dim}, hidden_dim {config.hidden_dim}",
         f"  attention   {config.n_heads} heads of {config.head_dim}, {config.n_kv_heads} key/value "
         f"heads; rotates {config.rope_pairing} pairs, theta {config.rope_theta:g}",
@@ -50,7 +50,7 @@ def checkpoint_report(
     if tensors:
         lines += ["  tensors", f"    {'name':26s}{'type':>8s}  {'shape':18s}{'offset':>14s}"]
         for name, tensor in checkpoint.tensors.items():
-            place = "in parts" if isinstance(tensor, SplitTensor) else f"{tensor.offset:,}"
+            place = "in shards" if isinstance(tensor, ShardedTensor) else f"{tensor.offset:,}"
             shape = " x ".join(map(str, tensor.shape))
             lines.append(f"    {name:26s}{tensor.type:>8s}  {shape:18s}{place:>14s}")
     return "\n".join(lines)
@@ -65,7 +65,7 @@ def checkpoint_as_dict(checkpoint: Checkpoint) -> dict[str, object]:
             {"name": path.name, "n_bytes": path.stat().st_size} for path in checkpoint.paths
         ],
         "config": dataclasses.asdict(checkpoint.config),
-        "n_parameters": checkpoint.config.n_parameters,
+        "n_parameters": checkpoint.n_parameters,
         "tied_output": checkpoint.tied_output,
         "types": {
             name: {"tensors": count, "n_bytes": n_bytes}
@@ -78,7 +78,7 @@ def checkpoint_as_dict(checkpoint: Checkpoint) -> dict[str, object]:
         },
         "tensors": [
             {"name": name, "type": tensor.type, "shape": list(tensor.shape)}
-            | ({} if isinstance(tensor, SplitTensor)
+            | ({} if isinstance(tensor, ShardedTensor)
                else {"offset": tensor.offset, "n_bytes": tensor.n_bytes, "file": tensor.file})
             for name, tensor in checkpoint.tensors.items()
         ],
@@ -101,9 +101,9 @@ def byte_budget(checkpoint: Checkpoint) -> dict[str, int]:
     for section in checkpoint.sections:
         budget[section.name] = budget.get(section.name, 0) + section.n_bytes
     ranges = {  # a set: a tied output may be the embedding's bytes under a second name
-        (piece.file, piece.offset, piece.n_bytes)
+        (shard.file, shard.offset, shard.n_bytes)
         for tensor in checkpoint.tensors.values()
-        for piece in (tensor.pieces if isinstance(tensor, SplitTensor) else (tensor,))
+        for shard in (tensor.shards if isinstance(tensor, ShardedTensor) else (tensor,))
     }
     budget["tensors"] = sum(n_bytes for _, _, n_bytes in ranges)
     file_bytes = sum(path.stat().st_size for path in checkpoint.paths)
