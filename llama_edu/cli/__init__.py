@@ -72,7 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = build_parser(argv).parse_args(argv)
     try:
-        return args.run(args) or 0
+        code = args.run(args) or 0
+        sys.stdout.flush()  # what is still buffered may meet a closed pipe as well
+        return code
     except LlamaEduError as error:
         if args.debug:
             raise
