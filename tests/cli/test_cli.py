@@ -95,6 +95,14 @@ def test_convert_makes_a_file_that_generates_the_same(run_cli, folder):
     assert run_cli("generate", folder, *chosen) == run_cli("generate", "m.ggjt", *chosen)
 
 
+def test_convert_cuts_a_checkpoint_into_shards(run_cli, folder):
+    code, out, _ = run_cli("convert", folder, "old.bin", "--to", "ggmf", "--shards", 2)
+    assert code == 0 and "old.bin: ggmf, 21 tensors" in out and "joined from shards" in out
+    facts = json.loads(run_cli("inspect", "old.bin", "--json")[1])
+    assert facts["format"] == "ggmf v1, 2 shards"
+    assert [file["name"] for file in facts["files"]] == ["old.bin", "old.bin.1"]
+
+
 def test_the_demo_runs_outside_the_clone(run_cli, in_folder):
     try:
         llama_edu.bundled_checkpoint()

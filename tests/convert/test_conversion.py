@@ -163,7 +163,7 @@ def test_converting_needs_memory_for_a_few_tensors_and_not_for_the_model(
 # --- refusals -----------------------------------------------------------------------------------
 
 
-def test_what_the_target_cannot_express_is_named(tmp_path, config, rng, sentencepiece_model):
+def test_what_the_format_cannot_express_is_named(tmp_path, config, rng, sentencepiece_model):
     cases = {
         "grouped": (
             small_config(hidden_dim=64),
@@ -195,7 +195,14 @@ def test_a_weight_too_large_for_f16_is_named(tmp_path, config, weights, sentence
     assert names_in(tmp_path) == ["meta"]
 
 
-def test_unknown_targets_and_types_are_named(tmp_path, folder):
+def test_shards_that_a_format_does_not_have_are_refused(tmp_path, folder):
+    with pytest.raises(RequestError, match="gguf is always one file, expected ggml or ggmf for 2"):
+        convert(folder, tmp_path / "out", to="gguf", shards=2)
+    with pytest.raises(RequestError, match="shards is 0, expected 1 or more"):
+        convert(folder, tmp_path / "out", to="ggmf", shards=0)
+
+
+def test_unknown_formats_and_types_are_named(tmp_path, folder):
     with pytest.raises(RequestError, match="cannot write 'ggla', expected one of ggml, ggmf, ggjt"):
         convert(folder, tmp_path / "out", to="ggla")
     with pytest.raises(RequestError, match="cannot write type 'f8', expected one of keep, f32"):

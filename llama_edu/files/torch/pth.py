@@ -2,22 +2,20 @@
 
 A .pth file (torch 1.6 and later) is an uncompressed zip. `data.pkl` says which tensors there are;
 each `data/N` record holds the numbers of one storage, at a known offset, so a tensor can be viewed
-in the file like in any other. unpickler.py reads the pickle.
+in the file like in any other. zip_records.py finds the records, unpickler.py reads the pickle.
 """
 
 from __future__ import annotations
 
 import io
 import math
-import struct
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from llama_edu.errors import FormatError, LlamaEduError
 from llama_edu.files.layout import TensorSpec
-from llama_edu.files.magic_numbers import TORCH_LEGACY, ZIP
+from llama_edu.files.magic_numbers import TORCH_LEGACY
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.torch.unpickler import (
     NUMBER_TYPES,
@@ -26,10 +24,10 @@ from llama_edu.files.torch.unpickler import (
     run,
     visible,
 )
+from llama_edu.files.torch.zip_records import bytes_at, records_of
 
-#: Pickles and zip directories of real checkpoints are below 1 MB; longer ones are not read.
+#: Pickles of real checkpoints are below 1 MB; longer ones are not read.
 _LARGEST_PICKLE_BYTES = 4 * 2**20
-_LARGEST_DIRECTORY_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -62,51 +60,18 @@ def read_pth(mapped: MappedFile, file: int = 0) -> PthContents:
     return (_read_legacy if is_legacy else _read_zip)(mapped, file)
 
 
-class _ZipSource:
-    """What zipfile needs of a file, on a mapping; the directory must not take much memory."""
-
-    def __init__(self, mapped: MappedFile) -> None:
-        self._mapped = mapped
-        self._offset = 0
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        """As a file's seek; OSError before the first byte, as zipfile expects it."""
-        offset += (0, self._offset, self._mapped.n_bytes)[whence]
-        if offset < 0:
-            raise OSError(f"byte {offset} is before the start")
-        self._offset = offset
-        return offset
-
-    def tell(self) -> int:
-        """Where the next read begins."""
-        return self._offset
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """As a file's read, a copy; FormatError for more than a directory can have."""
-        if size is None or size < 0:
-            size = max(0, self._mapped.n_bytes - self._offset)
-        if size > _LARGEST_DIRECTORY_BYTES:
-            raise FormatError(
-                f"{self._mapped.path}: its zip directory has {size:,} bytes, expected at most "
-                f"{_LARGEST_DIRECTORY_BYTES:,}; the file is damaged"
-            )
-        data = _bytes_at(self._mapped, self._offset, size)
-        self._offset += len(data)
-        return data
-
-
 def _read_zip(mapped: MappedFile, file: int) -> PthContents:
     """Torch 1.6 and later: a pickle, and each storage in a record of its own."""
     path = mapped.path
     try:
-        records = _records(mapped)
+        records = records_of(mapped)
         order = records.get("byteorder")
-        if order is not None and _bytes_at(mapped, order[0], min(order[1], 8)) != b"little":
+        if order is not None and bytes_at(mapped, order[0], min(order[1], 8)) != b"little":
             raise FormatError(f"{path}: numbers are big-endian, expected little-endian")
         pickle_range = records["data.pkl"]
         if pickle_range[1] > _LARGEST_PICKLE_BYTES:
             raise FormatError(f"{path}: data.pkl has {pickle_range[1]:,} bytes, too many")
-        program = _bytes_at(mapped, *pickle_range)
+        program = bytes_at(mapped, *pickle_range)
     except LlamaEduError:
         raise
     except Exception as error:  # zipfile meets a hostile directory with errors of many kinds
@@ -123,53 +88,10 @@ def _read_zip(mapped: MappedFile, file: int) -> PthContents:
     return _collect(contents, storages, pickle_range, path, file)
 
 
-def _records(mapped: MappedFile) -> dict[str, tuple[int, int]]:
-    """Where the data of each record of the zip lie, by its name below the folder of data.pkl."""
-    path = mapped.path
-    with zipfile.ZipFile(_ZipSource(mapped)) as archive:
-        infos = archive.infolist()
-    names = [info.filename for info in infos]
-    if len(set(names)) != len(names):
-        raise FormatError(f"{path}: two records of the zip have one name; it is damaged")
-    pickles = [n for n in names if n == "data.pkl" or n.endswith("/data.pkl")]
-    if len(pickles) != 1:
-        raise FormatError(
-            f"{path}: a zip with {len(pickles)} data.pkl records, expected one; this is not a "
-            f"PyTorch checkpoint"
-        )
-    top = pickles[0].removesuffix("data.pkl")
-    return {
-        info.filename.removeprefix(top): _record_range(mapped, info)
-        for info in infos
-        if info.filename.startswith(top)
-    }
-
-
-def _record_range(mapped: MappedFile, info: zipfile.ZipInfo) -> tuple[int, int]:
-    """First byte and size of a record's data; only the local header says how long it is itself."""
-    path = mapped.path
-    if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
-        raise FormatError(
-            f"{path}: record {visible(info.filename)} is compressed and cannot be mapped; save "
-            f"it with torch.save"
-        )
-    header = _bytes_at(mapped, info.header_offset, 30)
-    if len(header) < 30 or header[:4] != ZIP:
-        raise FormatError(f"{path}: the zip has no record at byte {info.header_offset:,}")
-    name_bytes, extra_bytes = struct.unpack_from("<HH", header, 26)
-    start = info.header_offset + 30 + name_bytes + extra_bytes
-    if start + info.file_size > mapped.n_bytes:
-        raise FormatError(
-            f"{path}: record {visible(info.filename)} ends at byte "
-            f"{start + info.file_size:,}, the file has {mapped.n_bytes:,}; it is truncated"
-        )
-    return start, info.file_size
-
-
 def _read_legacy(mapped: MappedFile, file: int) -> PthContents:
     """Before torch 1.6: five pickles in a row, then each storage's count and numbers."""
     path = mapped.path
-    head = io.BytesIO(_bytes_at(mapped, 0, _LARGEST_PICKLE_BYTES))
+    head = io.BytesIO(bytes_at(mapped, 0, _LARGEST_PICKLE_BYTES))
     for _ in range(3):  # a magic number, the version, facts about the writer's machine
         run(AllowListUnpickler(head, path), path)
     start = head.tell()
@@ -192,7 +114,7 @@ def _legacy_storages(
         if key not in number_types:
             raise FormatError(f"{path}: nothing says of what type storage {visible(key)} is")
         item_bytes = NUMBER_TYPES[number_types[key]][1]
-        count = _bytes_at(mapped, offset, 8)
+        count = bytes_at(mapped, offset, 8)
         n_elements = int.from_bytes(count, "little", signed=True)
         n_bytes = n_elements * item_bytes
         if len(count) < 8 or n_elements < 0 or offset + 8 + n_bytes > mapped.n_bytes:
@@ -203,13 +125,6 @@ def _legacy_storages(
         storages[key] = (offset + 8, n_bytes)
         offset += 8 + n_bytes
     return storages
-
-
-def _bytes_at(mapped: MappedFile, offset: int, n_bytes: int) -> bytes:
-    """A copy of the bytes from `offset` on, fewer where the file ends before."""
-    if offset < 0:  # a slice would count from the end
-        raise ValueError(f"byte {offset} is before the start")
-    return mapped.mmap[offset : offset + n_bytes]
 
 
 def _tensors_in(contents: object) -> dict[str, StoredTensor]:
