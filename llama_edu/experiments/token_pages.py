@@ -17,6 +17,7 @@ from llama_edu.files.detect import read_checkpoint
 from llama_edu.llama import load
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
+from llama_edu.text import one_line
 from llama_edu.transformer.generate import Generation
 from llama_edu.transformer.sampling import SamplingSettings
 
@@ -62,7 +63,7 @@ class TokenPages:
                 touched = step.record.n_touched
                 lines.append(
                     f"{number:5d}  {_count(touched):>9s} {_count(step.n_new):>9s}  "
-                    f"{step.record.verdict.kind:12s} {ascii(step.text)[1:-1][:40]}"
+                    f"{step.record.verdict.kind:12s} {one_line(step.text, 40)}"
                 )
         return "\n".join(lines)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 
 from llama_edu.errors import MeasurementError
 from llama_edu.files.layout import TensorSpec
+from llama_edu.html import escaped
 from llama_edu.pages.arithmetic import bytes_in_pages, page_range
 from llama_edu.pages.faults import FaultCounts
 from llama_edu.pages.verdict import DEFINITION, Verdict
@@ -306,11 +306,11 @@ class Record:
 
     def _repr_html_(self) -> str:
         if not self._finished:
-            return f"<p>{html.escape(repr(self))}</p>"
-        parts = [f"<p><b>{html.escape(self.headline)}</b></p>"]
+            return f"<p>{escaped(repr(self))}</p>"
+        parts = [f"<p><b>{escaped(self.headline)}</b></p>"]
         if self.pages is not None:
             cells = "".join(
-                f"<tr><td style='text-align:left'>{html.escape(visible(row.name))}</td>"
+                f"<tr><td style='text-align:left'>{escaped(row.name)}</td>"
                 f"<td>{row.n_pages:,}</td><td>{row.n_touched:,}</td><td>{row.fraction:.1%}</td>"
                 f"<td>{row.touched_bytes:,}</td></tr>"
                 for row in [*self.shown_rows(), self._total()]
@@ -319,7 +319,7 @@ class Record:
                 "<tr><th></th><th>pages</th><th>touched</th><th>%</th><th>bytes touched</th></tr>"
             )
             parts.append(f"<table>{head}{cells}</table>")
-        parts.append(f"<p>{html.escape(self.naive_line)}</p>")
+        parts.append(f"<p>{escaped(self.naive_line)}</p>")
         return "".join(parts)
 
 

@@ -9,7 +9,7 @@ from llama_edu.pages.touches import Touches, value_word
 from llama_edu.show.figures.grid import PageGrid, scale_color
 from llama_edu.show.figures.picture import Picture
 from llama_edu.show.runtime.libraries import need
-from llama_edu.show.text.report import shown
+from llama_edu.text import one_line
 
 #: What a page never touched looks like on white.
 _NEVER = "#dadada"
@@ -39,11 +39,11 @@ def xray_picture(touches: Touches, grid: PageGrid, mode: str, n_steps: int, alt:
     axes.imshow(grid.colors(touches.values(mode, n_steps), len(touches)), aspect="auto")
     labels = grid.labels()
     # a dollar sign would begin a formula
-    names = [shown(name).replace("$", r"\$") for _, name in labels]
+    names = [one_line(name).replace("$", r"\$") for _, name in labels]
     axes.set_yticks([top * grid.height + 5 for top, _ in labels], names, fontsize=8)
     axes.set_xticks([])
     axes.tick_params(length=0)
-    file_name = shown(touches.steps[0].record.file_name).replace("$", r"\$")
+    file_name = one_line(touches.steps[0].record.file_name).replace("$", r"\$")
     axes.set_title(f"{file_name}: {_TITLES[mode]}", fontsize=10)
     n_values = len(touches)
     chosen = sorted({round(i * (n_values - 1) / 4) for i in range(5)})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import unescape
 from typing import Any
 
 from llama_edu.show.runtime.libraries import need
@@ -68,7 +67,7 @@ class AlternativePicker(ipywidgets.HBox):
             unwanted = (choice.chosen.id, tokenizer.bos_id, tokenizer.eos_id)
             options = [
                 (
-                    f"{rank}. {token_label(tokenizer, o.id)}  {unescape(percent(o.probability))}",
+                    f"{rank}. {token_label(tokenizer, o.id)}  {percent(o.probability)}",
                     o.id,
                 )
                 for rank, o in enumerate(choice.likeliest, 1)

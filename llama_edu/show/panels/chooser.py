@@ -9,9 +9,9 @@ from typing import Any
 
 from llama_edu.bundled import bundled_checkpoint
 from llama_edu.errors import LlamaEduError
+from llama_edu.html import note_html
 from llama_edu.show.runtime.found_models import found_models
 from llama_edu.show.runtime.libraries import need
-from llama_edu.show.story.token_html import note_html
 
 ipywidgets: Any = need("ipywidgets", "GenerationStudio")
 

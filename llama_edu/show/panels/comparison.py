@@ -10,6 +10,7 @@ from typing import Any
 
 from llama_edu.bundled import bundled_checkpoint
 from llama_edu.errors import LlamaEduError
+from llama_edu.html import note_html
 from llama_edu.llama import Llama
 from llama_edu.show.panels.comparison_side import Side
 from llama_edu.show.panels.generation import UPDATE_INTERVAL_S
@@ -21,12 +22,12 @@ from llama_edu.show.runtime.worker import Worker, sentence
 from llama_edu.show.story.description import (
     model_line,
     model_name,
-    printable,
     settings_line,
     writing_line,
 )
-from llama_edu.show.story.token_html import note_html, token_label
+from llama_edu.show.story.token_html import token_label
 from llama_edu.show.story.writing import Writing
+from llama_edu.text import visible_lines
 
 ipywidgets: Any = need("ipywidgets", "ComparisonWidget")
 
@@ -236,7 +237,7 @@ class ComparisonWidget(ipywidgets.VBox):
                 f"Its controls appear where a notebook is running; .start().wait() works without."
             )
         left, right = (
-            f"{side.weights.value}, {settings_line(side.settings())}:\n{printable(_text(side))}"
+            f"{side.weights.value}, {settings_line(side.settings())}:\n{visible_lines(_text(side))}"
             for side in (self.left, self.right)
         )
         return f"ComparisonWidget on {name}. {self.summary}\n\n{left}\n\n{right}"

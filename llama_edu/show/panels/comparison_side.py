@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from llama_edu.errors import RequestError
+from llama_edu.html import escaped_lines
 from llama_edu.show.panels.controls import setting_sliders
 from llama_edu.show.runtime.libraries import need
 from llama_edu.show.runtime.weight_types import AS_STORED, WEIGHT_TYPES
-from llama_edu.show.story.description import safe_html
 from llama_edu.show.story.token_html import DIFFERENT, story_box, story_html
 from llama_edu.show.story.writing import Writing
 from llama_edu.transformer.sampling import SamplingSettings
@@ -93,7 +93,7 @@ def compared_html(writing: Writing | None, n_same: int | None) -> str:
         return story_html(writing)
     texts = [choice.text for choice in list(writing.choices)]
     same, different, rest = texts[:n_same], texts[n_same : n_same + 1], texts[n_same + 1 :]
-    body = f"<b>{safe_html(writing.prompt)}</b>{safe_html(''.join(same))}"
+    body = f"<b>{escaped_lines(writing.prompt)}</b>{escaped_lines(''.join(same))}"
     if different:
-        body += f'<mark style="{DIFFERENT}">{safe_html(different[0])}</mark>'
-    return story_box(body + safe_html("".join(rest)))
+        body += f'<mark style="{DIFFERENT}">{escaped_lines(different[0])}</mark>'
+    return story_box(body + escaped_lines("".join(rest)))

@@ -13,6 +13,7 @@ from typing import Any
 
 from llama_edu.bundled import bundled_checkpoint
 from llama_edu.errors import LlamaEduError, RequestError
+from llama_edu.html import note_html
 from llama_edu.llama import Llama, load
 from llama_edu.show.panels.controls import EXAMPLE_PROMPTS, Controls
 from llama_edu.show.panels.range_box import RangeBox
@@ -24,11 +25,11 @@ from llama_edu.show.story.description import (
     REASONS,
     model_line,
     model_name,
-    printable,
     writing_line,
 )
-from llama_edu.show.story.token_html import choice_html, note_html, story_html
+from llama_edu.show.story.token_html import choice_html, story_html
 from llama_edu.show.story.writing import Choice, Writing
+from llama_edu.text import visible_lines
 from llama_edu.transformer.sampling import SamplingSettings
 
 ipywidgets: Any = need("ipywidgets", "GenerationWidget")
@@ -177,9 +178,9 @@ class GenerationWidget(ipywidgets.VBox):
                 )
             try:
                 writing = self._prepare()
-                print(printable(writing.prompt), end="", flush=True)
+                print(visible_lines(writing.prompt), end="", flush=True)
                 for text in self._pieces(writing):
-                    print(printable(text), end="", flush=True)
+                    print(visible_lines(text), end="", flush=True)
             except KeyboardInterrupt:
                 if self._writing:
                     self._writing.end("stopped")
@@ -290,7 +291,7 @@ class GenerationWidget(ipywidgets.VBox):
             )
         state = REASONS.get(self.reason, "writing")
         n_new = len(self._writing.choices)
-        return f"{kind} on {name}, {n_new} new tokens, {state}:\n{printable(self.text)}"
+        return f"{kind} on {name}, {n_new} new tokens, {state}:\n{visible_lines(self.text)}"
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
         """The live widget, and beside it the whole text of repr, which ipywidgets would cut."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 from llama_edu.errors import RequestError
+from llama_edu.html import escaped
 from llama_edu.show.runtime.libraries import need
 
 ipywidgets: Any = need("ipywidgets", "guess")
@@ -39,10 +39,10 @@ class Beside:
             f'<span style="flex: 0 1 300px; height: 10px; background: rgba(128, 128, 128, 0.27)">'
             f'<span style="display: block; height: 10px; width: {100 * self._share(value):.1f}%; '
             f'background: {color}"></span></span>'
-            f"<span>{escape(_number(value) + self.unit)}</span></div>"
+            f"<span>{escaped(_number(value) + self.unit)}</span></div>"
             for name, value, color in rows
         )
-        return f'<div aria-label="{escape(repr(self))}">{bars}</div>'
+        return f'<div aria-label="{escaped(repr(self))}">{bars}</div>'
 
     def _share(self, value: float) -> float:
         return min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
@@ -72,7 +72,7 @@ class Guess(ipywidgets.VBox):
             layout=ipywidgets.Layout(width="100%", max_width="500px"),
         )  # fmt: skip
         self.slider.observe(self._on_move, "value")
-        label = ipywidgets.HTML(f'<div style="{_TEXT}">{escape(question)}</div>')
+        label = ipywidgets.HTML(f'<div style="{_TEXT}">{escaped(question)}</div>')
         super().__init__([label, ipywidgets.HBox([self.slider, ipywidgets.Label(unit)])])
         self.add_class("llama-edu-guess")
 

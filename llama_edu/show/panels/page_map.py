@@ -17,6 +17,7 @@ from typing import Any
 from llama_edu.errors import MeasurementError, RequestError
 from llama_edu.experiments.token_pages import TokenPages
 from llama_edu.experiments.watching import Watching, plain_faults
+from llama_edu.html import note_html
 from llama_edu.llama import Llama, load
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
@@ -30,7 +31,7 @@ from llama_edu.show.runtime.libraries import need
 from llama_edu.show.runtime.presence import Presence
 from llama_edu.show.runtime.worker import sentence
 from llama_edu.show.story.description import REASONS
-from llama_edu.show.text.report import shown
+from llama_edu.text import one_line, visible_lines
 from llama_edu.transformer.sampling import SamplingSettings
 
 ipywidgets: Any = need("ipywidgets", "PageMapWidget")
@@ -166,7 +167,7 @@ class PageMapWidget(ipywidgets.VBox):
         printed = 0
         try:
             for text in self._steps():
-                print(text[printed:], end="", flush=True)
+                print(visible_lines(text[printed:]), end="", flush=True)
                 printed = len(text)
         except KeyboardInterrupt:
             self.stop()
@@ -274,11 +275,11 @@ class PageMapWidget(ipywidgets.VBox):
             self.controls.generate_button.disabled = self._busy
             self.controls.stop_button.disabled = not self._busy
             if self._failure:
-                self.controls.status.value = view.note_html(self._failure, is_error=True)
+                self.controls.status.value = note_html(self._failure, is_error=True)
             else:
-                self.controls.status.value = view.note_html(self._state())
+                self.controls.status.value = note_html(self._state())
             self.controls.looking.layout.display = None if n_steps else "none"
-            self.controls.story.value = "" if n_steps else view.note_html("")
+            self.controls.story.value = "" if n_steps else note_html("")
             if not n_steps:
                 return
             if self._grid is None:
@@ -303,7 +304,7 @@ class PageMapWidget(ipywidgets.VBox):
             self.controls.page_row.settle()
             specs = sorted(record.tensors.values(), key=lambda spec: spec.offset)
             self.controls.tensor.options = [NO_TENSOR] + [
-                (shown(spec.name), spec.offset // record.page_size) for spec in specs
+                (one_line(spec.name), spec.offset // record.page_size) for spec in specs
             ]
         finally:
             self._following = False
@@ -344,7 +345,7 @@ class PageMapWidget(ipywidgets.VBox):
                 "here; .run() writes without them."
             )
         summary = self.touches.summary(self.controls.step_slider.value)
-        name = shown(self.touches.steps[0].record.file_name)
+        name = one_line(self.touches.steps[0].record.file_name)
         return f"PageMapWidget on {name}, {summary.n_steps} steps: {summary.true_line}"
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:

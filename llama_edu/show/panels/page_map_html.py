@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
+from llama_edu.html import MUTED, escaped, escaped_lines
 from llama_edu.pages.touches import Summary, Touches, value_word
 from llama_edu.show.figures.grid import PageGrid, picked_color, scale_color, tensors_at
-from llama_edu.show.story.description import safe_html
-from llama_edu.show.text.report import shown
+from llama_edu.text import one_line
 
 _TEXT = "color: var(--jp-content-font-color1, inherit); line-height: 1.5"
-_MUTED = "color: var(--jp-ui-font-color2, #777)"
 _STORY = (
     f"{_TEXT}; white-space: pre-wrap; overflow-wrap: anywhere; max-height: 8em; overflow-y: auto; "
     "font-family: var(--jp-content-font-family, sans-serif); margin: 4px 0; display: flex; "
@@ -30,11 +28,12 @@ MODE_WORDS = {
 
 def labels_html(grid: PageGrid) -> str:
     """Names of the bands, to stand at the left of the picture and shrink with it."""
+    tops_and_names = [(top, escaped(one_line(name))) for top, name in grid.labels()]
     labels = "".join(
-        f'<div title="{escape(shown(name))}" style="position: absolute; right: 0; max-width: 100%; '
+        f'<div title="{name}" style="position: absolute; right: 0; max-width: 100%; '
         f"top: {100 * top:.2f}%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; "
-        f'font-size: 11px; line-height: 13px; {_MUTED}">{escape(shown(name))}</div>'
-        for top, name in grid.labels()
+        f'font-size: 11px; line-height: 13px; {MUTED}">{name}</div>'
+        for top, name in tops_and_names
     )
     return f'<div style="position: relative; width: 100%; height: 100%">{labels}</div>'
 
@@ -42,11 +41,11 @@ def labels_html(grid: PageGrid) -> str:
 def story_html(touches: Touches, n_steps: int, text: str) -> str:
     """The text with what the last of these steps read marked, or the whole text while it grows."""
     if n_steps == len(touches):
-        body = safe_html(text)
+        body = escaped_lines(text)
     else:
-        before = safe_html("".join(step.text for step in touches.steps[: n_steps - 1]))
-        now = safe_html(touches.steps[n_steps - 1].text) or "(begin)"
-        after = safe_html("".join(step.text for step in touches.steps[n_steps:]))
+        before = escaped_lines("".join(step.text for step in touches.steps[: n_steps - 1]))
+        now = escaped_lines(touches.steps[n_steps - 1].text) or "(begin)"
+        after = escaped_lines("".join(step.text for step in touches.steps[n_steps:]))
         mark = f"background: {scale_color(n_steps - 1, len(touches))}; color: #fff"
         body = (
             f'{before}<mark style="{mark}">{now}</mark><span style="opacity: 0.45">{after}</span>'
@@ -65,7 +64,7 @@ def summary_html(summary: Summary) -> str:
         f'background: rgba(128, 128, 128, 0.27)" aria-hidden="true">'
         f'<span style="display: block; height: 10px; width: {100 * min(1.0, share):.1f}%; '
         f'background: {color}"></span></span>'
-        f'<span style="flex: 1 1 320px">{escape(line)}</span></div>'
+        f'<span style="flex: 1 1 320px">{escaped(line)}</span></div>'
         for (name, share, line), color in zip(rows, ("#1f5fbf", "#8a8a8a"), strict=True)
     )
 
@@ -82,7 +81,7 @@ def legend_html(mode: str, n_values: int, grid: PageGrid) -> str:
     )
     cell = "page" if grid.pages_per_cell == 1 else f"{grid.pages_per_cell} neighboring pages"
     return (
-        f'<div style="{_MUTED}; line-height: 1.6; display: flex; flex-wrap: wrap; gap: 0 14px">'
+        f'<div style="{MUTED}; line-height: 1.6; display: flex; flex-wrap: wrap; gap: 0 14px">'
         f"<span>one cell: one {cell}, in file order; color: {MODE_WORDS[mode]}</span>"
         f"{''.join(parts)}</div>"
     )
@@ -94,11 +93,11 @@ def page_html(touches: Touches, page: int, n_steps: int) -> str:
     begin = page * record.page_size
     end = min(begin + record.page_size, record.file_bytes) - 1
     what = list(tensors_at(record, page)) or ["no tensor: header, vocabulary or padding"]
-    lines = [f"page {page:,}: bytes {begin:,} to {end:,}", *map(shown, what[:6])]
+    lines = [f"page {page:,}: bytes {begin:,} to {end:,}", *map(one_line, what[:6])]
     if len(what) > 6:
         lines.append(f"and {len(what) - 6} more tensors")
     lines.append(visits_line(touches.visits(page, n_steps), n_steps))
-    return f'<div style="{_TEXT}">{"<br>".join(map(escape, lines))}</div>'
+    return f'<div style="{_TEXT}">{"<br>".join(map(escaped, lines))}</div>'
 
 
 def visits_line(visits: Sequence[int], n_steps: int) -> str:
@@ -110,15 +109,8 @@ def visits_line(visits: Sequence[int], n_steps: int) -> str:
     return f"touched first by {first}, last by {last}, by {len(visits)} of {n_steps} steps"
 
 
-def note_html(text: str, *, is_error: bool = False) -> str:
-    """One line about the state; an error in the theme's error color."""
-    color = "color: var(--jp-error-color1, #d32f2f)" if is_error else _MUTED
-    role = ' role="alert"' if is_error else ""
-    return f'<div{role} style="{color}; line-height: 1.5">{escape(text)}</div>'
-
-
 def _swatch(color: str, word: str) -> str:
     return (
         f'<span style="white-space: nowrap"><span style="display: inline-block; width: 11px; '
-        f'height: 11px; background: {color}"></span> {escape(word)}</span>'
+        f'height: 11px; background: {color}"></span> {escaped(word)}</span>'
     )

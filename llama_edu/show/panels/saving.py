@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from llama_edu.errors import LlamaEduError, RequestError
+from llama_edu.html import note_html
 from llama_edu.show.runtime.libraries import need
-from llama_edu.show.story.token_html import note_html
 
 ipywidgets: Any = need("ipywidgets", "GenerationStudio")
 

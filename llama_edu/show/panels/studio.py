@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from llama_edu.errors import RequestError
+from llama_edu.html import note_html
 from llama_edu.llama import Llama, load
 from llama_edu.show.panels.alternatives import AlternativePicker
 from llama_edu.show.panels.chooser import ModelChooser
@@ -17,7 +18,7 @@ from llama_edu.show.runtime.libraries import need
 from llama_edu.show.runtime.worker import Worker
 from llama_edu.show.story.lookahead import look_ahead
 from llama_edu.show.story.token_colors import colored_story_html, legend_html
-from llama_edu.show.story.token_html import choice_html, note_html, story_html
+from llama_edu.show.story.token_html import choice_html, story_html
 from llama_edu.show.story.writing import Choice, Writing
 
 ipywidgets: Any = need("ipywidgets", "GenerationStudio")

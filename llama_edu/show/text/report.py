@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from llama_edu.files.layout import Checkpoint, SplitTensor
-from llama_edu.text import visible
+from llama_edu.text import one_line
 
 #: Longer metadata values are cut.
 _LONGEST_VALUE = 200
@@ -46,7 +46,7 @@ def checkpoint_report(
     if metadata:
         lines.append("  metadata")
         for key, value in checkpoint.metadata.items():
-            lines.append(f"    {shown(str(key)):42s} {shown(_as_text(value))}")
+            lines.append(f"    {_shown(key):42s} {_shown(value)}")
     if tensors:
         lines += ["  tensors", f"    {'name':26s}{'type':>8s}  {'shape':18s}{'offset':>14s}"]
         for name, tensor in checkpoint.tensors.items():
@@ -73,7 +73,7 @@ def checkpoint_as_dict(checkpoint: Checkpoint) -> dict[str, object]:
         },
         "bytes": byte_budget(checkpoint),
         "metadata": {
-            shown(str(key)): value if isinstance(value, int | float) else shown(_as_text(value))
+            _shown(key): value if isinstance(value, int | float) else _shown(value)
             for key, value in checkpoint.metadata.items()
         },
         "tensors": [
@@ -111,14 +111,8 @@ def byte_budget(checkpoint: Checkpoint) -> dict[str, int]:
     return budget
 
 
-def _as_text(value: object) -> str:
-    """A value of metadata in one line; of a long list only its length and its start."""
+def _shown(value: object) -> str:
+    """A key or a value of metadata on one line; of a long list only its length and its start."""
     if isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value) > 8:
-        return f"{len(value):,} items: {', '.join(repr(value[i]) for i in range(6))}, ..."
-    return str(value)
-
-
-def shown(text: str) -> str:
-    """Text from a file with control characters and terminal escapes made visible, and cut."""
-    safe = visible(text)
-    return safe if len(safe) <= _LONGEST_VALUE else safe[:_LONGEST_VALUE] + "..."
+        value = f"{len(value):,} items: {', '.join(repr(value[i]) for i in range(6))}, ..."
+    return one_line(str(value), _LONGEST_VALUE)

@@ -16,8 +16,8 @@ from llama_edu.errors import RequestError
 pytest.importorskip("ipywidgets")
 from llama_edu.show import GenerationWidget
 from llama_edu.show.panels import generation as widgets
-from llama_edu.show.story.description import printable
 from llama_edu.show.story.token_html import percent, token_label
+from llama_edu.text import visible_lines
 
 SETTINGS = {"prompt": "the", "n_tokens": 20, "top_k": TOP_K, "temperature": 1.0}
 
@@ -74,7 +74,7 @@ def test_run_prints_what_start_writes(llama, make, capsys):
     assert widget.start().wait(20)
     background = widget.text
     assert widget.run() == background
-    assert capsys.readouterr().out == printable(background) + "\n"
+    assert capsys.readouterr().out == visible_lines(background) + "\n"
 
 
 def test_the_buttons_do_what_the_methods_do(llama, make, monkeypatch):
@@ -263,7 +263,7 @@ def test_the_words_beside_the_widget_are_whole_and_the_same_every_time(llama, ma
     first = widget._repr_mimebundle_()
     assert widget.start().wait(20)
     assert first["text/plain"] == widget._repr_mimebundle_()["text/plain"]
-    assert first["text/plain"].endswith(printable(widget.text))
+    assert first["text/plain"].endswith(visible_lines(widget.text))
     assert "20 new tokens, the length asked for is reached" in first["text/plain"]
     assert "application/vnd.jupyter.widget-view+json" in first
 
@@ -308,7 +308,7 @@ def test_labels_show_spaces_bytes_and_ends(llama):
 
 def test_percent_never_rounds_something_to_nothing_or_to_certain():
     assert percent(0.421) == "42.1 %"
-    assert percent(0.0004) == "&lt; 0.1 %"
+    assert percent(0.0004) == "< 0.1 %"
     assert percent(0.9994) == "99.9 %" and percent(1.0) == "100 %"
 
 
