@@ -11,6 +11,7 @@ from llama_edu.errors import RequestError
 from llama_edu.files.row_order import permute_rows_to_interleaved
 from llama_edu.llama import Llama, load
 from llama_edu.quants.blocks import dequantize
+from llama_edu.table import lay_out
 
 #: Ids that every vocabulary has, for comparing logits where no text can be encoded.
 _FIXED_TOKENS = (1, 5, 3, 11, 7, 200, 31, 64)
@@ -59,12 +60,11 @@ class Comparison:
         if different:
             first = different[0]
             lines.append(f"  first that differs: {first.name}")
-            lines.append(f"    {'tensor':26s}{'types':>16s}{'largest':>12s}{'mean':>12s}")
             worst = sorted(different, key=lambda t: -t.largest)[:8]
-            lines += [
-                f"    {t.name:26s}{' / '.join(t.types):>16s}{t.largest:12.3g}{t.mean:12.3g}"
-                for t in worst
+            rows = [
+                (t.name, " / ".join(t.types), f"{t.largest:.3g}", f"{t.mean:.3g}") for t in worst
             ]
+            lines.append(lay_out(("tensor", "types", "largest", "mean"), rows, indent=" " * 4))
             if len(different) > len(worst):
                 lines.append(f"    and {len(different) - len(worst)} more that differ less")
         likeliest = "equal" if self.same_greedy else "differ"

@@ -115,6 +115,6 @@ def _record_as_dict(record) -> dict[str, object]:
                 "n_bytes": row.n_bytes,
                 "touched_bytes": row.touched_bytes,
             }
-            for row in (record.table() if record.pages is not None else ())
+            for row in (record.touched.by_tensor() if record.pages is not None else ())
         ],
     }

@@ -80,7 +80,7 @@ class Illusion:
             f"{around:,} bytes, {around / FILE_BYTES_2023:.0%} of it. Reading all of it takes at "
             f"least {dense:,} faults; the count fits a complete read.",
             f"Here, on a file of {self.file_bytes:,} bytes (naive and Rss: counts only, wrong):",
-            lay_out(heads, rows, n_left=2),
+            lay_out(heads, rows, "<<>"),
         ])  # fmt: skip
 
 

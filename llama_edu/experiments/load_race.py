@@ -60,7 +60,7 @@ class LoadRace:
         heads = ("way", "cache", "open ms", "open + 1st pass", "2nd pass", "private MiB",
                  "cached MiB")  # fmt: skip
         return f"A file of {self.file_bytes:,} bytes, loaded and read through:\n" + lay_out(
-            heads, rows, n_left=2
+            heads, rows, "<<>"
         )
 
 

@@ -92,13 +92,13 @@ def _summary(name: str, records: list[Record], tied: bool) -> SparseParts:
         if record.pages is not None:
             union |= record.pages
     parts = []
-    for row in first.by_kind():
-        pages = first.extent(row.name)
+    for row in first.touched.by_kind():
+        pages = first.touched.extent(row.name)
         parts.append(Part(row.name, row.n_pages, row.n_touched, int((pages & union).sum())))
     outside = np.zeros(first.n_pages, bool)
     for part in parts:
         if part.name != "token_embedding":
-            outside |= first.extent(part.name)
+            outside |= first.touched.extent(part.name)
     kinds = sorted({record.verdict.kind for record in records}, key=lambda kind: kind == "exact")
     return SparseParts(
         name, len(records), tuple(parts), int((outside & ~union).sum()), kinds[0], tied

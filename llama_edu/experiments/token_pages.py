@@ -17,6 +17,7 @@ from llama_edu.files.detect import read_checkpoint
 from llama_edu.llama import load
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
+from llama_edu.table import lay_out
 from llama_edu.text import one_line
 from llama_edu.transformer.generate import Generation
 from llama_edu.transformer.sampling import SamplingSettings
@@ -58,13 +59,12 @@ class TokenPages:
     def __str__(self) -> str:
         lines = [str(self.whole)]
         if self.steps:
-            lines.append(f"{'step':>5s}  {'pages':>9s} {'new':>9s}  verdict      text")
-            for number, step in enumerate(self.steps):
-                touched = step.record.n_touched
-                lines.append(
-                    f"{number:5d}  {_count(touched):>9s} {_count(step.n_new):>9s}  "
-                    f"{step.record.verdict.kind:12s} {one_line(step.text, 40)}"
-                )
+            rows = [
+                (number, step.record.n_touched, step.n_new, step.record.verdict.kind,
+                 one_line(step.text, 40))
+                for number, step in enumerate(self.steps)
+            ]  # fmt: skip
+            lines.append(lay_out(("step", "pages", "new", "verdict", "text"), rows, ">>><"))
         return "\n".join(lines)
 
 
@@ -125,7 +125,3 @@ def observe_tokens(
         with PageLab.of(checkpoint, "faults") as plain:
             whole.plain_faults = watch_whole(plain)[0].faults
     return TokenPages(text, generation.n_prompt, generation.n_new, whole, steps, described)
-
-
-def _count(n: int | None) -> str:
-    return "-" if n is None else f"{n:,}"

@@ -24,6 +24,7 @@ from llama_edu.pages.calibrate import touch
 from llama_edu.pages.faults import process_faults
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.reclaim import may_ask_about
+from llama_edu.table import lay_out
 
 #: Pages of the doctor's file; 16 MiB where a page has 4 KiB. Not a multiple of a huge page.
 N_PAGES = 4099
@@ -59,18 +60,15 @@ class Report:
     findings: tuple[Finding, ...]
 
     def __str__(self) -> str:
-        width = max(len(f.counter) for f in self.findings)
-        heads = [f"{n:,} {what}" for what, n in self.touched]
-        lines = [
+        heads = ("counter", *(f"{n:,} {what}" for what, n in self.touched), "verdict")
+        nothing = (None,) * len(self.touched)
+        rows = [(f.counter, *(f.reported or nothing), f"{f.verdict}: {f.why}")
+                for f in self.findings]  # fmt: skip
+        title = (
             f"Touched known pages of a file of {self.n_pages:,} pages of {mmap.PAGESIZE:,} bytes, "
-            f"and asked every counter.",
-            f"{'counter':{width}} " + " ".join(f"{h:>13}" for h in heads) + "  verdict",
-        ]
-        for f in self.findings:
-            cells = [f"{n:,}" for n in f.reported] or ["-"] * len(heads)
-            numbers = " ".join(f"{cell:>13}" for cell in cells)
-            lines.append(f"{f.counter:{width}} {numbers}  {f.verdict}: {f.why}")
-        return "\n".join(lines)
+            f"and asked every counter."
+        )
+        return f"{title}\n" + lay_out(heads, rows, "<" + ">" * len(self.touched) + "<")
 
 
 def examine(folder: Path | str | None = None, *, n_pages: int = N_PAGES, seed: int = 0) -> Report:

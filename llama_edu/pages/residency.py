@@ -23,6 +23,8 @@ from llama_edu.files.mapped import MappedFile, open_weights
 from llama_edu.pages import linux
 from llama_edu.pages.arithmetic import page_range
 from llama_edu.pages.reclaim import may_ask_about
+from llama_edu.table import lay_out, percent
+from llama_edu.text import visible
 
 #: One "will need" for a whole file fetches only one read-ahead window of it (128 KiB to 8 MiB on
 #: common machines), and says nothing; in pieces of this size all of it is fetched.
@@ -68,19 +70,13 @@ class Residency:
         return f"Residency({self.file_name!r}, {self.n_resident} of {len(self.pages)} pages)"
 
     def __str__(self) -> str:
-        width = max([len("total"), *(len(row.name) for row in self.rows)])
         total = ResidentRow("total", len(self.pages), self.n_resident, self.file_bytes)
-        lines = [
-            f"{self.file_name}: {self.n_resident:,} of {len(self.pages):,} pages are in the page "
-            f"cache now, put there by anybody (mincore)",
-            f"{'':{width}}  {'pages':>10} {'cached':>10} {'%':>6} {'bytes':>15}",
-        ]
-        lines += [
-            f"{row.name:{width}}  {row.n_pages:>10,} {row.n_resident:>10,} {row.fraction:>6.1%} "
-            f"{row.n_bytes:>15,}"
-            for row in (*self.rows, total)
-        ]
-        return "\n".join(lines)
+        rows = [(row.name, row.n_pages, row.n_resident, percent(row.fraction), row.n_bytes)
+                for row in (*self.rows, total)]  # fmt: skip
+        return (
+            f"{visible(self.file_name)}: {self.n_resident:,} of {len(self.pages):,} pages are in "
+            f"the page cache now, put there by any process (mincore)\n"
+        ) + lay_out(("", "pages", "cached", "%", "bytes"), rows)
 
 
 @dataclass(frozen=True)

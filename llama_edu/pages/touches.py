@@ -139,10 +139,10 @@ class Summary:
     @property
     def true_line(self) -> str:
         """The count and how far to trust it."""
-        verb = "needed" if self.verdict.kind == "computed, not measured" else "touched"
         return (
-            f"{self.n_touched:,} of {self.n_pages:,} pages {verb} ({self.touched_fraction:.1%}), "
-            f"{self.touched_bytes:,} bytes. Verdict: {self.verdict.kind}"
+            f"{self.n_touched:,} of {self.n_pages:,} pages {self.verdict.verb} "
+            f"({self.touched_fraction:.1%}), {self.touched_bytes:,} bytes. "
+            f"Verdict: {self.verdict.kind}"
         )
 
     @property

@@ -6,13 +6,13 @@ as well as on a dark one. Blue to yellow is told apart by color-blind eyes too.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from llama_edu.pages.arithmetic import page_range
+from llama_edu.pages.by_tensor import layer_of
 from llama_edu.pages.record import Record
 from llama_edu.show.figures.png import palette_png
 
@@ -159,21 +159,20 @@ def _scale_index(values: np.ndarray, n_values: int) -> np.ndarray:
 
 def _bands(record: Record) -> tuple[tuple[Band, ...], np.ndarray, np.ndarray]:
     """The bands; for each page the number of its band, and of its tensor; 0 is what is in none."""
-    layer_of = np.zeros(record.n_pages, np.int32)
-    tensor_of = np.zeros(record.n_pages, np.int32)
+    band_numbers = np.zeros(record.n_pages, np.int32)
+    tensor_numbers = np.zeros(record.n_pages, np.int32)
     bands: list[Band] = []
     specs = sorted(record.tensors.values(), key=lambda spec: spec.offset)
     for number, spec in enumerate(specs, 1):
-        layer = re.match(r"layers\.(\d+)\.", spec.name)
-        name = f"layer {layer[1]}" if layer else spec.name
+        name = layer_of(spec.name)
         span = page_range(spec.offset, max(1, spec.n_bytes), record.page_size)
         if not bands or bands[-1].name != name:
             bands.append(Band(name, span.start))
         # a page that two tensors share keeps the first one's number
-        for numbers, value in ((layer_of, len(bands)), (tensor_of, number)):
+        for numbers, value in ((band_numbers, len(bands)), (tensor_numbers, number)):
             part = numbers[span.start : span.stop]
             part[part == 0] = value
-    return tuple(bands), layer_of, tensor_of
+    return tuple(bands), band_numbers, tensor_numbers
 
 
 def _palette() -> np.ndarray:

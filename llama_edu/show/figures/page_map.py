@@ -13,7 +13,8 @@ import numpy as np
 
 from llama_edu.errors import MeasurementError
 from llama_edu.pages.arithmetic import page_range
-from llama_edu.pages.record import Record, layer_of
+from llama_edu.pages.by_tensor import layer_of
+from llama_edu.pages.record import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,6 +11,7 @@ from llama_edu.errors import RequestError
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.ggml.header import ALIGNMENT
 from llama_edu.files.layout import Checkpoint, SplitTensor
+from llama_edu.table import lay_out
 from llama_edu.text import quoted
 from llama_edu.vocabulary import Vocabulary
 
@@ -87,18 +88,13 @@ def museum(paths: Sequence[Path], tokens: Sequence[int]) -> str:
     Raises:
         RequestError, FormatError: as `exhibit`.
     """
-    rows = [("format", "magic", "bytes", "aligned", "scores", *(f"token {t}" for t in tokens))]
-    for path in paths:
-        found = exhibit(path, tokens)
-        rows.append(
-            (
-                found.format, quoted(found.magic), f"{found.n_bytes:,}",
-                f"to {found.alignment}" if found.alignment > 1 else "no",
-                "yes" if found.has_scores else "no", *map(quoted, found.pieces),
-            )
-        )  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    heads = ("format", "magic", "bytes", "aligned", "scores", *(f"token {t}" for t in tokens))
+    rows = [
+        (
+            found.format, quoted(found.magic), found.n_bytes,
+            f"to {found.alignment}" if found.alignment > 1 else "no",
+            "yes" if found.has_scores else "no", *map(quoted, found.pieces),
+        )
+        for found in (exhibit(path, tokens) for path in paths)
+    ]  # fmt: skip
+    return lay_out(heads, rows, align="<")

@@ -11,7 +11,8 @@ import numpy as np
 
 from llama_edu.errors import MeasurementError
 from llama_edu.pages.arithmetic import page_range
-from llama_edu.pages.record import Record, layer_of
+from llama_edu.pages.by_tensor import layer_of
+from llama_edu.pages.record import Record
 
 #: From none to all of the pages under one character.
 _SHADES = " .-+*#"

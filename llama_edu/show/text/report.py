@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from llama_edu.files.layout import Checkpoint, SplitTensor
+from llama_edu.table import lay_out
 from llama_edu.text import one_line
 
 #: Longer metadata values are cut.
@@ -41,18 +42,21 @@ def checkpoint_report(
         ),
         "  bytes",
     ]  # fmt: skip
-    for name, n_bytes in byte_budget(checkpoint).items():
-        lines.append(f"    {name:26s}{n_bytes:>16,}  {100 * n_bytes / file_bytes:6.2f} %")
+    budget = [(name, n_bytes, f"{100 * n_bytes / file_bytes:.2f} %")
+              for name, n_bytes in byte_budget(checkpoint).items()]  # fmt: skip
+    lines.append(lay_out(None, budget, indent="    "))
     if metadata:
         lines.append("  metadata")
-        for key, value in checkpoint.metadata.items():
-            lines.append(f"    {_shown(key):42s} {_shown(value)}")
+        entries = [(_shown(key), _shown(value)) for key, value in checkpoint.metadata.items()]
+        lines += lay_out(None, entries, align="<", indent="    ").splitlines()
     if tensors:
-        lines += ["  tensors", f"    {'name':26s}{'type':>8s}  {'shape':18s}{'offset':>14s}"]
-        for name, tensor in checkpoint.tensors.items():
-            place = "in parts" if isinstance(tensor, SplitTensor) else f"{tensor.offset:,}"
-            shape = " x ".join(map(str, tensor.shape))
-            lines.append(f"    {name:26s}{tensor.type:>8s}  {shape:18s}{place:>14s}")
+        rows = [
+            (name, tensor.type, " x ".join(map(str, tensor.shape)),
+             "in parts" if isinstance(tensor, SplitTensor) else tensor.offset)
+            for name, tensor in checkpoint.tensors.items()
+        ]  # fmt: skip
+        heads = ("name", "type", "shape", "offset")
+        lines += ["  tensors", lay_out(heads, rows, "<><>", "    ")]
     return "\n".join(lines)
 
 
