@@ -7,18 +7,20 @@ even that saving is gone.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from llama_edu.experiments.subjects import model_file
+from llama_edu.experiments.token_steps import recorded
 from llama_edu.llama import load
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
 from llama_edu.table import lay_out, percent
 from llama_edu.transformer.cache import KVCache
-from llama_edu.transformer.model import forward
+from llama_edu.transformer.model import Model, forward
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class SparseParts:
     """How much of each kind of tensor a text needed.
 
     Attributes:
-        unneeded: pages that no token touched, outside the embedding table.
+        unneeded: pages with a byte of any tensor but the embedding table that no token touched.
         verdict: how far the counts can be trusted; the least trusted of all records.
     """
 
@@ -72,17 +74,19 @@ def sparse_parts(
         backend: the instrument; where none works the pages are computed, and so labeled.
     """
     with model_file(path) as file, PageLab.open(file, backend) as lab, load(file, lab=lab) as llama:
-        cache = KVCache(llama.config, n_tokens)
-        token = 1  # BOS
-        records: list[Record] = []
-        for _ in range(n_tokens):
-            with lab.record("token") as record:
-                logits = forward(llama.model, [token], cache)
-            records.append(record)
-            token = int(np.argmax(logits[-1]))
+        records = [record for _, record in recorded(lab, _greedy_tokens(llama.model, n_tokens))]
         tied = llama.checkpoint.tied_output
         name = llama.checkpoint.paths[0].name
     return _summary(name, records, tied)
+
+
+def _greedy_tokens(model: Model, n_tokens: int) -> Iterator[int]:
+    """The likeliest token after BOS, and so on; without a tokenizer, which a file may lack."""
+    cache = KVCache(model.config, n_tokens)
+    token = 1  # BOS
+    for _ in range(n_tokens):
+        token = int(np.argmax(forward(model, [token], cache)[-1]))
+        yield token
 
 
 def _summary(name: str, records: list[Record], tied: bool) -> SparseParts:

@@ -21,11 +21,15 @@ MODES = ("first", "last", "count")
 class Step:
     """One step of a text: what the model read in it, and the pages that this took.
 
-    `text` is what was read: the prompt in the first step, one token's piece in each later one.
+    Attributes:
+        text: what was read: the prompt in the first step, one token's text in each later one.
+        record: the pages.
+        tokens: the ids that were read; empty where they are not known.
     """
 
     text: str
     record: Record
+    tokens: tuple[int, ...] = ()
 
 
 class Touches:

@@ -15,8 +15,9 @@ from contextlib import ExitStack
 from typing import Any
 
 from llama_edu.errors import MeasurementError, RequestError
+from llama_edu.experiments.plain_faults import plain_faults
 from llama_edu.experiments.token_pages import TokenPages
-from llama_edu.experiments.watching import Watching, plain_faults
+from llama_edu.experiments.token_steps import TokenSteps
 from llama_edu.html import note_html
 from llama_edu.llama import Llama, load
 from llama_edu.pages.lab import PageLab
@@ -119,10 +120,7 @@ class PageMapWidget(ipywidgets.VBox):
         if isinstance(records, TokenPages):
             steps = records.steps or [records.whole]
             for step in steps:
-                if isinstance(step, Record):
-                    touches.add(Step("", step))
-                else:
-                    touches.add(Step(step.text, step.record))
+                touches.add(Step("", step) if isinstance(step, Record) else step)
             if records.whole.plain_faults:
                 touches.plain_faults[len(touches)] = records.whole.plain_faults
         else:
@@ -232,24 +230,24 @@ class PageMapWidget(ipywidgets.VBox):
         self._show()
         with ExitStack() as stack:
             llama, lab = self._open(stack)
-            watching = Watching(
-                llama, lab, prompt, n_tokens, self._settings, self._seed, self._stopping
-            )
+            generation = llama.generate_tokens(prompt, n_tokens, self._settings, seed=self._seed)
+            steps = TokenSteps(lab, generation, prompt, self._stopping)
             shown_at = 0.0
-            for step in watching:
+            for step in steps:
                 self.touches.add(step)
-                self.text = watching.text
+                self.text = steps.text
                 yield self.text
                 if time.monotonic() - shown_at >= FRAME_INTERVAL_S:
                     self._show()
                     shown_at = time.monotonic()
                 if self._pace:
                     self._stopping.wait(1 / self._pace)
-            path, fed, reason = lab.path, watching.fed, watching.reason
-            del llama, watching, lab
+            path, reason = lab.path, steps.reason
+            del llama, lab, generation, steps
         self._n_planned = max(1, len(self.touches))
         self._show()
-        self.touches.plain_faults |= plain_faults(path, fed, self._stopping)
+        read = [step.tokens for step in self.touches.steps]
+        self.touches.plain_faults |= plain_faults(path, read, self._stopping)
         self.reason = reason
 
     def _open(self, stack: ExitStack) -> tuple[Llama, PageLab]:

@@ -326,7 +326,7 @@ def test_run_prints_what_start_writes(make, capsys):
 
 def test_an_interrupted_run_leaves_the_file_closed_and_can_be_repeated(make, monkeypatch, capsys):
     widget = make(n_tokens=20)
-    original = xray.Watching.__iter__
+    original = xray.TokenSteps.__iter__
 
     def interrupted(self):
         for n, step in enumerate(original(self)):
@@ -335,7 +335,7 @@ def test_an_interrupted_run_leaves_the_file_closed_and_can_be_repeated(make, mon
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(xray.Watching, "__iter__", interrupted)
+        patch.setattr(xray.TokenSteps, "__iter__", interrupted)
         widget.run()
     assert widget.reason == "stopped" and len(widget.touches) == 3
     widget.run()
