@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -13,8 +14,9 @@ from llama_edu.pages.faults import FaultCounts
 from llama_edu.pages.record import Record
 from llama_edu.pages.verdict import Kind, Verdict
 
-#: What a page can be colored by.
-MODES = ("first", "last", "count")
+#: What a page can be colored by: the first step that touched it, the last, or how many did.
+Mode = Literal["first", "last", "count"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Touches:
     def __init__(self, steps: Sequence[Step] = ()) -> None:
         self.steps: list[Step] = []
         self.plain_faults: dict[int, FaultCounts] = {}
-        self._known: dict[str, tuple[int, np.ndarray]] = {}
+        self._known: dict[Mode, tuple[int, np.ndarray]] = {}
         for step in steps:
             self.add(step)
 
@@ -67,7 +69,7 @@ class Touches:
     def __len__(self) -> int:
         return len(self.steps)
 
-    def values(self, mode: str, n_steps: int | None = None) -> np.ndarray:
+    def values(self, mode: Mode, n_steps: int | None = None) -> np.ndarray:
         """What to color the pages by, after the first `n_steps` steps (all of them by default).
 
         Returns:
@@ -181,7 +183,7 @@ def combined(verdicts: Sequence[Verdict]) -> Verdict:
     return Verdict(kind, reasons)
 
 
-def value_word(mode: str, value: int) -> str:
+def value_word(mode: Mode, value: int) -> str:
     """What a value of Touches.values means, for a legend."""
     if mode == "count":
         return "once" if value == 0 else f"{value + 1} times"

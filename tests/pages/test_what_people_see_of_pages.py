@@ -1,6 +1,5 @@
 """The doctor's table, the text map and the drawn map."""
 
-import io
 import platform
 
 import numpy as np
@@ -92,42 +91,67 @@ def test_a_record_without_pages_cannot_be_drawn(lab):
         text_map(record)
 
 
+def words_of(figure):
+    """The sentences below a map, with line ends as spaces."""
+    return " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
+
+
 def test_a_drawn_map_says_who_was_first_and_how_far_to_trust_it(lab):
     pytest.importorskip("matplotlib")
-    from llama_edu.show.figures.page_map import first_touch, plot_pages
+    from llama_edu.show.figures.page_map import records_figure
 
     first = computed(lab, "prefill", "output")
     second = computed(lab, "token 1", "output", "layers.0.wq")
-    owner = first_touch([first, second])
-    assert (owner == 0).sum() == first.n_touched
-    assert (owner >= 0).sum() == (first.pages | second.pages).sum()
-    figure = plot_pages([first, second])
-    texts = [text.get_text() for text in figure.texts] + [figure._supxlabel.get_text()]
-    assert "Verdict: computed, not measured." in " ".join(texts).replace("\n", " ")
-    (axes,) = figure.axes
-    legend = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert legend[0] == f"prefill: {first.n_touched} new"
-    assert "layer 2" in [label.get_text() for label in axes.get_yticklabels()]
-    figure.savefig(io.BytesIO(), format="png")
+    drawn = records_figure([first, second])
+    union = int((first.pages | second.pages).sum())
+    assert f"{union} of {first.n_pages} pages needed" in words_of(drawn.figure)
+    assert "Verdict: computed, not measured" in words_of(drawn.figure)
+    assert "2 records together: " in words_of(drawn.figure)
+    (axes,) = drawn.figure.axes
+    legend = [text.get_text() for text in drawn.figure.legends[0].get_texts()]
+    n_new = union - first.n_touched
+    assert legend == [f"prefill: {first.n_touched} new", f"token 1: {n_new} new", "never"]
+    assert "layer 8" in [label.get_text() for label in axes.get_yticklabels()]
+    assert drawn.png().startswith(b"\x89PNG")
+
+
+def test_a_drawn_map_has_the_cells_and_colors_of_the_panel(lab):
+    pytest.importorskip("matplotlib")
+    from llama_edu.show.figures.grid import PageGrid
+    from llama_edu.show.figures.page_map import records_figure
+
+    record = computed(lab, "head", "output")
+    shown = records_figure(record).figure.axes[0].images[0].get_array()
+    grid = PageGrid(record)
+    values = np.where(record.pages, 0, -1).astype(np.int32)
+    assert np.array_equal(shown, grid.colors(values, 1))
 
 
 def test_a_map_of_nothing_or_of_two_files_is_refused(lab, tmp_path):
     pytest.importorskip("matplotlib")
-    from llama_edu.show.figures.page_map import plot_pages
+    from llama_edu.show.figures.page_map import records_figure
 
     record = computed(lab, "prefill", "output")
     with pytest.raises(MeasurementError, match="no records"):
-        plot_pages([])
-    other = PageLab(gt.write_file(tmp_path / "other.bin", 50_000), {}, "faults")
+        records_figure([])
+    spec = TensorSpec("other", "f32", (10, 10), 0, 400)
+    other = PageLab(gt.write_file(tmp_path / "other.bin", 50_000), {"other": spec}, "faults")
     with other, other.record("other") as foreign:
-        pass
+        other.ledger.whole("other")
     with pytest.raises(MeasurementError, match=r"records of model\.bin and other\.bin"):
-        plot_pages([record, foreign])
+        records_figure([record, foreign])
+    with lab.record("silence") as silence:
+        pass
+    with pytest.raises(MeasurementError, match="there are no pages to show"):
+        records_figure([silence])
 
 
-def test_one_record_is_drawn_with_its_own_title(lab):
+def test_one_record_is_drawn_with_its_own_title_and_told_by_the_text_map(lab):
     pytest.importorskip("matplotlib")
-    from llama_edu.show.figures.page_map import plot_pages
+    from llama_edu.show.figures.page_map import records_figure
 
-    figure = plot_pages(computed(lab, "prefill", "output"), title="One step")
-    assert figure.axes[0].get_title() == "One step"
+    record = computed(lab, "costs $5 and $6", "output")
+    assert records_figure(record, title="One step").figure.axes[0].get_title("left") == "One step"
+    drawn = records_figure(record)
+    assert drawn.figure.axes[0].get_title("left") == r"model.bin: costs \$5 and \$6"
+    assert repr(drawn) == text_map(record)

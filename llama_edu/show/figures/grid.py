@@ -25,6 +25,9 @@ _STRIP, _STRIP_GAP = 12, 4
 #: Smaller cells than this have no softer edge, and no gaps between tensors and layers.
 _SMALLEST_WITH_EDGE = 5
 
+#: What a page that was never touched looks like on white paper, where its gray is not transparent.
+NEVER_ON_WHITE = "#dadada"
+
 # Colors of the palette. What a cell can have is even; the odd number after it is its edge.
 _NOTHING, _STRIP_A, _STRIP_B, _PICKED, _NEVER, _FIRST_SCALE = 0, 2, 3, 4, 6, 8
 _N_SCALE = (256 - _FIRST_SCALE) // 2
@@ -143,6 +146,11 @@ def scale_color(value: int, n_values: int) -> str:
     """The color of a value, as #rrggbb."""
     index = int(_scale_index(np.array([value], np.int32), n_values)[0])
     return "#" + _PALETTE[index, :3].tobytes().hex()
+
+
+def legend_values(n_values: int) -> list[int]:
+    """The values that a legend names: at most six, the first and the last among them."""
+    return sorted({round(i * (n_values - 1) / 5) for i in range(6)})
 
 
 def picked_color() -> str:

@@ -24,8 +24,8 @@ from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
 from llama_edu.pages.touches import Step, Touches
 from llama_edu.show.figures.grid import PageGrid
+from llama_edu.show.figures.page_map import touches_figure
 from llama_edu.show.figures.picture import Picture
-from llama_edu.show.figures.touch_map import xray_picture
 from llama_edu.show.panels import page_map_html as view
 from llama_edu.show.panels.page_map_controls import NO_TENSOR, XrayControls
 from llama_edu.show.runtime.libraries import need
@@ -188,7 +188,7 @@ class PageMapWidget(ipywidgets.VBox):
         with self._drawing:
             grid = self._grid or PageGrid(self.touches.steps[0].record)
             controls = self.controls
-            return xray_picture(
+            return touches_figure(
                 self.touches, grid, controls.mode.value, controls.step_slider.value, repr(self)
             )
 

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llama_edu.html import MUTED, escaped, escaped_lines
-from llama_edu.pages.touches import Summary, Touches, value_word
-from llama_edu.show.figures.grid import PageGrid, picked_color, scale_color, tensors_at
+from llama_edu.pages.touches import Mode, Summary, Touches, value_word
+from llama_edu.show.figures.grid import (
+    PageGrid,
+    legend_values,
+    picked_color,
+    scale_color,
+    tensors_at,
+)
 from llama_edu.text import one_line
 
 _TEXT = "color: var(--jp-content-font-color1, inherit); line-height: 1.5"
@@ -15,11 +21,8 @@ _STORY = (
     "font-family: var(--jp-content-font-family, sans-serif); margin: 4px 0; display: flex; "
     "flex-direction: column-reverse"
 )
-#: Entries of the legend between the first and the last.
-_LEGEND_STEPS = 5
-
 #: What the colors mean, for each of touches.MODES.
-MODE_WORDS = {
+MODE_WORDS: dict[Mode, str] = {
     "first": "the token that needed the page first",
     "last": "the token that needed it last",
     "count": "how many tokens needed it",
@@ -69,11 +72,10 @@ def summary_html(summary: Summary) -> str:
     )
 
 
-def legend_html(mode: str, n_values: int, grid: PageGrid) -> str:
+def legend_html(mode: Mode, n_values: int, grid: PageGrid) -> str:
     """What each color stands for."""
-    chosen = sorted({round(i * (n_values - 1) / _LEGEND_STEPS) for i in range(_LEGEND_STEPS + 1)})
     parts = [_swatch("rgba(128, 128, 128, 0.27)", "never")]
-    for value in chosen:
+    for value in legend_values(n_values):
         parts.append(_swatch(scale_color(value, n_values), value_word(mode, value)))
     parts.append(
         f'<span style="white-space: nowrap"><span style="display: inline-block; width: 8px; '

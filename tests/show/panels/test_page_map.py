@@ -379,7 +379,7 @@ def test_the_stored_figure_names_bands_colors_and_both_readings(mode, rng):
     widget.controls.mode.value = mode
     picture = widget.picture()
     axes = picture.figure.axes[0]
-    assert axes.get_title().startswith(r"a \$x\$ b.bin: ")
+    assert axes.get_title("left").startswith(r"a \$x\$ b.bin: ")
     assert [label.get_text() for label in axes.get_yticklabels()] == ["output"]
     words = "\n".join(text.get_text() for text in picture.figure.texts)
     assert "Verdict: exact" in words and "faults: 7 minor" in words
