@@ -12,8 +12,9 @@ from llama_edu.bundled import bundled_checkpoint
 from llama_edu.errors import LlamaEduError
 from llama_edu.html import note_html
 from llama_edu.llama import Llama
-from llama_edu.show.panels.comparison_side import Side
-from llama_edu.show.panels.generation import UPDATE_INTERVAL_S
+from llama_edu.show.panels.parts.compared_text import ComparedText
+from llama_edu.show.panels.parts.panel import Panel
+from llama_edu.show.panels.parts.writer import UPDATE_INTERVAL_S
 from llama_edu.show.runtime.libraries import need
 from llama_edu.show.runtime.presence import Presence
 from llama_edu.show.runtime.same_cell import stop_predecessors
@@ -32,14 +33,14 @@ from llama_edu.text import visible_lines
 ipywidgets: Any = need("ipywidgets", "ComparisonWidget")
 
 
-class ComparisonWidget(ipywidgets.VBox):
+class ComparisonWidget(Panel):
     """Writes two texts from one prompt, with two weight types or two settings, token by token.
 
     The buttons and the methods do the same: `start`, `stop`, `wait`. Running the cell again that
     made a comparison stops the one before; closing the page stops both texts, see Presence.
 
     Attributes:
-        left, right: the sides, with their controls; e.g. `left.weights.value`.
+        left, right: the two texts, with their controls; e.g. `left.weights.value`.
         prompt, n_tokens: widgets that both sides share.
     """
 
@@ -70,7 +71,8 @@ class ComparisonWidget(ipywidgets.VBox):
         self._model, self._tokenizer = model, tokenizer
         self.types: WeightTypes | None = None
         self._doing = ""
-        self.left, self.right = Side("left", left or {}), Side("right", right or {})
+        self.left = ComparedText("left", left or {})
+        self.right = ComparedText("right", right or {})
         self._open()
         self._build(prompt, n_tokens)
         stop_predecessors(self)
@@ -220,7 +222,7 @@ class ComparisonWidget(ipywidgets.VBox):
         left, right = (_label(side.writing, n_same) for side in (self.left, self.right))
         return f"The first {n_same} new tokens are the same; then {left} left, {right} right."
 
-    def _side_note(self, side: Side) -> str:
+    def _side_note(self, side: ComparedText) -> str:
         if side.writing is None or self.types is None:
             return note_html("")
         losses = self.types.losses(side.weights.value)
@@ -242,13 +244,8 @@ class ComparisonWidget(ipywidgets.VBox):
         )
         return f"ComparisonWidget on {name}. {self.summary}\n\n{left}\n\n{right}"
 
-    def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
-        """The live widget, and beside it the whole text of repr, which ipywidgets would cut."""
-        bundle: dict[str, object] = super()._repr_mimebundle_(**kwargs)
-        return bundle | {"text/plain": repr(self)}
 
-
-def _text(side: Side) -> str:
+def _text(side: ComparedText) -> str:
     return side.writing.text if side.writing else ""
 
 

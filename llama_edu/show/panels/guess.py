@@ -7,6 +7,7 @@ from typing import Any
 
 from llama_edu.errors import RequestError
 from llama_edu.html import escaped
+from llama_edu.show.panels.parts.panel import Panel
 from llama_edu.show.runtime.libraries import need
 
 ipywidgets: Any = need("ipywidgets", "guess")
@@ -48,7 +49,7 @@ class Beside:
         return min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
 
 
-class Guess(ipywidgets.VBox):
+class Guess(Panel):
     """A question with a slider; `guess` makes one.
 
     Attributes:
@@ -85,11 +86,6 @@ class Guess(ipywidgets.VBox):
 
     def __repr__(self) -> str:
         return f"guess: {self.question} ({_number(self.low)} to {_number(self.high)}{self.unit})"
-
-    def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
-        """The slider, and the question for where no widget can be shown."""
-        bundle: dict[str, object] = super()._repr_mimebundle_(**kwargs) or {}
-        return bundle | {"text/plain": repr(self)}
 
 
 def guess(

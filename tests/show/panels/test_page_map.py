@@ -26,7 +26,7 @@ from llama_edu.show.figures.png import palette_png
 
 pytest.importorskip("ipywidgets")
 from llama_edu.show import PageMapWidget
-from llama_edu.show.panels import page_map as xray
+from llama_edu.show.panels.page_map import widget as page_map_module
 
 PAGE = 4096
 EVIL = "<script>alert(1)</script>"
@@ -209,7 +209,7 @@ def test_a_page_tells_its_rows():
 
 def test_the_steps_agree_with_the_experiment_that_was_tested_before(tiny, make):
     expected = observe_tokens(tiny["path"], "the", 5, tokenizer=tiny["tokenizer"], per_token=True,
-                              settings=xray.SamplingSettings(0.0))  # fmt: skip
+                              settings=page_map_module.SamplingSettings(0.0))  # fmt: skip
     widget = make()
     assert widget.start() is widget and widget.wait(60)
     assert widget.reason == "length" and widget.text == "the" + expected.text
@@ -267,13 +267,13 @@ def test_every_control_changes_the_picture(make):
 
 def test_frames_follow_the_clock_and_not_the_token(make, monkeypatch):
     widget = make(n_tokens=20)
-    monkeypatch.setattr(xray, "FRAME_INTERVAL_S", 1e9)
+    monkeypatch.setattr(page_map_module, "FRAME_INTERVAL_S", 1e9)
     assert widget.start().wait(60)
-    assert widget.n_frames <= 3
-    few = widget.n_frames
-    monkeypatch.setattr(xray, "FRAME_INTERVAL_S", 0.0)
+    assert widget.view.n_frames <= 3
+    few = widget.view.n_frames
+    monkeypatch.setattr(page_map_module, "FRAME_INTERVAL_S", 0.0)
     assert widget.start().wait(60)
-    assert widget.n_frames - few >= 20
+    assert widget.view.n_frames - few >= 20
 
 
 def test_stop_ends_before_the_next_token_and_keeps_what_was_seen(tiny, make, monkeypatch):
@@ -316,6 +316,31 @@ def test_clicks_on_two_threads_start_one_text(make, monkeypatch):
     assert begun == [1]
 
 
+def test_a_cell_that_runs_again_stops_its_earlier_map(tiny, make, monkeypatch):
+    from llama_edu.show.runtime import same_cell
+
+    monkeypatch.setattr(same_cell, "_made", {})
+    runs = iter([("cell-1", "run-1"), ("cell-2", "run-2"), ("cell-1", "run-3")])
+    monkeypatch.setattr(same_cell, "_cell_and_run", lambda: next(runs))
+    with PageLab.open(tiny["path"]) as lab:
+        llama = llama_edu.load(tiny["path"], tokenizer=tiny["tokenizer"], lab=lab)
+        turnstile = Turnstile(llama, monkeypatch)
+        first = make(llama, n_tokens=20).start()
+        make(n_tokens=20)
+        assert not first._worker.stopping.is_set()
+        make(llama, n_tokens=20)
+        turnstile.let_pass(30)
+        assert first.wait(20) and first.reason == "stopped" and len(first.touches) <= 1
+        llama.close()
+        del turnstile
+
+
+def test_a_panel_of_records_has_nothing_to_run(tiny):
+    seen = observe_tokens(tiny["path"], "the", 2, tokenizer=tiny["tokenizer"], per_token=True)
+    with pytest.raises(RequestError, match="shows records, expected a model to write with"):
+        PageMapWidget.of(seen).run()
+
+
 def test_run_prints_what_start_writes(make, capsys):
     widget = make()
     assert widget.start().wait(60)
@@ -326,7 +351,7 @@ def test_run_prints_what_start_writes(make, capsys):
 
 def test_an_interrupted_run_leaves_the_file_closed_and_can_be_repeated(make, monkeypatch, capsys):
     widget = make(n_tokens=20)
-    original = xray.TokenSteps.__iter__
+    original = page_map_module.TokenSteps.__iter__
 
     def interrupted(self):
         for n, step in enumerate(original(self)):
@@ -335,7 +360,7 @@ def test_an_interrupted_run_leaves_the_file_closed_and_can_be_repeated(make, mon
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(xray.TokenSteps, "__iter__", interrupted)
+        patch.setattr(page_map_module.TokenSteps, "__iter__", interrupted)
         widget.run()
     assert widget.reason == "stopped" and len(widget.touches) == 3
     widget.run()

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("ipywidgets")
 import ipywidgets
 
-from llama_edu.show.panels.range_box import RangeBox
+from llama_edu.show.panels.parts.range_box import RangeBox
 
 
 def test_the_views_are_made_anew_when_the_range_has_changed_and_only_then():

@@ -12,8 +12,8 @@ from llama_edu.errors import RequestError
 
 pytest.importorskip("ipywidgets")
 from llama_edu.bundled import bundled_checkpoint
-from llama_edu.show.panels.chooser import ModelChooser
-from llama_edu.show.panels.saving import save_text
+from llama_edu.show.panels.parts.chooser import ModelChooser
+from llama_edu.show.panels.parts.saving import save_text
 from llama_edu.show.runtime.found_models import found_models
 from llama_edu.show.runtime.worker import Worker
 from llama_edu.show.story.token_colors import SHADE_RGB, SHADES, legend_html, opacity_of

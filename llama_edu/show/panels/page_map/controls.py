@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from llama_edu.pages.touches import MODES
-from llama_edu.show.panels import page_map_html as view
-from llama_edu.show.panels.range_box import RangeBox
+from llama_edu.show.panels.page_map.words import MODE_WORDS
+from llama_edu.show.panels.parts.range_box import RangeBox
 from llama_edu.show.runtime.libraries import need
 
 ipywidgets: Any = need("ipywidgets", "PageMapWidget")
@@ -18,7 +18,7 @@ _WIDE = {"width": "100%", "max_width": "600px"}
 _LABEL = {"description_width": "70px"}
 
 
-class XrayControls:
+class PageMapControls:
     """The widgets of a PageMapWidget.
 
     Attributes:
@@ -48,7 +48,7 @@ class XrayControls:
             description="Stop", icon="stop", tooltip="End before the next token"
         )
         self.mode = ipywidgets.Dropdown(
-            options=[(view.MODE_WORDS[mode], mode) for mode in MODES], description="color",
+            options=[(MODE_WORDS[mode], mode) for mode in MODES], description="color",
             tooltip="What the color of a page says", style=_LABEL, layout=layout(**_WIDE),
         )  # fmt: skip
         self.step_slider = ipywidgets.IntSlider(

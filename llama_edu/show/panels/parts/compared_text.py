@@ -1,4 +1,4 @@
-"""One side of a comparison: which weights, which settings, and the text that they give."""
+"""ComparedText: which weights, which settings, and the text that they give."""
 
 from __future__ import annotations
 
@@ -7,28 +7,27 @@ from typing import Any
 
 from llama_edu.errors import RequestError
 from llama_edu.html import escaped_lines
-from llama_edu.show.panels.controls import setting_sliders
+from llama_edu.show.panels.parts.controls import SETTING_NAMES, setting_sliders, settings_of
 from llama_edu.show.runtime.libraries import need
 from llama_edu.show.runtime.weight_types import AS_STORED, WEIGHT_TYPES
 from llama_edu.show.story.token_html import DIFFERENT, story_box, story_html
 from llama_edu.show.story.writing import Writing
-from llama_edu.transformer.sampling import SamplingSettings
+from llama_edu.transformer.sampling import GREEDY, SamplingSettings
 
 ipywidgets: Any = need("ipywidgets", "ComparisonWidget")
 
-#: What a side is set to unless told otherwise: greedy, so that only weights make a difference.
+#: What a text is made with unless told otherwise: greedy, so that only weights make a difference.
 DEFAULTS: dict[str, Any] = {
-    "weights": AS_STORED, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0,
-    "repeat_penalty": 1.0, "seed": 1,
+    "weights": AS_STORED, **{name: getattr(GREEDY, name) for name in SETTING_NAMES}, "seed": 1,
 }  # fmt: skip
 
 
-class Side(ipywidgets.VBox):
-    """Controls of one side, and below them its text.
+class ComparedText(ipywidgets.VBox):
+    """Controls of one of two texts, and below them the text.
 
     Attributes:
         weights: widget; a name in WEIGHT_TYPES. sliders: name of a setting -> its widget.
-        writing: the text, or None. failure: why there is none, or "".
+        writing: the text, or None before it is begun.
     """
 
     def __init__(self, name: str, chosen: Mapping[str, Any]) -> None:
@@ -49,7 +48,7 @@ class Side(ipywidgets.VBox):
                 f"{', '.join(WEIGHT_TYPES)}"
             )
         weights = values.pop("weights")
-        SamplingSettings(**{key: values[key] for key in values if key != "seed"})
+        SamplingSettings(**{setting: values[setting] for setting in SETTING_NAMES})
         self.writing: Writing | None = None
         self.weights = ipywidgets.Dropdown(
             value=weights,
@@ -69,15 +68,13 @@ class Side(ipywidgets.VBox):
 
     def settings(self) -> SamplingSettings:
         """The sampling settings as the sliders stand."""
-        return SamplingSettings(
-            **{name: slider.value for name, slider in self.sliders.items() if name != "seed"}
-        )
+        return settings_of(self.sliders)
 
     def show(self, status: str, n_same: int | None) -> None:
         """Bring text and status up to date.
 
         Args:
-            status: HTML. n_same: so many new tokens equal the other side's; None marks nothing.
+            status: HTML. n_same: how many new tokens equal the other text's; None marks nothing.
         """
         self._status.value = status
         self._story.value = compared_html(self.writing, n_same)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from llama_edu.config import ModelConfig
-from llama_edu.show.panels.range_box import draw_anew
+from llama_edu.errors import RequestError
+from llama_edu.show.panels.parts.range_box import redraw
 from llama_edu.show.runtime.libraries import need
 from llama_edu.transformer.sampling import SamplingSettings
 
@@ -22,6 +24,15 @@ EXAMPLE_PROMPTS = (
     "",
 )
 
+#: Settings that have a slider: all but how many tokens the repeat penalty looks back at.
+SETTING_NAMES = tuple(f.name for f in fields(SamplingSettings) if f.name != "repeat_last_n")
+
+#: What each control says at first, unless told otherwise.
+FIRST_VALUES: dict[str, Any] = {
+    "prompt": EXAMPLE_PROMPTS[0], "n_tokens": 256,
+    **{name: getattr(SamplingSettings(), name) for name in SETTING_NAMES}, "seed": 1, "pace": 0,
+}  # fmt: skip
+
 #: Longer contexts than this are not offered by the length slider.
 _LONGEST = 4096
 
@@ -35,13 +46,13 @@ class Controls:
     """
 
     def __init__(
-        self, config: ModelConfig | None, examples: tuple[str, ...], **values: Any
+        self, config: ModelConfig | None, examples: tuple[str, ...], values: Mapping[str, Any]
     ) -> None:
         """Build the widgets.
 
         Args:
             config: bounds length and top-k; None where no model could be opened.
-            values: the first value of each control, by its name.
+            values: the first value of each control, by its name, see first_values.
         """
         context = min(config.max_seq_len, _LONGEST) if config else _LONGEST
         vocab_size = config.vocab_size if config else 32000
@@ -68,14 +79,14 @@ class Controls:
         self.n_tokens = _slider("length", values["n_tokens"], 1, context, 1,
             "At most so many new tokens; the text may end earlier")  # fmt: skip
         settings = setting_sliders(values, vocab_size)
+        self._settings = settings
         self.temperature, self.top_k = settings["temperature"], settings["top_k"]
         self.top_p, self.min_p = settings["top_p"], settings["min_p"]
         self.repeat_penalty, self.seed = settings["repeat_penalty"], settings["seed"]
         self.pace = _slider("pace", values["pace"], 0, 100, 1,
             "At most so many tokens a second, for your eyes; 0 does not slow down")  # fmt: skip
         self._sliders = ipywidgets.GridBox(
-            [self.n_tokens, self.temperature, self.top_k, self.top_p, self.min_p,
-             self.repeat_penalty, self.seed, self.pace],
+            [self.n_tokens, *settings.values(), self.pace],
             layout=ipywidgets.Layout(
                 grid_template_columns="repeat(auto-fit, minmax(290px, 1fr))", width="100%"
             ),
@@ -91,13 +102,7 @@ class Controls:
         return {
             "prompt": self.prompt.value,
             "n_tokens": self.n_tokens.value,
-            "settings": SamplingSettings(
-                temperature=self.temperature.value,
-                top_k=self.top_k.value,
-                top_p=self.top_p.value,
-                min_p=self.min_p.value,
-                repeat_penalty=self.repeat_penalty.value,
-            ),
+            "settings": settings_of(self._settings),
             "seed": self.seed.value,
             "pace": self.pace.value,
         }
@@ -106,11 +111,34 @@ class Controls:
         """Bound length and top-k by another model; values beyond its bounds move to them."""
         self.n_tokens.max = min(config.max_seq_len, _LONGEST)
         self.top_k.max = min(config.vocab_size, 200)
-        draw_anew(self._sliders)
+        redraw(self._sliders)
 
     def _use_example(self, change: dict[str, Any]) -> None:
         if change["new"]:
             self.prompt.value = self._example_texts[change["new"] - 1]
+
+
+def first_values(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given values, and the FIRST_VALUES of all other controls.
+
+    Raises:
+        RequestError: a name that no control has, or an impossible setting.
+    """
+    unknown = sorted(set(given) - set(FIRST_VALUES))
+    if unknown:
+        raise RequestError(f"{unknown[0]!r}: no such control, expected {', '.join(FIRST_VALUES)}")
+    values = FIRST_VALUES | dict(given)
+    SamplingSettings(**{name: values[name] for name in SETTING_NAMES})
+    return values
+
+
+def settings_of(sliders: Mapping[str, Any]) -> SamplingSettings:
+    """The sampling settings as their sliders stand.
+
+    Raises:
+        RequestError: a setting is impossible.
+    """
+    return SamplingSettings(**{name: sliders[name].value for name in SETTING_NAMES})
 
 
 def setting_sliders(values: Mapping[str, Any], vocab_size: int = 200) -> dict[str, Any]:

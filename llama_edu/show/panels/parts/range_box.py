@@ -1,4 +1,4 @@
-"""RangeBox: a slider whose range changes, drawn anew so that the End key leads to its end.
+"""RangeBox: a slider whose range changes, redrawn so that the End key leads to its end.
 
 The sliders of ipywidgets 8 go, when Home or End is pressed, to the range with which they were first
 drawn: noUiSlider 15 changes its range but not the copy of it that its keyboard handler reads. A
@@ -15,7 +15,7 @@ ipywidgets: Any = need("ipywidgets", "the widgets")
 
 
 class RangeBox(ipywidgets.HBox):
-    """Holds a slider, and what stands beside it, and draws them anew when settle() is called."""
+    """Holds a slider, and what stands beside it, and redraws them when settle() is called."""
 
     def __init__(self, slider: Any, *beside: Any, **layout: str) -> None:
         """Lay them out in a row.
@@ -27,13 +27,13 @@ class RangeBox(ipywidgets.HBox):
         super().__init__([slider, *beside], layout=ipywidgets.Layout(**layout))
 
     def settle(self) -> None:
-        """The slider has its final range for now: draw it anew if that has changed."""
+        """The slider has its final range for now: redraw it if that has changed."""
         if (self._slider.min, self._slider.max) != self._drawn:
             self._drawn = (self._slider.min, self._slider.max)
-            draw_anew(self)
+            redraw(self)
 
 
-def draw_anew(box: Any) -> None:
+def redraw(box: Any) -> None:
     """Take the children off the page and put them back: the same widgets in new views."""
     children, box.children = box.children, ()
     box.children = children
