@@ -18,13 +18,14 @@ from llama_edu.experiments.token_steps import recorded
 from llama_edu.llama import load
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
+from llama_edu.pages.verdict import Kind
 from llama_edu.table import lay_out, percent
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import Model, forward
 
 
 @dataclass(frozen=True)
-class Part:
+class KindOfTensor:
     """One kind of tensor: its pages, those of the first token, and of all tokens together."""
 
     name: str
@@ -44,9 +45,9 @@ class SparseParts:
 
     file_name: str
     n_tokens: int
-    parts: tuple[Part, ...]
+    parts: tuple[KindOfTensor, ...]
     unneeded: int
-    verdict: str
+    verdict: Kind
     tied_output: bool
 
     def __str__(self) -> str:
@@ -98,7 +99,7 @@ def _summary(name: str, records: list[Record], tied: bool) -> SparseParts:
     parts = []
     for row in first.touched.by_kind():
         pages = first.touched.extent(row.name)
-        parts.append(Part(row.name, row.n_pages, row.n_touched, int((pages & union).sum())))
+        parts.append(KindOfTensor(row.name, row.n_pages, row.n_touched, int((pages & union).sum())))
     outside = np.zeros(first.n_pages, bool)
     for part in parts:
         if part.name != "token_embedding":

@@ -63,7 +63,7 @@ class Cursor:
         yield
         self._prefix = outer
 
-    def need(self, n_bytes: int, name: str) -> None:
+    def import_optional(self, n_bytes: int, name: str) -> None:
         """Raise FormatError unless so many bytes are left."""
         if not 0 <= n_bytes <= self.left:
             raise FormatError(
@@ -83,7 +83,7 @@ class Cursor:
     def number(self, kind: str, name: str) -> int | float:
         """The number of a kind such as "u32" that lies here; moves past it."""
         packed = _STRUCTS[self.order][kind]
-        self.need(packed.size, name)
+        self.import_optional(packed.size, name)
         (value,) = packed.unpack_from(self.data, self.offset)
         self._passed(packed.size, name, value)
         return value
@@ -118,7 +118,7 @@ class Cursor:
 
     def take(self, n_bytes: int, name: str) -> bytes:
         """A copy of the next bytes; moves past them."""
-        self.need(n_bytes, name)
+        self.import_optional(n_bytes, name)
         value = self.data[self.offset : self.offset + n_bytes]
         self._passed(n_bytes, name, value)
         return value
@@ -128,7 +128,7 @@ class Cursor:
 
         `value` is what a trace says of them.
         """
-        self.need(n_bytes, name)
+        self.import_optional(n_bytes, name)
         start = self.offset
         self._passed(n_bytes, name, value, as_is=True)
         return start

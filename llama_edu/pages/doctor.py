@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -30,6 +31,9 @@ from llama_edu.table import lay_out
 N_PAGES = 4099
 
 
+Trust = Literal["trusted", "under-counts", "over-counts", "under- and over-counts", "refused"]
+
+
 @dataclass(frozen=True)
 class Finding:
     """What one counter said.
@@ -38,13 +42,13 @@ class Finding:
         counter: what was read.
         reported: pages it reported for each access, in the order of `Report.touched`; empty when
             it was refused.
-        verdict: "trusted", "under-counts", "over-counts", "under- and over-counts" or "refused".
+        verdict: how it did.
         why: one sentence.
     """
 
     counter: str
     reported: tuple[int, ...]
-    verdict: str
+    verdict: Trust
     why: str
 
 
@@ -135,6 +139,7 @@ def _find(counter: _Counter, path: Path, accesses: tuple[_Access, ...]) -> Findi
         return Finding(counter.name, (), "refused", str(error))
     too_few = any(n < len(a.pages) for n, a in zip(reported, accesses, strict=True))
     too_many = any(n > len(a.pages) for n, a in zip(reported, accesses, strict=True))
+    verdict: Trust
     if too_few and too_many:
         verdict = "under- and over-counts"
     elif too_few or too_many:

@@ -21,12 +21,12 @@ from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
 from llama_edu.pages.residency import Residency, evict
 from llama_edu.show.figures.page_map import records_figure
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.text.page_map import text_map
 
-magic: Any = need("IPython.core.magic", "%load_ext llama_edu")
-arguments: Any = need("IPython.core.magic_arguments", "%load_ext llama_edu")
-display: Any = need("IPython.display", "%load_ext llama_edu").display
+magic: Any = import_optional("IPython.core.magic", "%load_ext llama_edu")
+arguments: Any = import_optional("IPython.core.magic_arguments", "%load_ext llama_edu")
+display: Any = import_optional("IPython.display", "%load_ext llama_edu").display
 
 #: The names that the extension adds, as line and as cell magics.
 NAMES = ("pages", "faults")

@@ -221,7 +221,7 @@ def _read_counts(cursor: Cursor) -> tuple[int, int, int]:
         raise FormatError(
             f"{cursor.where}: starts with {magic!r}, expected {MAGIC!r}; this is no GGUF file"
         )
-    cursor.need(4, "version")
+    cursor.import_optional(4, "version")
     # the low half is 0 only when the word is stored the other way round: no version reaches 65536
     (word,) = struct.unpack_from("<I", cursor.data, cursor.offset)
     cursor.order = ">" if word and word & 0xFFFF == 0 else "<"
@@ -308,7 +308,7 @@ class _Values:
         """A string; bytes that are not UTF-8 are shown as escapes, so that names stay distinct."""
         cursor = self.cursor
         length = cursor.integer(self.count_kind, "length")
-        cursor.need(length, "text")
+        cursor.import_optional(length, "text")
         if length > most_bytes:
             raise FormatError(
                 f"{cursor.where}: a text at byte {cursor.offset:,} has {length:,} bytes, expected "

@@ -11,8 +11,8 @@ import numpy as np
 from llama_edu.errors import RequestError
 from llama_edu.files.anatomy import fields_of
 from llama_edu.files.ggml.header import ALIGNMENT
-from llama_edu.show.figures.picture import Picture
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.figures.alt_figure import AltFigure
+from llama_edu.show.runtime.optional import import_optional
 
 #: What a byte near the start of a tensor can be; a kind is an index into this.
 KINDS = ("what was before", "sizes and type", "name", "padding", "data")
@@ -81,15 +81,15 @@ def _kind_of(field_name: str) -> int:
     return _NAME if field_name == "tensor name" else _SIZES
 
 
-def alignment_picture(paths: Sequence[Path], n_tensors: int = 3) -> Picture:
+def alignment_figure(paths: Sequence[Path], n_tensors: int = 3) -> AltFigure:
     """Where the data of the first tensors start, one panel for each file, 32 bytes to a row.
 
     Raises:
         RequestError: as `tensor_starts`.
         LlamaEduError: matplotlib is not installed.
     """
-    figures = need("matplotlib.figure", "alignment_picture")
-    patches = need("matplotlib.patches", "alignment_picture")
+    figures = import_optional("matplotlib.figure", "alignment_figure")
+    patches = import_optional("matplotlib.patches", "alignment_figure")
     panels = [tensor_starts(path, n_tensors) for path in paths]
     heights = [sum(len(start.kinds) + 1 for start in panel) for panel in panels]
     figure = figures.Figure(
@@ -118,11 +118,11 @@ def alignment_picture(paths: Sequence[Path], n_tensors: int = 3) -> Picture:
         f"The bytes around the first tensors of {len(panels)} files, {ALIGNMENT} to a row. Byte of "
         f"the row where the numbers begin, in {'; in '.join(columns)}."
     )
-    return Picture(figure, alt)
+    return AltFigure(figure, alt)
 
 
 def _draw_panel(axes, starts: Sequence[TensorStart]) -> None:
-    colors = need("matplotlib.colors", "alignment_picture")
+    colors = import_optional("matplotlib.colors", "alignment_figure")
     y = 0
     ticks: dict[float, int] = {}
     for start in starts:

@@ -1,6 +1,6 @@
-"""PageGrid: the pages of a file as a rectangle of cells, and its picture as a small PNG.
+"""PageGrid: the pages of a file as a rectangle of cells, and how they are drawn as a small PNG.
 
-The picture has a transparent ground and half-transparent grays, so that it stands on a light page
+The image has a transparent ground and half-transparent grays, so that it stands on a light page
 as well as on a dark one. Blue to yellow is told apart by color-blind eyes too.
 """
 
@@ -44,12 +44,12 @@ class Band:
 
 
 class PageGrid:
-    """Where each page of one file lies in the picture.
+    """Where each page of one file lies in the image.
 
     Attributes:
-        n_pages, columns, rows: of the file and of the picture.
+        n_pages, columns, rows: of the file and of the image.
         cell_px: width and height of a cell. pages_per_cell: 1 but for very large files.
-        bands: layers and single tensors in file order. width, height: of the picture, in pixels.
+        bands: layers and single tensors in file order. width, height: of the image, in pixels.
     """
 
     def __init__(self, record: Record) -> None:
@@ -72,7 +72,7 @@ class PageGrid:
             self._cut(self._in_cells(layer_of), 2)
 
     def png(self, values: np.ndarray, n_values: int, picked: int | None = None) -> bytes:
-        """The picture.
+        """The image as a file.
 
         Args:
             values: (n_pages,) int32, -1 for never, else 0 to n_values - 1; see Touches.values.
@@ -82,7 +82,7 @@ class PageGrid:
         return palette_png(self._pixels(values, n_values, picked), _PALETTE)
 
     def colors(self, values: np.ndarray, n_values: int) -> np.ndarray:
-        """The same picture as (height, width, 4) uint8: red, green, blue, opacity."""
+        """The same image as (height, width, 4) uint8: red, green, blue, opacity."""
         return _PALETTE[self._pixels(values, n_values, None)]
 
     def _pixels(self, values: np.ndarray, n_values: int, picked: int | None) -> np.ndarray:

@@ -14,9 +14,9 @@ import numpy as np
 from llama_edu.errors import MeasurementError
 from llama_edu.pages.record import Record
 from llama_edu.pages.touches import Mode, Step, Touches, value_word
+from llama_edu.show.figures.alt_figure import AltFigure
 from llama_edu.show.figures.grid import NEVER_ON_WHITE, PageGrid, legend_values, scale_color
-from llama_edu.show.figures.picture import Picture
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.text.page_map import text_map
 from llama_edu.text import one_line
 
@@ -27,7 +27,9 @@ _TITLES: Mapping[Mode, str] = {
 }
 
 
-def touches_figure(touches: Touches, grid: PageGrid, mode: Mode, n_steps: int, alt: str) -> Picture:
+def touches_figure(
+    touches: Touches, grid: PageGrid, mode: Mode, n_steps: int, alt: str
+) -> AltFigure:
     """The map of a text after `n_steps` steps, with both readings below.
 
     Args:
@@ -43,10 +45,10 @@ def touches_figure(touches: Touches, grid: PageGrid, mode: Mode, n_steps: int, a
         legend={value: value_word(mode, value) for value in legend_values(n_values)},
         lines=(summary.true_line, summary.naive_line),
     )  # fmt: skip
-    return Picture(figure, alt)
+    return AltFigure(figure, alt)
 
 
-def records_figure(records: Record | Sequence[Record], *, title: str | None = None) -> Picture:
+def records_figure(records: Record | Sequence[Record], *, title: str | None = None) -> AltFigure:
     """The map of one record, or of several of one file in the order in which they were made.
 
     A page has the color of the first record that touched it. The words that stand in for the figure
@@ -73,7 +75,7 @@ def records_figure(records: Record | Sequence[Record], *, title: str | None = No
                 for i in legend_values(len(records))},
         lines=(below,),
     )  # fmt: skip
-    return Picture(figure, text_map(records[0]) if len(records) == 1 else below)
+    return AltFigure(figure, text_map(records[0]) if len(records) == 1 else below)
 
 
 def _records_line(touches: Touches, grid: PageGrid) -> str:
@@ -92,8 +94,8 @@ def _draw(
     lines: Sequence[str],
 ) -> Any:  # fmt: skip
     """A matplotlib Figure: the cells in their own pixels, names at the left, words below."""
-    figures = need("matplotlib.figure", "the page map")
-    patch = need("matplotlib.patches", "the page map").Patch
+    figures = import_optional("matplotlib.figure", "the page map")
+    patch = import_optional("matplotlib.patches", "the page map").Patch
     wrapped = [part for line in lines for part in textwrap.wrap(line, 112)]
     # at 8 points a letter is some 6 pixels wide
     n_columns = min(1 + len(legend), max(1, 110 // (6 + max(map(len, legend.values())))))

@@ -15,7 +15,7 @@ from llama_edu.llama import Llama
 from llama_edu.show.panels.parts.compared_text import ComparedText
 from llama_edu.show.panels.parts.panel import Panel
 from llama_edu.show.panels.parts.writer import UPDATE_INTERVAL_S
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.runtime.presence import Presence
 from llama_edu.show.runtime.same_cell import stop_predecessors
 from llama_edu.show.runtime.weight_types import WeightTypes
@@ -30,7 +30,7 @@ from llama_edu.show.story.token_html import token_label
 from llama_edu.show.story.writing import Writing
 from llama_edu.text import visible_lines
 
-ipywidgets: Any = need("ipywidgets", "ComparisonWidget")
+ipywidgets: Any = import_optional("ipywidgets", "ComparisonWidget")
 
 
 class ComparisonWidget(Panel):

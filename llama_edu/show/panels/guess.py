@@ -8,15 +8,15 @@ from typing import Any
 from llama_edu.errors import RequestError
 from llama_edu.html import escaped
 from llama_edu.show.panels.parts.panel import Panel
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.runtime.optional import import_optional
 
-ipywidgets: Any = need("ipywidgets", "guess")
+ipywidgets: Any = import_optional("ipywidgets", "guess")
 
 _TEXT = "color: var(--jp-content-font-color1, inherit); line-height: 1.5"
 
 
 @dataclass(frozen=True)
-class Beside:
+class GuessAndTruth:
     """A guess (None where none was made) and the truth, on one scale from `low` to `high`."""
 
     guess: float | None
@@ -80,9 +80,9 @@ class Guess(Panel):
     def _on_move(self, change: dict[str, Any]) -> None:
         self.number = float(change["new"])
 
-    def beside(self, truth: float) -> Beside:
+    def beside(self, truth: float) -> GuessAndTruth:
         """The guess, as it is now, and the truth."""
-        return Beside(self.number, float(truth), self.low, self.high, self.unit)
+        return GuessAndTruth(self.number, float(truth), self.low, self.high, self.unit)
 
     def __repr__(self) -> str:
         return f"guess: {self.question} ({_number(self.low)} to {_number(self.high)}{self.unit})"

@@ -17,13 +17,13 @@ from llama_edu.show.panels.parts.token_row import TokenRow
 from llama_edu.show.panels.parts.writer import Writer
 from llama_edu.show.panels.parts.writer_bar import WriterBar
 from llama_edu.show.panels.parts.writer_panel import Model, WriterPanel
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.runtime.same_cell import stop_predecessors
 from llama_edu.show.story.token_colors import colored_story_html, legend_html
 from llama_edu.show.story.token_html import story_html
 from llama_edu.show.story.writing import Writing
 
-ipywidgets: Any = need("ipywidgets", "GenerationStudio")
+ipywidgets: Any = import_optional("ipywidgets", "GenerationStudio")
 
 
 class GenerationStudio(WriterPanel):

@@ -1,4 +1,4 @@
-"""The model's X-ray with no front-end: the picture, the words, and what the buttons do."""
+"""The model's X-ray with no front-end: the map, the words, and what the buttons do."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def make(tiny):
         widget.close()
 
 
-# the picture
+# the map
 
 
 def test_a_png_is_read_back_as_the_colors_that_were_given(rng):
@@ -243,10 +243,10 @@ def test_what_stands_in_a_stored_notebook_needs_no_kernel(tiny, make):
     text = bundle["text/plain"]
     assert text.startswith("PageMapWidget on tiny.bin, 5 steps: ") and "Verdict: " in text
     assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert widget.picture().alt == text
+    assert widget.figure().alt == text
 
 
-def test_every_control_changes_the_picture(make):
+def test_every_control_changes_the_map(make):
     widget = make()
     assert widget.start().wait(60)
     controls = widget.controls
@@ -394,7 +394,7 @@ def test_names_from_a_file_are_never_markup(tmp_path):
         everything = "".join(part.value for part in parts)
         assert "<script" not in everything and "<img" not in everything
         assert "&lt;script&gt;" in everything
-    assert widget.picture().png()
+    assert widget.figure().png()
 
 
 @pytest.mark.parametrize("mode", touches_module.MODES)
@@ -402,13 +402,13 @@ def test_the_stored_figure_names_bands_colors_and_both_readings(mode, rng):
     widget = PageMapWidget.of(random_steps(300, 6, rng, name="a $x$ b.bin"))
     widget.touches.plain_faults[6] = FaultCounts(7, 0)
     widget.controls.mode.value = mode
-    picture = widget.picture()
-    axes = picture.figure.axes[0]
+    drawn = widget.figure()
+    axes = drawn.figure.axes[0]
     assert axes.get_title("left").startswith(r"a \$x\$ b.bin: ")
     assert [label.get_text() for label in axes.get_yticklabels()] == ["output"]
-    words = "\n".join(text.get_text() for text in picture.figure.texts)
+    words = "\n".join(text.get_text() for text in drawn.figure.texts)
     assert "Verdict: exact" in words and "faults: 7 minor" in words
-    legend = [text.get_text() for text in picture.figure.legends[0].get_texts()]
+    legend = [text.get_text() for text in drawn.figure.legends[0].get_texts()]
     first, last = ("once", "6 times") if mode == "count" else ("prompt", "token 5")
     assert legend[0] == first and legend[-2:] == [last, "never"]
-    assert decoded(picture.png()).shape[2] == 4
+    assert decoded(drawn.png()).shape[2] == 4

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from llama_edu.pages.touches import MODES
-from llama_edu.show.panels.page_map.words import MODE_WORDS
+from llama_edu.show.panels.page_map.html import MODE_WORDS
 from llama_edu.show.panels.parts.range_box import RangeBox
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.runtime.optional import import_optional
 
-ipywidgets: Any = need("ipywidgets", "PageMapWidget")
+ipywidgets: Any = import_optional("ipywidgets", "PageMapWidget")
 
 #: The first choice of the tensors' list; the others have a page number as their value.
 NO_TENSOR = ("choose a tensor", -1)
@@ -75,7 +75,7 @@ class PageMapControls:
         self.frame = ipywidgets.Image(
             format="png", value=b"", layout=layout(min_width="0", flex="0 1 auto", margin="0")
         )
-        picture = ipywidgets.HBox(
+        framed = ipywidgets.HBox(
             [self.labels, self.frame],
             layout=layout(align_items="stretch", width="100%", overflow="hidden"),
         )
@@ -84,6 +84,6 @@ class PageMapControls:
         self.page_row = RangeBox(self.page_slider, **_WIDE)
         self.making = ipywidgets.VBox([self.prompt, self.n_tokens, buttons])
         self.looking = ipywidgets.VBox(
-            [picture, self.legend, self.totals, self.mode, self.replay_row, self.page_row,
+            [framed, self.legend, self.totals, self.mode, self.replay_row, self.page_row,
              self.tensor, self.page]
         )  # fmt: skip

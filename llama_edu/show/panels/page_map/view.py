@@ -7,10 +7,10 @@ from typing import Any
 
 from llama_edu.pages.record import Record
 from llama_edu.pages.touches import Touches
+from llama_edu.show.figures.alt_figure import AltFigure
 from llama_edu.show.figures.grid import PageGrid
 from llama_edu.show.figures.page_map import touches_figure
-from llama_edu.show.figures.picture import Picture
-from llama_edu.show.panels.page_map import words
+from llama_edu.show.panels.page_map import html
 from llama_edu.show.panels.page_map.controls import NO_TENSOR, PageMapControls
 from llama_edu.text import one_line
 
@@ -77,7 +77,7 @@ class PageMapView:
                 self._is_following = False
             self._draw()
 
-    def figure(self, alt: str) -> Picture:
+    def figure(self, alt: str) -> AltFigure:
         """The map as it is now, as a figure that needs no kernel; `alt` is its words."""
         with self._lock:
             grid = self._grid or PageGrid(self.touches.steps[0].record)
@@ -87,7 +87,7 @@ class PageMapView:
     def _laid_out(self, record: Record) -> PageGrid:
         """The grid of a file; names, the page slider and the list of tensors become this file's."""
         grid, controls = PageGrid(record), self._controls
-        controls.labels.value = words.labels_html(grid)
+        controls.labels.value = html.labels_html(grid)
         controls.page_slider.max = record.n_pages - 1
         controls.page_row.settle()
         specs = sorted(record.tensors.values(), key=lambda spec: spec.offset)
@@ -115,7 +115,7 @@ class PageMapView:
             page = controls.page_slider.value
             controls.frame.value = self._grid.png(touches.values(mode, n_steps), n_values, page)
             self.n_frames += 1
-            controls.legend.value = words.legend_html(mode, n_values, self._grid)
-            controls.totals.value = words.summary_html(touches.summary(n_steps))
-            controls.page.value = words.page_html(touches, page, n_steps)
-            controls.story.value = words.story_html(touches, n_steps, self._text)
+            controls.legend.value = html.legend_html(mode, n_values, self._grid)
+            controls.totals.value = html.summary_html(touches.summary(n_steps))
+            controls.page.value = html.page_html(touches, page, n_steps)
+            controls.story.value = html.story_html(touches, n_steps, self._text)

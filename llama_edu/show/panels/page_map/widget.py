@@ -22,7 +22,7 @@ from llama_edu.llama import Llama, load
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
 from llama_edu.pages.touches import Step, Touches
-from llama_edu.show.figures.picture import Picture
+from llama_edu.show.figures.alt_figure import AltFigure
 from llama_edu.show.panels.page_map.controls import PageMapControls
 from llama_edu.show.panels.page_map.view import PageMapView
 from llama_edu.show.panels.parts.panel import Panel
@@ -172,7 +172,7 @@ class PageMapWidget(Panel):
                 print()
         return self.text
 
-    def picture(self) -> Picture:
+    def figure(self) -> AltFigure:
         """The map as it is now, as a figure that needs no kernel, with its words as its text.
 
         Raises MeasurementError before the first step.
@@ -269,5 +269,5 @@ class PageMapWidget(Panel):
         """The live widget; beside it the map as a figure and its words, which need no kernel."""
         bundle = super()._repr_mimebundle_(**kwargs)
         if len(self.touches):
-            bundle["image/png"] = base64.b64encode(self.picture().png()).decode("ascii")
+            bundle["image/png"] = base64.b64encode(self.figure().png()).decode("ascii")
         return bundle

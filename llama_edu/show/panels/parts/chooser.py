@@ -11,9 +11,9 @@ from llama_edu.bundled import bundled_checkpoint
 from llama_edu.errors import LlamaEduError
 from llama_edu.html import note_html
 from llama_edu.show.runtime.found_models import found_models
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.runtime.optional import import_optional
 
-ipywidgets: Any = need("ipywidgets", "GenerationStudio")
+ipywidgets: Any = import_optional("ipywidgets", "GenerationStudio")
 
 
 class ModelChooser(ipywidgets.VBox):

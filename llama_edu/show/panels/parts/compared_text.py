@@ -8,13 +8,13 @@ from typing import Any
 from llama_edu.errors import RequestError
 from llama_edu.html import escaped_lines
 from llama_edu.show.panels.parts.controls import SETTING_NAMES, setting_sliders, settings_of
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.runtime.weight_types import AS_STORED, WEIGHT_TYPES
 from llama_edu.show.story.token_html import DIFFERENT, story_box, story_html
 from llama_edu.show.story.writing import Writing
 from llama_edu.transformer.sampling import GREEDY, SamplingSettings
 
-ipywidgets: Any = need("ipywidgets", "ComparisonWidget")
+ipywidgets: Any = import_optional("ipywidgets", "ComparisonWidget")
 
 #: What a text is made with unless told otherwise: greedy, so that only weights make a difference.
 DEFAULTS: dict[str, Any] = {

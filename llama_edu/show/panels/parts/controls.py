@@ -9,10 +9,10 @@ from typing import Any
 from llama_edu.config import ModelConfig
 from llama_edu.errors import RequestError
 from llama_edu.show.panels.parts.range_box import redraw
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.runtime.optional import import_optional
 from llama_edu.transformer.sampling import SamplingSettings
 
-ipywidgets: Any = need("ipywidgets", "the widgets")
+ipywidgets: Any = import_optional("ipywidgets", "the widgets")
 
 #: Beginnings to choose from; the last one lets the model begin by itself.
 EXAMPLE_PROMPTS = (

@@ -7,14 +7,14 @@ from typing import Any
 
 from llama_edu.html import note_html
 from llama_edu.llama import Llama
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.runtime.worker import Worker
 from llama_edu.show.story.lookahead import look_ahead
 from llama_edu.show.story.token_html import choice_html
 from llama_edu.show.story.writing import Choice, Writing
 from llama_edu.tokenizer.protocol import Tokenizer
 
-ipywidgets: Any = need("ipywidgets", "GenerationStudio")
+ipywidgets: Any = import_optional("ipywidgets", "GenerationStudio")
 
 
 class LookaheadColumn:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.runtime.optional import import_optional
 
-ipywidgets: Any = need("ipywidgets", "the widgets")
+ipywidgets: Any = import_optional("ipywidgets", "the widgets")
 
 
 class Panel(ipywidgets.VBox):

@@ -9,9 +9,9 @@ from typing import Any
 
 from llama_edu.errors import LlamaEduError, RequestError
 from llama_edu.html import note_html
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.runtime.optional import import_optional
 
-ipywidgets: Any = need("ipywidgets", "GenerationStudio")
+ipywidgets: Any = import_optional("ipywidgets", "GenerationStudio")
 
 
 def save_text(text: str, path: str | os.PathLike[str], *, replace: bool = False) -> str:

@@ -7,12 +7,12 @@ from typing import Any
 
 from llama_edu.errors import RequestError
 from llama_edu.show.panels.parts.range_box import RangeBox
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.story.token_html import choice_html, story_html
 from llama_edu.show.story.writing import Choice, Writing
 from llama_edu.tokenizer.protocol import Tokenizer
 
-ipywidgets: Any = need("ipywidgets", "the widgets")
+ipywidgets: Any = import_optional("ipywidgets", "the widgets")
 
 
 class StoryView:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.story.token_html import token_label
 from llama_edu.show.story.writing import Choice
 from llama_edu.tokenizer.protocol import Tokenizer
 
-ipywidgets: Any = need("ipywidgets", "GenerationStudio")
+ipywidgets: Any = import_optional("ipywidgets", "GenerationStudio")
 
 #: How many tokens are shown, the chosen one in the middle where there is room.
 N_BUTTONS = 11

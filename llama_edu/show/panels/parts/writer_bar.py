@@ -7,10 +7,10 @@ from typing import Any
 
 from llama_edu.html import note_html
 from llama_edu.show.panels.parts.writer import Writer
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.story.description import model_line, writing_line
 
-ipywidgets: Any = need("ipywidgets", "the widgets")
+ipywidgets: Any = import_optional("ipywidgets", "the widgets")
 
 
 class WriterBar:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class Picture:
+class AltFigure:
     """A matplotlib figure that a notebook shows as PNG, with its alternative text beside it.
 
     The text is what a terminal prints and what a test of a notebook can compare: the bytes of a PNG

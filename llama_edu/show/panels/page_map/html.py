@@ -30,7 +30,7 @@ MODE_WORDS: dict[Mode, str] = {
 
 
 def labels_html(grid: PageGrid) -> str:
-    """Names of the bands, to stand at the left of the picture and shrink with it."""
+    """Names of the bands, to stand at the left of the map and shrink with it."""
     tops_and_names = [(top, escaped(one_line(name))) for top, name in grid.labels()]
     labels = "".join(
         f'<div title="{name}" style="position: absolute; right: 0; max-width: 100%; '

@@ -8,7 +8,7 @@ from types import ModuleType
 from llama_edu.errors import LlamaEduError
 
 
-def need(module: str, user: str) -> ModuleType:
+def import_optional(module: str, user: str) -> ModuleType:
     """Import a module of the notebooks extra.
 
     Args:
