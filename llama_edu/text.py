@@ -33,7 +33,7 @@ def visible_lines(text: str) -> str:
 
 
 def one_line(text: str, at_most: int = 80) -> str:
-    """As `visible`, in at most so many characters; a longer text ends in "..."."""
+    """As `visible`, in `at_most` characters or fewer; a longer text ends in "..."."""
     return _cut(visible(text[: at_most + 1]), at_most)
 
 

@@ -36,8 +36,8 @@ class Lap:
     Attributes:
         way: of loading. state: of the page cache.
         open_s: until there was an array. first_s: the first pass over it. second_s: the next.
-        anonymous_bytes: private memory taken, besides the page cache; None where nobody tells.
-        cached_bytes: of the file, in the page cache afterwards; None where nobody tells.
+        anonymous_bytes: private memory taken, besides the page cache; None if not told.
+        cached_bytes: of the file, in the page cache afterwards; None if not told.
     """
 
     way: str

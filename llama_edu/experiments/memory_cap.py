@@ -2,7 +2,7 @@
 
 A dense model reads all weights for each token, in the same order. If they do not fit, the kernel
 has thrown out each page just before it is wanted again, so that little is gained from what does fit
-until all of it fits: a cliff. Keeping a part for good and reading the rest anew wins by that part.
+until all of it fits: a cliff. Keeping a part for good and reading the rest again wins by that part.
 
 Where a control group can be made, a child process is limited by the kernel. Elsewhere the budget is
 emulated: this process gives pages back itself (MADV_PAGEOUT), least recently used first, and the
@@ -50,7 +50,7 @@ class Token:
 
     Attributes:
         cap_fraction: memory allowed, over the file. strategy: how the file is read.
-        elapsed_s: per pass. read_bytes: from the disk per pass, None where nobody tells.
+        elapsed_s: per pass. read_bytes: from the disk per pass, None if not told.
         major_faults: per pass; far fewer than pages, as one wait brings in many.
         method: how the memory was limited.
     """
@@ -134,7 +134,7 @@ def memory_cap(
 
 def _in_group(file: Path, cap: float, strategy: Strategy, n_passes: int) -> Token:
     """One measurement in a child process that the kernel limits."""
-    _evict(file)  # cached pages stay charged to whoever read them first
+    _evict(file)  # cached pages stay charged to the process that read them first
     limit = int(cap * file.stat().st_size) + _SLACK_BYTES
     code = "import sys; from llama_edu.experiments.memory_cap import _child; _child(*sys.argv[1:])"
     package = str(Path(__file__).parents[2])

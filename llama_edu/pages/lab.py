@@ -7,7 +7,7 @@
     print(record)                               # pages per tensor, and how far to trust them
 
 The lab maps the file privately and throws the mapping away at the end: instruments change how the
-kernel treats a mapping, and nobody else should inherit that.
+kernel treats a mapping, and no other user of the file should inherit that.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from llama_edu.errors import MeasurementError, RequestError
 from llama_edu.files.layout import Checkpoint, SplitTensor, TensorSpec
 from llama_edu.files.mapped import ClosedAtExit, check_range, open_weights
 from llama_edu.pages.arithmetic import n_pages_of
-from llama_edu.pages.backends.choice import open_backend
+from llama_edu.pages.backends import open_backend
 from llama_edu.pages.calibrate import calibrate
 from llama_edu.pages.faults import FaultCounts, process_faults
 from llama_edu.pages.ledger import Ledger

@@ -2,7 +2,7 @@
 
 A page that was read and then taken back looks as if it had never been read. Under pressure every
 instrument that reads page tables counts too few and shows nothing unusual, so it must be asked
-separately, and where nobody answers the count is a lower bound.
+separately, and where the system does not say, the count is a lower bound.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class Record:
 
     @property
     def faults(self) -> FaultCounts | None:
-        """Faults of the whole process during the block, or None where nobody counts them."""
+        """Faults of the whole process during the block, or None where they are not counted."""
         self._need_end()
         return self._faults
 

@@ -1,7 +1,7 @@
 """What of a file is in the page cache now, and asking the kernel to change that.
 
-The page cache belongs to the whole machine: a cached page may have been read by anybody, or by
-nobody (read-ahead). All that one can do is give advice; each call's return code is reported, and
+The page cache belongs to the whole machine: a cached page may have been read by any process, or by
+none (read-ahead). A program can only give advice; each call's return code is reported, and
 what it really did is looked up afterwards.
 """
 
@@ -123,7 +123,7 @@ def residency(
     """
     path = Path(path)
     with open_weights(path):
-        pass  # a missing file is named before anything else is said about it
+        pass  # a missing file is named before anything else about it
     if not may_ask_about(path):
         raise MeasurementError(
             f"{path}: this user neither owns the file nor may write it (or this is no Unix); the "
@@ -139,7 +139,7 @@ def residency(
 def evict(
     path: Path | str, tensors: Mapping[str, TensorSpec | SplitTensor] | None = None, file: int = 0
 ) -> Change:
-    """Ask the kernel to forget the cached pages of a file, and look what it did.
+    """Ask the kernel to forget the cached pages of a file, and look at the result.
 
     Pages that any process has mapped stay, as do files on a file system in memory. Source:
     posix_fadvise(2), POSIX_FADV_DONTNEED.
@@ -168,7 +168,7 @@ def prefetch(
     most_s: float = 5.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Change:
-    """Ask the kernel to fetch a file into the page cache, piece by piece, and look what it did.
+    """Ask the kernel to fetch a file into the page cache, piece by piece, and look at the result.
 
     The advice returns before the disk has answered; the pages are looked at until all are there,
     until none came for a tenth of a second, or for `most_s` seconds. Source: posix_fadvise(2),

@@ -39,7 +39,7 @@ class Touches:
 
     Attributes:
         steps: in order.
-        plain_faults: number of steps -> faults of so many steps on a plain mapping, where counted.
+        plain_faults: number of steps -> faults of that many steps on a plain mapping, if counted.
     """
 
     def __init__(self, steps: Sequence[Step] = ()) -> None:

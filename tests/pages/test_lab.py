@@ -16,7 +16,7 @@ from helpers.small_lab import N_BYTES, TENSORS, decode
 
 from llama_edu.errors import FormatError, MeasurementError, RequestError
 from llama_edu.files.layout import SplitTensor, TensorSpec
-from llama_edu.pages.backends import choice
+from llama_edu.pages.backends import BACKENDS
 from llama_edu.pages.lab import PageLab
 
 PAGE = gt.PAGE
@@ -170,12 +170,11 @@ def test_where_nothing_can_be_measured_the_computed_set_is_given(path, monkeypat
     def refuse(self, path):
         raise MeasurementError("not on this machine")
 
-    order = choice._order()
-    for kind in order[:-1]:
+    for kind in BACKENDS[:-1]:
         monkeypatch.setattr(kind, "__init__", refuse)
     with PageLab(path, TENSORS) as lab:
         assert lab.backend.name == "faults"
-        assert lab.refused == {kind.name: "not on this machine" for kind in order[:-1]}
+        assert lab.refused == {kind.name: "not on this machine" for kind in BACKENDS[:-1]}
         assert "refused   uffd: not on this machine" in lab.describe()
         with lab.record("nobody wrote") as empty:
             lab.view("output")[0].copy()

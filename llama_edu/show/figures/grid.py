@@ -17,8 +17,8 @@ from llama_edu.pages.record import Record
 from llama_edu.show.figures.png import palette_png
 
 #: Width of the cells' part in pixels: what a notebook has room for beside its file browser, so that
-#: no line is lost by scaling. Its height is near the second number and never above the third; of a
-#: file that has more pages than so many pixels, a cell is several.
+#: no line is lost by scaling. Its height is near the second number and never above the third. Where
+#: a file has more pages than that has pixels, a cell is several pages.
 _WIDTH, _HEIGHT, _MOST_HEIGHT = 720, 420, 620
 #: The strip at the left whose two grays take turns with every layer.
 _STRIP, _STRIP_GAP = 12, 4
@@ -76,7 +76,7 @@ class PageGrid:
 
         Args:
             values: (n_pages,) int32, -1 for never, else 0 to n_values - 1; see Touches.values.
-            n_values: the color scale runs over so many values.
+            n_values: how many values the color scale runs over.
             picked: a page to put a frame around.
         """
         return palette_png(self._pixels(values, n_values, picked), _PALETTE)
@@ -122,7 +122,7 @@ class PageGrid:
         self._ground[:, :_STRIP] = shades.repeat(self.cell_px)[:, None]
 
     def _cut(self, names: np.ndarray, n_px: int) -> None:
-        """A gap of so many pixels where two neighboring cells belong to different names."""
+        """A gap of `n_px` pixels where two neighboring cells belong to different names."""
         beside = names != np.roll(names, 1, 1)
         beside[:, 0] = False
         above = names != np.roll(names, 1, 0)

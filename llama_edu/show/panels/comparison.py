@@ -54,7 +54,7 @@ class ComparisonWidget(Panel):
         left: Mapping[str, Any] | None = None,
         right: Mapping[str, Any] | None = None,
     ) -> None:
-        """Open the model and build the panel; a model that cannot be opened is said in words.
+        """Open the model and build the panel; the status says why a model cannot be opened.
 
         Args:
             model: an open Llama, a path, or None for the bundled checkpoint. What is opened here
@@ -86,7 +86,7 @@ class ComparisonWidget(Panel):
         )  # fmt: skip
         self.n_tokens = ipywidgets.IntSlider(
             value=n_tokens, min=1, max=max(n_tokens, 500), description="length",
-            style=style, layout=layout, tooltip="At most so many new tokens on each side",
+            style=style, layout=layout, tooltip="New tokens at most, on each side",
         )  # fmt: skip
         self.start_button = ipywidgets.Button(
             description="Compare", button_style="primary", icon="play",

@@ -11,7 +11,7 @@ from llama_edu.files.fields import Field
 
 _BYTES_PER_ROW = 8
 
-#: A field of tensor data would fill the screen; so many rows of it are enough.
+#: Rows of one field; all of a tensor's data would fill the screen.
 _MOST_ROWS_PER_FIELD = 4
 
 

@@ -38,7 +38,7 @@ class PageMapControls:
         )  # fmt: skip
         self.n_tokens = ipywidgets.IntSlider(
             value=n_tokens, min=1, max=max(200, n_tokens), description="length",
-            tooltip="At most so many new tokens", style=_LABEL, layout=layout(**_WIDE),
+            tooltip="New tokens at most", style=_LABEL, layout=layout(**_WIDE),
         )  # fmt: skip
         self.generate_button = ipywidgets.Button(
             description="Generate", button_style="primary", icon="play",

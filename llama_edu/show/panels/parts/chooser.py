@@ -81,7 +81,7 @@ class ModelChooser(ipywidgets.VBox):
         )
 
     def list_models(self) -> None:
-        """List data/ and the reader's folder anew; a folder that cannot be listed is named."""
+        """List data/ and the reader's folder again; a folder that cannot be listed is named."""
         options: list[tuple[str, str | None]] = []
         failures = []
         places: list[tuple[str, Path]] = []

@@ -77,14 +77,14 @@ class Controls:
         )
         self.examples.observe(self._use_example, "value")
         self.n_tokens = _slider("length", values["n_tokens"], 1, context, 1,
-            "At most so many new tokens; the text may end earlier")  # fmt: skip
+            "New tokens at most; the text may end earlier")  # fmt: skip
         settings = setting_sliders(values, vocab_size)
         self._settings = settings
         self.temperature, self.top_k = settings["temperature"], settings["top_k"]
         self.top_p, self.min_p = settings["top_p"], settings["min_p"]
         self.repeat_penalty, self.seed = settings["repeat_penalty"], settings["seed"]
         self.pace = _slider("pace", values["pace"], 0, 100, 1,
-            "At most so many tokens a second, for your eyes; 0 does not slow down")  # fmt: skip
+            "Tokens per second at most, for your eyes; 0 does not slow down")  # fmt: skip
         self._sliders = ipywidgets.GridBox(
             [self.n_tokens, *settings.values(), self.pace],
             layout=ipywidgets.Layout(

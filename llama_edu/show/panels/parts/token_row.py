@@ -1,7 +1,7 @@
 """TokenRow: the tokens around one place as buttons, so that a token can be pointed at.
 
 Text in a notebook cannot be clicked without JavaScript of one's own, and that would not show
-everywhere; a fixed set of buttons, labeled anew, does.
+everywhere; a fixed set of buttons whose labels change does.
 """
 
 from __future__ import annotations

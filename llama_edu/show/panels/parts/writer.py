@@ -105,7 +105,7 @@ class Writer:
                     print(visible_lines(text), end="", flush=True)
             except KeyboardInterrupt:
                 if self.writing:
-                    self.writing.end("stopped")
+                    self.writing.end()
             finally:
                 print()
         return self.writing.text if self.writing else ""
