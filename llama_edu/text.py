@@ -37,12 +37,13 @@ def one_line(text: str, at_most: int = 80) -> str:
     return _cut(visible(text[: at_most + 1]), at_most)
 
 
-def quoted(value: str | bytes, at_most: int = 80) -> str:
-    """A string or bytes as Python writes them, in quotes and ASCII, cut like `one_line`.
+def quoted(value: object, at_most: int = 80) -> str:
+    """A value as Python writes it, strings and bytes in quotes, in ASCII, cut like `one_line`.
 
     The closing quote is cut off with the rest: the start is not to be taken for the whole.
     """
-    return _cut(ascii(value[: at_most + 1]), at_most)
+    start = value[: at_most + 1] if isinstance(value, str | bytes) else value
+    return _cut(ascii(start), at_most)
 
 
 def _cut(text: str, at_most: int) -> str:

@@ -31,6 +31,7 @@ from llama_edu.files.mapped import open_weights
 from llama_edu.files.names import to_ours
 from llama_edu.files.shards import split_axis
 from llama_edu.files.vocabularies.detect import find_tokenizer
+from llama_edu.text import one_line
 from llama_edu.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
 
 #: The context these programs ran with unless told otherwise was 512, and LLaMA's own was 2048.
@@ -185,7 +186,7 @@ def _read_records(
         type_id = cursor.i32("type of a tensor")
         dims = [cursor.count("tensor size", least=1, at_most=2**31 - 1) for _ in range(n_dims)]
         stored_name = cursor.take(name_bytes, "tensor name").decode("utf-8", "backslashreplace")
-        shown = ascii(stored_name)[1:-1]
+        shown = one_line(stored_name)
         type_name = types.get(type_id)
         if type_name is None:
             raise FormatError(

@@ -23,6 +23,7 @@ from llama_edu.files.gguf.vocabulary import read_gguf_vocabulary
 from llama_edu.files.layout import Checkpoint, Section, TensorSpec, check_tensors
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.names import to_ours
+from llama_edu.text import one_line, quoted
 from llama_edu.vocabulary import Vocabulary
 
 ARCHITECTURE = "llama"
@@ -59,7 +60,7 @@ def read_gguf(path: Path) -> Checkpoint:
     architecture = first.text("general.architecture")
     if architecture != ARCHITECTURE:
         raise FormatError(
-            f"{path}: general.architecture is {ascii(architecture)[:60]}, expected "
+            f"{path}: general.architecture is {quoted(architecture, 60)}, expected "
             f"'{ARCHITECTURE}'; this package computes LLaMA models only"
         )
     infos = [(info, header, i) for i, header in enumerate(headers) for info in header.infos]
@@ -82,7 +83,7 @@ def read_gguf(path: Path) -> Checkpoint:
             name = to_ours(info.name, "gguf")
             if name is None:
                 raise FormatError(
-                    f"{header.path}: has a tensor {ascii(info.name)[1:-1]}, which no LLaMA has; "
+                    f"{header.path}: has a tensor {one_line(info.name)}, which no LLaMA has; "
                     f"this is another kind of model"
                 )
             if name in tensors:
@@ -249,7 +250,7 @@ def _rope_scaling(header: GgufHeader, key: str) -> RopeScaling | None:
         return None
     if kind != "linear":
         raise FormatError(
-            f"{header.path}: {key}.scaling.type is {ascii(kind)[:40]}, expected none or linear; "
+            f"{header.path}: {key}.scaling.type is {quoted(kind, 40)}, expected none or linear; "
             f"this way of stretching RoPE is not supported"
         )
     return RopeScaling("linear", factor)
@@ -332,7 +333,7 @@ def gguf_fields(path: Path) -> Iterator[Field]:
         if start > end:
             yield Field(end, start - end, "padding", "")
         if info.n_bytes:
-            yield Field(start, info.n_bytes, ascii(info.name)[1:-1], f"{info.type} {info.shape}")
+            yield Field(start, info.n_bytes, one_line(info.name), f"{info.type} {info.shape}")
         end = max(end, start + info.n_bytes)
     if header.n_bytes > end:
         yield Field(end, header.n_bytes - end, "padding or trailing bytes", "")

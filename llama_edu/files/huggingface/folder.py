@@ -32,6 +32,7 @@ from llama_edu.files.layout import (
 from llama_edu.files.output import atomic_output
 from llama_edu.files.strict_json import read_object
 from llama_edu.files.torch.pth import read_pth
+from llama_edu.text import one_line, quoted
 
 #: (index, single file), in the order in which transformers looks for them.
 _WEIGHT_FILES = (
@@ -85,7 +86,7 @@ def read_huggingface(folder: Path) -> Checkpoint:
         for name, spec in found.items():
             if name in stored:
                 raise FormatError(
-                    f"{path}: has {ascii(name)[1:-1][:80]}, which {paths[stored[name].file].name} "
+                    f"{path}: has {one_line(name)}, which {paths[stored[name].file].name} "
                     f"has as well; expected every tensor once"
                 )
             stored[name] = spec
@@ -139,7 +140,7 @@ def _read_index(index: Path) -> tuple[list[Path], dict[str, Path]]:
         is_plain = isinstance(name, str) and Path(name).name == name and "\\" not in name
         if not is_plain or "\0" in name or not name.endswith((".safetensors", ".bin")):
             raise FormatError(
-                f"{index}: places {ascii(tensor)[1:-1][:80]} in {str(name)[:80]!a}, expected the "
+                f"{index}: places {one_line(tensor)} in {quoted(str(name))}, expected the "
                 f"name of a .safetensors or .bin file in the same folder; the file is damaged"
             )
         placed[tensor] = index.parent / name
@@ -168,7 +169,7 @@ def _check_index(
         spec = stored.get(name)
         if spec is None or paths[spec.file] != path:
             raise FormatError(
-                f"{path}: has no {ascii(name)[1:-1][:80]}, which the index places there; the files "
+                f"{path}: has no {one_line(name)}, which the index places there; the files "
                 f"are not of one model"
             )
 

@@ -37,6 +37,7 @@ from llama_edu.files.mapped import open_weights
 from llama_edu.files.names import from_ours
 from llama_edu.files.row_order import permute_rows_to_halves
 from llama_edu.files.strict_json import MAX_JSON_BYTES, parse_object, read_object
+from llama_edu.text import one_line
 
 #: safetensors' name -> (ours, bits). Ours is None where nothing here computes with the type.
 _DTYPES: dict[str, tuple[str | None, int]] = {
@@ -128,7 +129,7 @@ def _read_entry(
     name: str, entry: object, path: Path
 ) -> tuple[str | None, tuple[int, ...], int, int]:
     """Our type, shape, and the range of bytes of one row of the table."""
-    where = f"{path}: tensor {ascii(name)[1:-1][:80]}"
+    where = f"{path}: tensor {one_line(name)}"
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise FormatError(f"{where}: expected dtype, shape and data_offsets; the file is damaged")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -168,7 +169,7 @@ def _check_no_gaps(extents: list[tuple[int, int, str]], data_bytes: int, path: P
         if begin != end:
             what = "overlaps the one before" if begin < end else "leaves a gap before it"
             raise FormatError(
-                f"{path}: tensor {ascii(name)[1:-1][:80]} begins at byte {begin:,} of the data and "
+                f"{path}: tensor {one_line(name)} begins at byte {begin:,} of the data and "
                 f"{what}, expected {end:,}; the file is damaged"
             )
         end = next_end
@@ -226,7 +227,7 @@ def refuse_uncomputable(header: SafetensorsHeader, path: Path) -> None:
     for name in header.other:
         if name.endswith(".weight"):
             raise FormatError(
-                f"{path}: {ascii(name)[1:-1][:80]} has a type that this package cannot compute "
+                f"{path}: {one_line(name)} has a type that this package cannot compute "
                 f"with, expected F32, F16, BF16 or F64; convert the model first"
             )
 
@@ -325,9 +326,7 @@ def safetensors_fields(path: Path) -> Iterator[Field]:
         if spec.offset > end:
             yield Field(end, spec.offset - end, "tensors of other types", "")
         if spec.n_bytes:
-            yield Field(
-                spec.offset, spec.n_bytes, ascii(spec.name)[1:-1], f"{spec.type} {spec.shape}"
-            )
+            yield Field(spec.offset, spec.n_bytes, one_line(spec.name), f"{spec.type} {spec.shape}")
         end = spec.end
     file_bytes = Path(path).stat().st_size
     if file_bytes > end:

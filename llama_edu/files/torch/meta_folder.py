@@ -17,6 +17,7 @@ from llama_edu.files.names import to_ours
 from llama_edu.files.shards import split_axis
 from llama_edu.files.torch.pth import read_pth
 from llama_edu.files.vocabularies.detect import find_tokenizer
+from llama_edu.text import one_line
 
 #: The context of LLaMA 1; params.json does not say it.
 DEFAULT_MAX_SEQ_LEN = 2048
@@ -108,7 +109,7 @@ def _part_paths(folder: Path) -> list[Path]:
 def _refuse_unless_harmless(stored_name: str, path: Path) -> None:
     if not stored_name.endswith("freqs"):  # RoPE's frequencies, which follow from rope_theta
         raise FormatError(
-            f"{path}: has a tensor {ascii(stored_name)[1:-1][:80]}, which no LLaMA has; this is "
+            f"{path}: has a tensor {one_line(stored_name)}, which no LLaMA has; this is "
             f"another kind of model"
         )
 

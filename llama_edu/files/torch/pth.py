@@ -22,8 +22,8 @@ from llama_edu.files.torch.unpickler import (
     AllowListUnpickler,
     StoredTensor,
     run,
-    visible,
 )
+from llama_edu.text import one_line
 
 #: Pickles and zip directories of real checkpoints are below 1 MB; longer ones are not read.
 _LARGEST_PICKLE_BYTES = 4 * 2**20
@@ -126,7 +126,7 @@ def _record_range(file, info: zipfile.ZipInfo, path: Path, file_bytes: int) -> t
     """First byte and size of a record's data; only the local header says how long it is itself."""
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
         raise FormatError(
-            f"{path}: record {visible(info.filename)} is compressed and cannot be mapped; save "
+            f"{path}: record {one_line(info.filename)} is compressed and cannot be mapped; save "
             f"it with torch.save"
         )
     header = _bytes_at(file, info.header_offset, 30)
@@ -136,7 +136,7 @@ def _record_range(file, info: zipfile.ZipInfo, path: Path, file_bytes: int) -> t
     start = info.header_offset + 30 + name_bytes + extra_bytes
     if start + info.file_size > file_bytes:
         raise FormatError(
-            f"{path}: record {visible(info.filename)} ends at byte "
+            f"{path}: record {one_line(info.filename)} ends at byte "
             f"{start + info.file_size:,}, the file has {file_bytes:,}; it is truncated"
         )
     return start, info.file_size
@@ -159,14 +159,14 @@ def _read_legacy(path: Path) -> PthContents:
         storages, offset = {}, head.tell()
         for key in keys:
             if key not in unpickler.number_types:
-                raise FormatError(f"{path}: nothing says of what type storage {visible(key)} is")
+                raise FormatError(f"{path}: nothing says of what type storage {one_line(key)} is")
             item_bytes = NUMBER_TYPES[unpickler.number_types[key]][1]
             count = _bytes_at(file, offset, 8)
             n_elements = int.from_bytes(count, "little", signed=True)
             n_bytes = n_elements * item_bytes
             if len(count) < 8 or n_elements < 0 or offset + 8 + n_bytes > file_bytes:
                 raise FormatError(
-                    f"{path}: storage {visible(key)} at byte {offset:,} reaches beyond the "
+                    f"{path}: storage {one_line(key)} at byte {offset:,} reaches beyond the "
                     f"file's {file_bytes:,} bytes; it is truncated or damaged"
                 )
             storages[key] = (offset + 8, n_bytes)
@@ -215,14 +215,14 @@ def _collect(
     """Turn the pickle's tensors into specs, each checked against the record it lies in."""
     tensors, other_names = {}, []
     for name, tensor in _tensors_in(contents).items():
-        shown = visible(name)
+        shown = one_line(name)
         type_name, item_bytes = NUMBER_TYPES[tensor.number_type]
         if type_name is None:
             other_names.append(name)
             continue
         if tensor.storage.key not in storages:
             raise FormatError(
-                f"{path}: {shown} lies in storage {visible(tensor.storage.key)}, which the "
+                f"{path}: {shown} lies in storage {one_line(tensor.storage.key)}, which the "
                 f"file does not have; it is damaged"
             )
         start, storage_bytes = storages[tensor.storage.key]

@@ -17,6 +17,7 @@ from llama_edu.files.names import to_ours
 from llama_edu.files.torch.meta_folder import DEFAULT_MAX_SEQ_LEN
 from llama_edu.files.torch.pth import read_pth
 from llama_edu.files.vocabularies.detect import find_tokenizer
+from llama_edu.text import one_line
 
 #: llama2.c's model.py; the file says it only when it was changed.
 _NORM_EPS = 1e-5
@@ -46,7 +47,7 @@ def read_training_checkpoint(path: Path) -> Checkpoint:
             ignored.append(stored_name)
         else:
             raise FormatError(
-                f"{path}: has a tensor {ascii(stored_name)[1:-1][:80]}, which no LLaMA has; this "
+                f"{path}: has a tensor {one_line(stored_name)}, which no LLaMA has; this "
                 f"is another kind of model"
             )
     embedding, output = tensors.get("token_embedding"), tensors.get("output")
