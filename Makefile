@@ -4,18 +4,25 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# Threads of BLAS inside a test would fight with the other core's test; numbers do not change.
 PYTEST := $(BIN)/python -m pytest
 
 # The matrix unit of some processors makes llama.cpp's quantized products crash in virtual machines.
 LLAMA_CPP_FLAGS := -DGGML_AMX_TILE=OFF -DGGML_AMX_INT8=OFF -DGGML_AMX_BF16=OFF
 
+# JupyterLab shows the files under LAB_ROOT; links in notebooks lead to the package's sources.
+LAB_ROOT ?= $(CURDIR)
+# Further options, for example: make lab LAB_ARGS="--no-browser --port=8899"
+LAB_ARGS ?=
+# Jupyter refuses to start as root unless it is told to.
+LAB_AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
 # Without a network it gives up soon instead of waiting for every mirror.
 APT_GET := DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=1 -o Acquire::http::Timeout=20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lab test test-unit test-notebooks test-slow test-peers test-browser chromium bench check format notebooks clean
+.PHONY: help install demo lab test test-unit test-notebooks test-slow test-peers test-browser test-lowest chromium bench check format notebooks site clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -50,6 +57,19 @@ $(VENV)/.dev: $(VENV)/.test
 	@$(PIP) -e '.[dev]'
 	@touch $@
 
+$(VENV)/.site: $(VENV)/.base
+	@echo "installing mkdocs ..."
+	@$(PIP) -e '.[site]'
+	@touch $@
+
+$(LOWEST)/.test: pyproject.toml tools/lowest_versions.py
+	@$(PYTHON) -m venv --clear $(LOWEST)
+	@$(LOWEST)/bin/python tools/lowest_versions.py --extra test > $(LOWEST)/constraints.txt
+	@echo "installing the lowest versions that pyproject.toml declares into $(LOWEST) ..."
+	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' \
+	  --constraint $(LOWEST)/constraints.txt
+	@touch $@
+
 $(VENV)/.bench: $(VENV)/.test
 	@echo "installing PyTorch, which is measured beside ours ..."
 	@$(PIP) -e '.[bench]'
@@ -71,7 +91,8 @@ demo: $(VENV)/.base ## convert the bundled checkpoint, map it, write a story
 	@$(BIN)/llama-edu demo
 
 lab: $(VENV)/.notebooks ## open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+	@$(BIN)/jupyter lab --ServerApp.root_dir="$(LAB_ROOT)" $(LAB_AS_ROOT) $(LAB_ARGS) \
+	  notebooks/00_start_here.ipynb
 
 test: test-unit test-notebooks ## everything that CI runs, but the browser
 
@@ -84,7 +105,7 @@ test-notebooks: $(VENV)/.test
 	  --nbval --nbval-current-env --nbval-sanitize-with=notebooks/sanitize.cfg \
 	  --nbval-cell-timeout=120 -p no:cacheprovider notebooks
 
-test-slow: $(VENV)/.reference ## the checks that take minutes or need PyTorch
+test-slow: $(VENV)/.reference $(VENV)/.dev ## the checks that take minutes or need PyTorch
 	@$(PYTEST) -q -m slow
 
 test-peers: $(VENV)/.reference $(VENV)/.peers ## the checks against llama.cpp, which is compiled first (half an hour)
@@ -92,6 +113,9 @@ test-peers: $(VENV)/.reference $(VENV)/.peers ## the checks against llama.cpp, w
 
 test-browser: chromium $(VENV)/.browser ## the widgets in a real browser (installs Debian's chromium if missing)
 	@$(PYTEST) -q -m browser tests/browser
+
+test-lowest: $(LOWEST)/.test ## the unit tests with the lowest versions that pyproject.toml declares
+	@$(LOWEST)/bin/python -m pytest -q -m "not slow and not browser"
 
 chromium:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null \
@@ -113,5 +137,9 @@ format: $(VENV)/.dev
 notebooks: $(VENV)/.test ## run all notebooks again and store their outputs
 	@$(BIN)/python tools/run_notebooks.py
 
+site: $(VENV)/.site ## README, notebooks and API reference as web pages in site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open site/index.html; for its search, serve it: $(BIN)/python -m http.server --directory site"
+
 clean: ## remove what make made
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(LOWEST) site build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

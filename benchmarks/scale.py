@@ -21,7 +21,7 @@ from benchmarks.figure import BLACK, BLUE, GREEN, ORANGE, save_figure
 from benchmarks.models import LARGE, SMALL, bundled_model, random_model
 from benchmarks.timing import ROUNDS, interleave, table
 from llama_edu.transformer.cache import KVCache
-from llama_edu.transformer.model import forward
+from llama_edu.transformer.generate import score_next
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,15 +104,15 @@ def _one_model(label: str, path: Path) -> Size:
         n_weights = config.n_parameters - config.vocab_size * config.dim
         cache = KVCache(config, 256)
         prompt = [1, *range(3, N_PREFILL + 2)]
-        forward(llama.decode_model, [1], cache, last_only=True)  # compile, and fetch the pages
+        score_next(llama.decode_model, [1], cache)  # compile, and fetch the pages
         prefill_s, decode_s = [], []
         for _ in range(ROUNDS):
             cache.truncate(0)
             start = time.perf_counter()
-            forward(llama.model, prompt, cache, last_only=True)
+            score_next(llama.model, prompt, cache)
             middle = time.perf_counter()
             for token in range(3, N_DECODE + 3):
-                forward(llama.decode_model, [token], cache, last_only=True)
+                score_next(llama.decode_model, [token], cache)
             prefill_s.append(middle - start)
             decode_s.append((time.perf_counter() - middle) / N_DECODE)
     return Size(label, n_weights, median(load_s), median(prefill_s), median(decode_s))
@@ -124,13 +124,13 @@ def _contexts(path: Path) -> dict[int, float]:
         cache = KVCache(llama.config)
         while cache.length < max(CONTEXTS):
             chunk = min(256, max(CONTEXTS) - cache.length)
-            forward(llama.model, [5] * chunk, cache, last_only=True)
+            score_next(llama.model, [5] * chunk, cache)
 
         def some_tokens(n: int) -> float:
             start = time.perf_counter()
             for _ in range(N_DECODE_IN_CONTEXT):
                 cache.length = n  # the positions from there on stay filled, and are not read
-                forward(llama.decode_model, [7], cache, last_only=True)
+                score_next(llama.decode_model, [7], cache)
             return (time.perf_counter() - start) / N_DECODE_IN_CONTEXT
 
         contenders = {f"{n}": partial(some_tokens, n) for n in CONTEXTS}

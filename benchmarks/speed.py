@@ -21,7 +21,7 @@ from benchmarks.peers import MakePeer, Peer, llama_cpp_or_why, quantize_with_lla
 from benchmarks.timing import ROUNDS, Ratio, Timing, interleave, show_ratio, table
 from llama_edu.matmul.threads import usable_cores
 from llama_edu.transformer.cache import KVCache
-from llama_edu.transformer.model import forward
+from llama_edu.transformer.generate import score_next
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,14 +48,14 @@ class Ours:
     def prefill(self, tokens: Sequence[int]) -> None:
         """Read all tokens from an empty context."""
         self._cache.truncate(0)
-        forward(self.llama.model, tokens, self._cache, last_only=True)
+        score_next(self.llama.model, tokens, self._cache)
 
     def decode(self, n_tokens: int) -> float:
         """Seconds for so many single tokens after whatever was read last."""
         model, length = self.llama.decode_model, self._cache.length
         start = time.perf_counter()
         for token in range(5, 5 + n_tokens):
-            forward(model, [token], self._cache, last_only=True)
+            score_next(model, [token], self._cache)
         elapsed = time.perf_counter() - start
         self._cache.truncate(length)
         return elapsed

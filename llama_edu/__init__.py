@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llama_edu.bundled import bundled_checkpoint
@@ -46,14 +46,14 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES})
 
 
-def load_ipython_extension(shell) -> None:
+def load_ipython_extension(shell: Any) -> None:
     """What %load_ext llama_edu does: add the magics %pages and %faults."""
     from llama_edu.show.magics import PageMagics
 
     shell.register_magics(PageMagics)
 
 
-def unload_ipython_extension(shell) -> None:
+def unload_ipython_extension(shell: Any) -> None:
     """What %unload_ext llama_edu does: take the magics away again."""
     from llama_edu.show.magics import NAMES
 

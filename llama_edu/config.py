@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Literal
 
@@ -152,3 +153,12 @@ def hidden_dim_by_rule(dim: int, multiple_of: int, multiplier: float | None = No
     if multiplier is not None:
         width = int(multiplier * width)
     return (width + multiple_of - 1) // multiple_of * multiple_of
+
+
+def output_name(names: Container[str]) -> str:
+    """The weight that scores every next token: "output", or the embedding where the two are tied.
+
+    Args:
+        names: the weights that a model has.
+    """
+    return "output" if "output" in names else "token_embedding"

@@ -21,5 +21,13 @@ class RequestError(LlamaEduError, ValueError):
     """The caller asked for something impossible: a NaN temperature, an unknown token id."""
 
 
+class NumericalError(LlamaEduError):
+    """A computation gave NaN or infinity where a number was needed."""
+
+
 class MeasurementError(LlamaEduError):
     """This machine cannot measure what was asked, or the measurement cannot be trusted."""
+
+
+class LlamaEduWarning(UserWarning):
+    """The program goes on, but not in the way that would have been best; the message says why."""

@@ -19,19 +19,19 @@ from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.layout import Checkpoint, SplitTensor, TensorSpec
 from llama_edu.files.mapped import ClosedAtExit, MappedFile
 from llama_edu.files.shards import join
-from llama_edu.files.vocabularies.detect import is_sentencepiece, read_vocabulary
 from llama_edu.html import facts_html
+from llama_edu.matmul.blas import blas_threads
 from llama_edu.matmul.choice import Kernels, check_kernels, matmul_for
 from llama_edu.matmul.heap import keep_freed_memory
 from llama_edu.matmul.product import blas_can_read, matmul
 from llama_edu.matmul.threads import check_threads
 from llama_edu.rope import rope_frequencies
-from llama_edu.tokenizer.choice import tokenizer_of
+from llama_edu.tokenizer.choice import tokenizer_for
 from llama_edu.tokenizer.protocol import Tokenizer
-from llama_edu.tokenizer.sentencepiece import SentencePieceTokenizer
+from llama_edu.transformer.access_log import NO_LOG, AccessLog
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import PREFILL_CHUNK, Generation
-from llama_edu.transformer.model import AccessLog, Model, check_tokens, forward
+from llama_edu.transformer.model import Model, check_tokens, forward
 from llama_edu.transformer.sampling import SamplingSettings
 
 
@@ -88,7 +88,7 @@ def load(
     threads = check_threads(threads)
     check_kernels(kernels)
     checkpoint = read_checkpoint(path)
-    chosen_tokenizer = _tokenizer_for(checkpoint, tokenizer)
+    chosen_tokenizer = tokenizer_for(checkpoint, tokenizer)
     if lab is not None:
         _check_lab(lab, checkpoint, mmap)
     files = [MappedFile(p) for p in checkpoint.paths] if lab is None else []
@@ -119,7 +119,7 @@ def load(
         rope_frequencies(checkpoint.config, divisors),
         threads=threads,
         blas_threads=threads if _all_float32(weights) else 1,
-        log=lab.ledger if lab is not None else None,
+        log=lab.ledger if lab is not None else NO_LOG,
     )
     loading = Loading(mapped_bytes, copied_bytes, time.perf_counter() - start)
     return Llama(checkpoint, weights, chosen_tokenizer, files, loading, model, lab, kernels)
@@ -171,7 +171,7 @@ class Llama(ClosedAtExit):
         return self._with_kernels(self.model)
 
     def _with_kernels(self, model: Model) -> Model:
-        chosen = matmul_for(self.kernels, model.weights.values())
+        chosen = matmul_for(self.kernels, model.weights.values(), model.threads)
         return model if chosen is matmul else replace(model, matmul=chosen)
 
     @property
@@ -202,9 +202,10 @@ class Llama(ClosedAtExit):
             )
         cache = KVCache(self.config, len(tokens))
         out = np.empty((len(tokens), self.config.vocab_size), np.float32)
-        for start in range(0, len(tokens), PREFILL_CHUNK):
-            chunk = tokens[start : start + PREFILL_CHUNK]
-            out[start : start + len(chunk)] = forward(self.model, chunk, cache)
+        with blas_threads(self.model.blas_threads):
+            for start in range(0, len(tokens), PREFILL_CHUNK):
+                chunk = tokens[start : start + PREFILL_CHUNK]
+                out[start : start + len(chunk)] = forward(self.model, chunk, cache)
         return out
 
     def generate(
@@ -212,18 +213,18 @@ class Llama(ClosedAtExit):
         prompt: str = "",
         n_tokens: int = 256,
         *,
-        temperature: float = 0.8,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        repeat_penalty: float = 1.0,
+        temperature: float = SamplingSettings.temperature,
+        top_k: int = SamplingSettings.top_k,
+        top_p: float = SamplingSettings.top_p,
+        min_p: float = SamplingSettings.min_p,
+        repeat_penalty: float = SamplingSettings.repeat_penalty,
         seed: int | None = None,
     ) -> Iterator[str]:
         """Continue a prompt; yields the new text piece by piece as it is made.
 
         Args:
             prompt: the beginning, "" for a text from nothing. BOS is put in front.
-            n_tokens: at most so many new tokens; the text ends earlier at EOS.
+            n_tokens: the largest number of new tokens; the text ends earlier at EOS.
             temperature ... repeat_penalty: see SamplingSettings. temperature 0 is greedy.
             seed: same seed, same text; None draws a new one.
         """
@@ -258,7 +259,7 @@ class Llama(ClosedAtExit):
         )  # fmt: skip
 
     def close(self) -> None:
-        """Unmap the file. BufferError, naming the tensors, while somebody holds a view."""
+        """Unmap the file. BufferError, naming the tensors, while a view of one is held."""
         self._weights.clear()
         for file in self._files:
             file.close()
@@ -304,25 +305,3 @@ def _check_lab(lab: Lab, checkpoint: Checkpoint, mmap: bool) -> None:
         raise RequestError(
             f"{checkpoint.paths[0]}: the lab maps {lab.path}, expected the same file in both"
         )
-
-
-def _tokenizer_for(
-    checkpoint: Checkpoint, given: str | os.PathLike[str] | None
-) -> Tokenizer | None:
-    """The given tokenizer file, the file's own vocabulary, or the file found beside it."""
-    if given is None and checkpoint.vocabulary is not None:
-        return tokenizer_of(checkpoint.vocabulary)
-    path = Path(given) if given is not None else checkpoint.tokenizer_path
-    if path is None:
-        return None
-    vocab_size = checkpoint.config.vocab_size
-    if is_sentencepiece(path):
-        tokenizer: Tokenizer = SentencePieceTokenizer(path)
-    else:
-        tokenizer = tokenizer_of(read_vocabulary(path, vocab_size))
-    if tokenizer.vocab_size != vocab_size:
-        raise RequestError(
-            f"{path}: has {tokenizer.vocab_size} pieces, the model has {vocab_size}; this is "
-            f"another model's tokenizer"
-        )
-    return tokenizer

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
+from llama_edu.cli.stdout import ReaderGone, guarded_stdout
 from llama_edu.errors import LlamaEduError
 
 #: In the order in which --help shows them. Each is a module here with HELP, DESCRIPTION, EXAMPLE,
@@ -70,17 +70,19 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 where a command says no, 2 for an error."""
     argv = sys.argv[1:] if argv is None else argv
-    args = build_parser(argv).parse_args(argv)
+    debug = False
     try:
-        return args.run(args) or 0
+        with guarded_stdout():
+            args = build_parser(argv).parse_args(argv)
+            debug = args.debug
+            return args.run(args) or 0
     except LlamaEduError as error:
-        if args.debug:
+        if debug:
             raise
         print(f"llama-edu: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader, head for example, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ReaderGone:  # head, for example, has seen enough
         return 0

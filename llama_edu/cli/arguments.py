@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llama_edu.transformer.sampling import SamplingSettings
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -17,59 +21,45 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def add_speed(parser: argparse.ArgumentParser) -> None:
     """--threads and --kernels."""
+    from llama_edu.matmul import KERNELS
+
     parser.add_argument("--threads", type=int, metavar="N", help="cores that work (default: all)")
     parser.add_argument(
         "--kernels",
-        choices=("auto", "numpy", "jit"),
+        choices=KERNELS,
         default="auto",
         help="jit needs numba; auto takes it where installed (default auto)",
     )
 
 
+#: Field of SamplingSettings -> letter of its value, and its meaning.
+_SAMPLING = {
+    "temperature": ("T", "0 always takes the likeliest token"),
+    "top_k": ("K", "keep the K likeliest tokens; 0 keeps all"),
+    "top_p": ("P", "keep the fewest tokens that reach probability P; 1 keeps all"),
+    "min_p": ("M", "drop tokens below M times the likeliest; 0 drops none"),
+    "repeat_penalty": ("R", "make the last 64 tokens less likely; 1 is off"),
+}
+
+
 def add_sampling(parser: argparse.ArgumentParser) -> None:
-    """How the next token is chosen; the values that switch a rule off are the defaults."""
-    parser.add_argument(
-        "--temperature",
-        type=float,
-        default=0.8,
-        metavar="T",
-        help="0 always takes the likeliest token (default 0.8)",
-    )
-    parser.add_argument(
-        "--top-k",
-        type=int,
-        default=0,
-        metavar="K",
-        help="keep the K likeliest tokens (default 0: all)",
-    )
-    parser.add_argument(
-        "--top-p",
-        type=float,
-        default=1.0,
-        metavar="P",
-        help="keep the fewest tokens that reach probability P (default 1: all)",
-    )
-    parser.add_argument(
-        "--min-p",
-        type=float,
-        default=0.0,
-        metavar="M",
-        help="drop tokens below M times the likeliest (default 0: none)",
-    )
-    parser.add_argument(
-        "--repeat-penalty",
-        type=float,
-        default=1.0,
-        metavar="R",
-        help="make the last 64 tokens less likely (default 1: off)",
-    )
+    """How the next token is chosen; the defaults are those of SamplingSettings."""
+    from llama_edu.transformer.sampling import SamplingSettings
+
+    for name, (letter, meaning) in _SAMPLING.items():
+        default = getattr(SamplingSettings, name)
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=type(default),
+            default=default,
+            metavar=letter,
+            help=f"{meaning} (default {default:g})",
+        )
     parser.add_argument("--seed", type=int, metavar="S", help="same seed, same text")
 
 
-def sampling_settings(args: argparse.Namespace):
+def sampling_settings(args: argparse.Namespace) -> SamplingSettings:
     """SamplingSettings from the arguments of add_sampling."""
     from llama_edu.transformer.sampling import SamplingSettings
 
-    return SamplingSettings(
-        args.temperature, args.top_k, args.top_p, args.min_p, args.repeat_penalty
-    )
+    return SamplingSettings(**{name: getattr(args, name) for name in _SAMPLING})

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=400,
         metavar="N",
-        help="at most so many new tokens (default 400)",
+        help="the largest number of new tokens (default 400)",
     )
     add_sampling(parser)
     parser.set_defaults(seed=1)

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=256,
         metavar="N",
-        help="at most so many new tokens (default 256)",
+        help="the largest number of new tokens (default 256)",
     )
     add_sampling(parser)
     add_speed(parser)
@@ -57,3 +57,7 @@ def run(args: argparse.Namespace) -> None:
             sys.stdout.write(token.text)
             sys.stdout.flush()
         sys.stdout.write("\n")
+        if generation.reason == "context":
+            context = f"{llama.config.max_seq_len:,} tokens"
+            print(f"llama-edu: the context of {context} is full; the text ends here",
+                  file=sys.stderr)  # fmt: skip

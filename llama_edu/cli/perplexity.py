@@ -45,4 +45,5 @@ def run(args: argparse.Namespace) -> None:
         context = args.context or min(512, llama.config.max_seq_len)
         with progress_bar("scoring", "token") as progress:
             tokens = tokenizer.encode(text, bos=False)
-            print(perplexity(llama.model, tokens, tokenizer.bos_id, context, progress))
+            bos_id = tokenizer.bos_id if tokenizer.adds_bos else None
+            print(perplexity(llama.model, tokens, bos_id, context, progress))

@@ -19,6 +19,7 @@ import numpy as np
 
 from llama_edu.errors import MeasurementError
 from llama_edu.experiments.subjects import weight_file
+from llama_edu.pages import linux
 from llama_edu.pages.residency import evict, residency
 from llama_edu.table import lay_out, mib, milliseconds
 
@@ -103,6 +104,7 @@ def _run(
     clock: Callable[[], float],
 ) -> Lap | None:  # fmt: skip
     """One lap, or None where this system does not know the way."""
+    linux.give_back_freed_memory()  # or an array in it would seem to take none
     before = _anonymous_bytes()
     start = clock()
     try:

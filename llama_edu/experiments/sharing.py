@@ -2,7 +2,10 @@
 
 Rss cannot tell the two apart, as it counts a shared page for every process. Pss divides it by the
 number of processes that map it, and the sum of private memory shows what was really taken.
-Source: proc(5), smaps_rollup.
+
+Only the file and memory without a file are counted. Python's own libraries are not: their Pss falls
+whenever another process maps them.
+Source: proc(5), smaps.
 """
 
 from __future__ import annotations
@@ -21,14 +24,17 @@ from llama_edu.table import lay_out, mib
 
 #: What each process does. It imports nothing large, so that the file is most of its memory.
 _CHILD = """
-import json, mmap, sys
+import json, mmap, os, sys
 how, path = sys.argv[1:]
+counted = {0, os.stat(path).st_ino}
 def memory():
-    fields = {}
-    for line in open("/proc/self/smaps_rollup"):
-        name, _, value = line.partition(":")
-        if name in ("Rss", "Pss", "Anonymous"):
-            fields[name] = int(value.split()[0]) * 1024
+    fields, inode = {"Rss": 0, "Pss": 0, "Anonymous": 0}, 0
+    for line in open("/proc/self/smaps"):
+        first, *others = line.split()
+        if not first.endswith(":"):
+            inode = int(others[3])
+        elif first[:-1] in fields and inode in counted:
+            fields[first[:-1]] += int(others[0]) * 1024
     return fields
 before = memory()
 with open(path, "rb") as file:
@@ -91,12 +97,10 @@ def sharing(
         path: the file; by default a temporary one of `n_bytes` random bytes in `folder`.
         n_processes: sizes of the groups.
 
-    Raises MeasurementError where there is no /proc/self/smaps_rollup (Linux 4.14 has it).
+    Raises MeasurementError where there is no /proc/self/smaps (Linux has it).
     """
-    if not Path("/proc/self/smaps_rollup").exists():
-        raise MeasurementError(
-            "sharing: this system has no /proc/self/smaps_rollup, expected Linux 4.14 or later"
-        )
+    if not Path("/proc/self/smaps").exists():
+        raise MeasurementError("sharing: this system has no /proc/self/smaps, expected Linux")
     with weight_file(path, n_bytes, folder) as file:
         groups = [_measure(file, how, n) for how in get_args(How) for n in n_processes]
         return Sharing(file.stat().st_size, tuple(groups))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
 from llama_edu.pages.touches import Step
-from llama_edu.transformer.generate import Generation
+from llama_edu.transformer.generate import Generation, Reason
 
 _Made = TypeVar("_Made")
 
@@ -61,7 +61,7 @@ class TokenSteps:
         """
         self._lab, self._generation, self._stopping = lab, generation, stopping
         self._prompt = self.text = prompt
-        self.reason = ""
+        self.reason: Reason | Literal["stopped"] = ""
 
     def __iter__(self) -> Iterator[Step]:
         read, ids = self._prompt, tuple(self._generation.tokens)

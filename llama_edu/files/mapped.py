@@ -11,6 +11,7 @@ import mmap
 import os
 import weakref
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Self, cast
 
@@ -194,7 +195,7 @@ def _array_on(buffer: np.ndarray, spec: TensorSpec, offset: int) -> np.ndarray:
     return np.ndarray(spec.stored_shape, spec.dtype, buffer, offset, strides)
 
 
-def open_weights(path: Path):
+def open_weights(path: Path) -> BufferedReader:
     """Open a file for binary reading; a FormatError in words when that is not possible."""
     try:
         return path.open("rb")

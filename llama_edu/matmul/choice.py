@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Literal, get_args
 
 import numpy as np
 
-from llama_edu.errors import RequestError
-from llama_edu.matmul.product import matmul
-
-#: (x, w, threads) -> x @ w.T for stored weights.
-Matmul = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+from llama_edu.errors import LlamaEduWarning, RequestError
+from llama_edu.matmul.product import Matmul, matmul
+from llama_edu.quants.blocks import block_type_of
 
 #: What may be asked for.
 Kernels = Literal["auto", "numpy", "jit"]
@@ -25,21 +24,40 @@ def check_kernels(kernels: str) -> None:
         raise RequestError(f"kernels is {kernels!r}, expected one of {', '.join(KERNELS)}")
 
 
-def matmul_for(kernels: Kernels, weights: Iterable[np.ndarray]) -> Matmul:
+def matmul_for(kernels: Kernels, weights: Iterable[np.ndarray], threads: int = 1) -> Matmul:
     """The function that multiplies by these weights.
 
-    Args:
-        kernels: "numpy"; "jit", which raises RequestError where numba is missing; or "auto", which
-            takes jit where numba is installed and some matrix is not float32 (BLAS is best for
-            those).
-    """
-    if kernels == "numpy" or (kernels == "auto" and not _jit_helps(weights)):
-        return matmul
-    from llama_edu.matmul.jit import product  # imports a compiler: only when wanted
+    With jit the loops that the weights need are compiled now, or loaded from disk.
 
+    Args:
+        kernels: "numpy"; "jit"; or "auto", which takes jit where numba is installed and some matrix
+            is not float32 (BLAS is best for those). Where numba is installed and cannot be used,
+            auto takes numpy, with one LlamaEduWarning in each process.
+        threads: cores that may work.
+    Raises:
+        RequestError: "jit" was asked for and cannot be used; the sentence says why.
+    """
+    types = {block_type_of(w).name for w in weights if w.ndim == 2 and w.dtype != np.float32}
+    if kernels == "numpy" or (kernels == "auto" and not (types and _numba_is_installed())):
+        return matmul
+    if kernels == "auto" and _refusal:
+        return matmul
+    try:
+        from llama_edu.matmul.jit import product  # imports a compiler: only when wanted
+
+        product.check(types, threads)
+    except RequestError as error:
+        if kernels == "jit":
+            raise
+        _refusal.append(str(error))
+        warnings.warn(f"{error}. Going on with numpy.", LlamaEduWarning, stacklevel=2)
+        return matmul
     return product.matmul
 
 
-def _jit_helps(weights: Iterable[np.ndarray]) -> bool:
-    stored = any(w.ndim == 2 and w.dtype != np.float32 for w in weights)
-    return stored and find_spec("numba") is not None
+#: Why numba cannot be used in this process, once that was found out.
+_refusal: list[str] = []
+
+
+def _numba_is_installed() -> bool:
+    return find_spec("numba") is not None

@@ -1,4 +1,4 @@
-"""One position times stored weights, numpy only: the work is to make floats, so make fewer passes.
+"""One position times stored weights in numpy, with fewer passes than a conversion to float32.
 
 With one position (decode) every weight is used once, and turning it into float32 takes most of the
 time. So quantized codes are turned as they are, BLAS adds up code * x within each group, and the
@@ -51,7 +51,7 @@ def multiply(x: np.ndarray, w: np.ndarray, block: BlockType, threads: int) -> np
     Args:
         x: (in_features,) float32.
         w: (out_features, in_features / block_size), `can_multiply`; not copied.
-        threads: at most so many share the rows.
+        threads: the largest number that may share the rows.
     Returns:
         (out_features,) float32, a new array.
     """

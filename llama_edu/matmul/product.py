@@ -1,8 +1,7 @@
-"""x @ w.T for weights as they are stored, with never a float32 copy of a whole matrix.
+"""The product in numpy: x @ w.T, by whichever way suits the type and the number of positions.
 
-float32 weights go to BLAS as they lie in the file. Every other type is turned into float32 a tile
-of rows at a time, in a buffer of two megabytes, and each tile goes to BLAS while it is in the
-cache. For one position (decode) one_position.py has a shorter way.
+float32 weights go to BLAS as they lie in the file. One position (decode) takes the short way of
+one_position.py, several positions (prefill) take tiles.py.
 """
 
 from __future__ import annotations
@@ -13,12 +12,13 @@ import numpy as np
 
 from llama_edu.errors import ShapeError
 from llama_edu.matmul import one_position
-from llama_edu.matmul.threads import FEW_POSITIONS, can_control_blas, run_shares
+from llama_edu.matmul.blas import can_control_blas
+from llama_edu.matmul.threads import run_shares
+from llama_edu.matmul.tiles import by_tiles
 from llama_edu.quants.blocks import BlockType, block_type_of, dequantize_into
 
-#: Bytes of the float32 tile. Measured on cores with 1 MiB of cache each: from 512 KiB to 4 MiB all
-#: are within a tenth of each other, where numpy's calls convert 256 Ki numbers at a time.
-TILE_BYTES = 2 * 1024 * 1024
+#: (x, w, threads) -> x @ w.T for stored weights.
+Matmul = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 #: Bytes of a stored matrix below which another thread takes longer to wake than to multiply it.
 _WORTH_WAKING = 256 * 1024
@@ -45,11 +45,8 @@ def matmul(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
     return by_tiles(x, w, threads, dequantize_into)
 
 
-def side_by_side(
-    multiply: Callable[[np.ndarray, np.ndarray, int], np.ndarray],
-    x: np.ndarray,
-    matrices: Sequence[np.ndarray],
-    threads: int = 1,
+def products(
+    multiply: Matmul, x: np.ndarray, matrices: Sequence[np.ndarray], threads: int = 1
 ) -> list[np.ndarray]:
     """Multiply one input by several matrices: [multiply(x, w, threads) for w in matrices].
 
@@ -59,46 +56,14 @@ def side_by_side(
     sharing = multiply is matmul and threads > 1 and len(x) == 1 and can_control_blas()
     if not sharing or any(blas_can_read(w) or w.nbytes < _WORTH_WAKING for w in matrices):
         return [multiply(x, w, threads) for w in matrices]
-    products: list[np.ndarray] = [x] * len(matrices)
+    results: list[np.ndarray] = [x] * len(matrices)
 
     def some_matrices(start: int, stop: int) -> None:
         for i in range(start, stop):
-            products[i] = multiply(x, matrices[i], 1)
+            results[i] = multiply(x, matrices[i], 1)
 
     run_shares(some_matrices, len(matrices), min(threads, len(matrices)))
-    return products
-
-
-def by_tiles(
-    x: np.ndarray,
-    w: np.ndarray,
-    threads: int,
-    fill: Callable[[np.ndarray, np.ndarray], object],
-) -> np.ndarray:
-    """Multiply a tile of rows at a time: x @ w.T.
-
-    Args:
-        fill: fill(rows of w, tile) writes (rows, in_features) float32 into the tile.
-    Returns:
-        (T, out_features) float32, a new array.
-    """
-    in_features = x.shape[1]
-    out = np.empty((len(x), len(w)), np.float32)
-    rows_per_tile = max(1, TILE_BYTES // (4 * in_features))
-
-    def multiply_rows(start: int, stop: int) -> None:
-        tile = np.empty((min(rows_per_tile, stop - start), in_features), np.float32)
-        for first in range(start, stop, rows_per_tile):
-            last = min(first + rows_per_tile, stop)
-            rows = tile[: last - first]
-            fill(w[first:last], rows)
-            out[:, first:last] = (rows @ x.T).T  # a tenth faster than x @ rows.T, copy included
-
-    if threads == 1 or len(x) < FEW_POSITIONS or not can_control_blas():
-        multiply_rows(0, len(w))
-    else:
-        run_shares(multiply_rows, len(w), threads)
-    return out
+    return results
 
 
 def check_widths(x: np.ndarray, w: np.ndarray, block: BlockType) -> None:

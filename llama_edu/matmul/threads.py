@@ -1,17 +1,13 @@
-"""How many cores may work, and how our threads and those of BLAS keep out of each other's way.
-
-BLAS has threads of its own. While our threads each convert and multiply their share of a matrix,
-BLAS must use one thread in each of them, or both cores do the work of four.
-"""
+"""How many cores may work, and sharing work among them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache, wraps
+from collections.abc import Callable
+from functools import cache
 
 from llama_edu.errors import RequestError
+from llama_edu.matmul.blas import blas_threads
 
 #: Fewer positions than this are not worth a second thread, where numpy does the work in steps: they
 #: are then so short that the threads spend their time waiting for each other at Python's lock.
@@ -50,51 +46,13 @@ def run_shares(work: Callable[[int, int], None], n_items: int, threads: int) -> 
             future.result()
 
 
-@contextmanager
-def blas_threads(n: int) -> Iterator[None]:
-    """Let BLAS use n threads within; changes nothing where threadpoolctl is not installed."""
-    changed = [
-        (library, n_before)
-        for library in _blas_libraries()
-        if (n_before := library.get_num_threads()) != n
-    ]
-    for library, _ in changed:
-        library.set_num_threads(n)
-    try:
-        yield
-    finally:
-        for library, n_before in changed:
-            library.set_num_threads(n_before)
-
-
-def with_blas_threads_of_model(function):
-    """Let BLAS use `model.blas_threads` threads while a function of a model runs."""
-
-    @wraps(function)
-    def within(model, *args, **kwargs):
-        with blas_threads(model.blas_threads):
-            return function(model, *args, **kwargs)
-
-    return within
-
-
-def can_control_blas() -> bool:
-    """Whether the threads of BLAS can be set, so that threads of our own are worth while."""
-    return bool(_blas_libraries())
-
-
-@cache
-def _blas_libraries() -> Sequence:
-    """The BLAS libraries in this process, found once; numpy has loaded its own by now."""
-    try:
-        from threadpoolctl import ThreadpoolController
-    except ImportError:
-        return ()
-    return tuple(ThreadpoolController().select(user_api="blas").lib_controllers)
-
-
 @cache
 def _pool(threads: int):
     from concurrent.futures import ThreadPoolExecutor  # only where there is work to share
 
     return ThreadPoolExecutor(threads - 1, thread_name_prefix="llama-edu-matmul")
+
+
+if hasattr(os, "register_at_fork"):
+    # a child has the executors of its parent and not their threads; it would wait for ever
+    os.register_at_fork(after_in_child=_pool.cache_clear)

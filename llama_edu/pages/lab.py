@@ -162,7 +162,12 @@ class PageLab(ClosedAtExit):
         pages = reading.pages
         predicted = self.ledger.pages() if self.ledger.ranges else None
         if pages is not None:
-            verdict = Verdict.from_doubts(reading.missed, reading.added, reading.notes)
+            missed, notes = reading.missed, reading.notes
+            if reading.unsure and predicted is not None and np.array_equal(pages, predicted):
+                notes += ("no page that the computation says it read is missing",)
+            else:
+                missed += reading.unsure
+            verdict = Verdict.from_doubts(missed, reading.added, notes)
         elif predicted is not None:
             pages = predicted
             why = "the byte ranges that the forward pass noted, turned into pages"

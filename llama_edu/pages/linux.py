@@ -32,6 +32,7 @@ _SYSCALLS = {
     "userfaultfd": {"x86_64": 323, "aarch64": 282, "riscv64": 282},
     "perf_event_open": {"x86_64": 298, "aarch64": 241, "riscv64": 241},
     "cachestat": {"x86_64": 451, "aarch64": 451, "riscv64": 451},
+    "mlock2": {"x86_64": 325, "aarch64": 284, "riscv64": 284},
 }
 
 #: userfaultfd(2), ioctl_userfaultfd(2) and include/uapi/linux/userfaultfd.h.
@@ -41,6 +42,10 @@ _UFFD_FEATURE_WP_ASYNC = 1 << 15
 _UFFDIO_API = 0xC018AA3F
 _UFFDIO_REGISTER = 0xC020AA00
 _UFFDIO_REGISTER_MODE_WP = 1 << 1
+
+
+#: Source: include/uapi/asm-generic/mman-common.h.
+_MLOCK_ONFAULT = 1
 
 
 @dataclass(frozen=True)
@@ -149,12 +154,39 @@ def mincore_pages(address: int, n_bytes: int) -> np.ndarray:
     return (answer & 1).astype(bool)
 
 
-def cachestat(fd: int, n_bytes: int) -> CacheStat:
-    """Cached and evicted pages of the first `n_bytes` of an open file (Linux 6.5)."""
-    span = (ctypes.c_uint64 * 2)(0, n_bytes)
+def cachestat(fd: int, n_bytes: int, offset: int = 0) -> CacheStat:
+    """Cached and evicted pages of a range of an open file (Linux 6.5).
+
+    Refused to a user who neither owns the file nor may write it (on recent kernels).
+    """
+    span = (ctypes.c_uint64 * 2)(offset, n_bytes)
     out = (ctypes.c_uint64 * 5)()
     system_call("cachestat", ctypes.c_int(fd), ctypes.byref(span), ctypes.byref(out), 0)
     return CacheStat(*out)
+
+
+def lock_as_touched(address: int, n_bytes: int) -> None:
+    """Let the kernel lock each page of a range into memory when it is first touched (Linux 4.4).
+
+    A locked page is not reclaimed, whoever asks for it. The whole range counts against the limit on
+    locked memory, whose soft value is raised to the hard one where that helps.
+    Source: mlock2(2), MLOCK_ONFAULT.
+    """
+    import resource
+
+    arguments = ctypes.c_void_p(address), ctypes.c_size_t(n_bytes), ctypes.c_int(_MLOCK_ONFAULT)
+    try:
+        system_call("mlock2", *arguments)
+    except KernelRefusal:
+        _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (hard, hard))
+        system_call("mlock2", *arguments)
+
+
+def unlock(address: int, n_bytes: int) -> None:
+    """Undo lock_as_touched; the pages stay in memory until the kernel wants theirs. munlock(2)."""
+    if _libc().munlock(ctypes.c_void_p(address), ctypes.c_size_t(n_bytes)) != 0:
+        raise refusal("munlock", ctypes.get_errno())
 
 
 def register_write_protect(address: int, n_bytes: int) -> int:
@@ -278,3 +310,14 @@ def available_memory() -> int | None:
         if limit != "max":
             limits.append(max(0, int(limit) - int(usage)))
     return min(limits, default=None)
+
+
+def give_back_freed_memory() -> None:
+    """Hand the pages of freed arrays, which glibc keeps for the next ones, back to the system.
+
+    Without it an array may lie in pages that the process has had for long. Elsewhere this does
+    nothing.
+    Source: malloc_trim(3).
+    """
+    if platform.system() == "Linux" and hasattr(_libc(), "malloc_trim"):
+        _libc().malloc_trim(0)

@@ -165,13 +165,14 @@ _LATER_RULES: dict[tuple[str, str | None], Converter] = {
 
 def _largest_magnitude(x: np.ndarray) -> np.ndarray:
     """(block_size, n) -> (n,), NaN where the block holds one."""
-    return np.abs(np.maximum(x.max(axis=0), -x.min(axis=0)))
+    largest: np.ndarray = np.abs(np.maximum(x.max(axis=0), -x.min(axis=0)))
+    return largest
 
 
 def _of_largest_magnitude(x: np.ndarray) -> np.ndarray:
     """The number of largest magnitude of every block with its sign, the first one on ties."""
     highest, lowest = x.max(axis=0), x.min(axis=0)
-    found = np.where(highest > -lowest, highest, lowest)
+    found: np.ndarray = np.where(highest > -lowest, highest, lowest)
     (ties,) = np.nonzero(highest == -lowest)
     if ties.size:
         found[ties] = x[np.abs(x[:, ties]).argmax(axis=0), ties]
@@ -180,7 +181,7 @@ def _of_largest_magnitude(x: np.ndarray) -> np.ndarray:
 
 def _first_minimum(x: np.ndarray) -> np.ndarray:
     """The smallest number of every block; of 0.0 and -0.0, which are equal, the first one."""
-    lowest = x.min(axis=0)
+    lowest: np.ndarray = x.min(axis=0)
     (zeros,) = np.nonzero(lowest == 0)
     if zeros.size:
         lowest[zeros] = x[(x[:, zeros] == 0).argmax(axis=0), zeros]

@@ -1,1 +1,12 @@
-"""Text to token ids and back."""
+"""Text to token ids and back.
+
+`protocol` says what a tokenizer is; `choice` finds the one that a checkpoint calls for:
+
+| module | for | merges by |
+|---|---|---|
+| score_merge.py | vocabularies with scores, in weight files and llama2.c | score, our code |
+| sentencepiece.py | tokenizer.model files | score, the sentencepiece library |
+| bpe.py | byte-level vocabularies (Llama 3 and its family) | rank, the tokenizers library |
+
+`streaming` turns ids back into text, one at a time.
+"""

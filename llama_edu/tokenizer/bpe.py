@@ -7,8 +7,11 @@ and does not carry it, so an unknown name is an error: a wrong cut gives wrong i
 
 from __future__ import annotations
 
+from typing import Any
+
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.vocabularies.byte_level import PRE_TOKENIZERS, WHOLE_PIECES_FIRST, to_text
+from llama_edu.tokenizer.protocol import check_token, encodable
 from llama_edu.vocabulary import CONTROL, UNKNOWN, USER_DEFINED, Vocabulary
 
 
@@ -37,6 +40,7 @@ class BpeTokenizer:
         self.vocab_size = len(vocabulary)
         self.bos_id, self.eos_id = vocabulary.bos_id, vocabulary.eos_id
         self.adds_space = vocabulary.add_space_prefix
+        self.adds_bos = vocabulary.add_bos and self.bos_id >= 0
         self._vocabulary = vocabulary
         self._kinds = vocabulary.kinds
         self._pieces = vocabulary.pieces
@@ -47,27 +51,16 @@ class BpeTokenizer:
 
         Raises RequestError for half a surrogate pair, which has no UTF-8 form.
         """
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise RequestError(
-                f"text: character {error.start} is half a surrogate pair, expected Unicode text"
-            ) from None
-        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
-        return [self.bos_id, *ids] if bos and self._vocabulary.add_bos else ids
+        ids = self._tokenizer.encode(encodable(text), add_special_tokens=False).ids
+        return [self.bos_id, *ids] if bos and self.adds_bos else ids
 
     def piece(self, token: int) -> bytes:
         """The bytes that a token adds to a text; empty for control tokens."""
-        if not 0 <= token < self.vocab_size:
-            raise RequestError(f"tokens: id {token}, expected 0 to {self.vocab_size - 1}")
+        check_token(token, self.vocab_size)
         return b"" if self._kinds[token] == CONTROL else self._pieces[token]
 
-    def vocabulary(self) -> Vocabulary:
-        """The pieces, merges and kinds, for writing into a weight file."""
-        return self._vocabulary
 
-
-def _build(vocabulary: Vocabulary):
+def _build(vocabulary: Vocabulary) -> Any:
     """A tokenizers.Tokenizer that cuts and merges as the vocabulary says."""
     try:
         from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers

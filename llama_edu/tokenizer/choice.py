@@ -1,10 +1,46 @@
-"""Which tokenizer a vocabulary calls for."""
+"""Which tokenizer a checkpoint calls for."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+from llama_edu.errors import RequestError
+from llama_edu.files.layout import Checkpoint
+from llama_edu.files.vocabularies.detect import is_sentencepiece, read_vocabulary
 from llama_edu.tokenizer.protocol import Tokenizer
 from llama_edu.tokenizer.score_merge import ScoreMergeTokenizer
+from llama_edu.tokenizer.sentencepiece import SentencePieceTokenizer
 from llama_edu.vocabulary import Vocabulary
+
+
+def tokenizer_for(
+    checkpoint: Checkpoint, given: str | os.PathLike[str] | None = None
+) -> Tokenizer | None:
+    """The given tokenizer file, the checkpoint's own vocabulary, or the file found beside it.
+
+    Returns:
+        None where there is none of the three.
+    Raises:
+        RequestError: the file has another number of pieces than the model.
+        FormatError: the file is no vocabulary.
+    """
+    if given is None and checkpoint.vocabulary is not None:
+        return tokenizer_of(checkpoint.vocabulary)
+    path = Path(given) if given is not None else checkpoint.tokenizer_path
+    if path is None:
+        return None
+    vocab_size = checkpoint.config.vocab_size
+    if is_sentencepiece(path):
+        tokenizer: Tokenizer = SentencePieceTokenizer(path)
+    else:
+        tokenizer = tokenizer_of(read_vocabulary(path, vocab_size))
+    if tokenizer.vocab_size != vocab_size:
+        raise RequestError(
+            f"{path}: has {tokenizer.vocab_size} pieces, the model has {vocab_size}; this is "
+            f"another model's tokenizer"
+        )
+    return tokenizer
 
 
 def tokenizer_of(vocabulary: Vocabulary) -> Tokenizer:

@@ -10,16 +10,18 @@ from llama_edu.errors import RequestError
 class Tokenizer(Protocol):
     """What the rest of the program needs of a tokenizer.
 
-    `adds_space` says whether encoding puts a space in front of a text.
+    `adds_space` says whether encoding puts a space in front of a text, `adds_bos` whether it puts
+    BOS in front unless told not to. `bos_id` and `eos_id` are -1 where there is no such token.
     """
 
     vocab_size: int
     bos_id: int
     eos_id: int
     adds_space: bool
+    adds_bos: bool
 
     def encode(self, text: str, *, bos: bool = True) -> list[int]:
-        """The ids of a text, with BOS in front unless told otherwise."""
+        """The ids of a text; BOS is put in front where `adds_bos`, unless told not to."""
 
     def piece(self, token: int) -> bytes:
         """The bytes that a token adds to a text; empty for BOS and EOS."""

@@ -24,7 +24,7 @@ class ScoreMergeTokenizer:
         self.vocab_size = len(vocabulary)
         self.bos_id, self.eos_id = vocabulary.bos_id, vocabulary.eos_id
         self._unk_id = vocabulary.unk_id
-        self._add_bos = vocabulary.add_bos
+        self.adds_bos = vocabulary.add_bos and self.bos_id >= 0
         self.adds_space = vocabulary.add_space_prefix
         self._prefix = " " if self.adds_space else ""
         self._pieces = vocabulary.pieces
@@ -37,7 +37,7 @@ class ScoreMergeTokenizer:
     def encode(self, text: str, *, bos: bool = True) -> list[int]:
         """The ids of a text, with BOS in front unless told otherwise."""
         text = encodable(text).replace(SPACE_MARK, " ")
-        ids = [self.bos_id] if bos and self._add_bos else []
+        ids = [self.bos_id] if bos and self.adds_bos else []
         if not text:  # needs no index, which takes longer to build than opening the file did
             return ids
         self._build_index()

@@ -18,12 +18,13 @@ class SentencePieceTokenizer:
         self.bos_id = self._processor.bos_id()
         self.eos_id = self._processor.eos_id()
         self.adds_space = True
+        self.adds_bos = self.bos_id >= 0
         self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str, *, bos: bool = True) -> list[int]:
         """The ids of a text, with BOS in front unless told otherwise."""
         ids = self._processor.encode(encodable(text))
-        return [self.bos_id, *ids] if bos else ids
+        return [self.bos_id, *ids] if bos and self.adds_bos else ids
 
     def piece(self, token: int) -> bytes:
         """The bytes that a token adds to a text; empty for BOS and EOS."""

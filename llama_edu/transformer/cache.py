@@ -40,6 +40,14 @@ class KVCache:
         """Bytes of keys and values together when all positions are filled."""
         return self.keys.nbytes + self.values.nbytes
 
+    def check_room(self, n_positions: int) -> None:
+        """Raise RequestError unless `n_positions` more positions fit."""
+        if self.length + n_positions > self.capacity:
+            raise RequestError(
+                f"context: {self.length + n_positions} positions needed, expected at most "
+                f"{self.capacity}; shorten the text"
+            )
+
     def extend(self, layer: int, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Write the newest keys and values of one layer; the caller moves `length` at the end.
 
@@ -53,11 +61,25 @@ class KVCache:
         self.values[layer, :, start:end] = v.transpose(1, 0, 2)
         return self.keys[layer, :, :end], self.values[layer, :, :end]
 
+    def first_not_finite(self) -> tuple[int, int] | None:
+        """Where NaN or infinity began: (position, layer) of the first key or value, None if none.
+
+        The lowest layer counts: in the layers above it, positions that were computed together have
+        passed it on to each other (0 times NaN is NaN). Reads all filled positions.
+        """
+        wrong = np.zeros((self.keys.shape[0], self.length), bool)
+        for part in (self.keys, self.values):
+            wrong |= ~np.isfinite(part[:, :, : self.length]).all(axis=(1, 3))
+        if not wrong.any():
+            return None
+        layer = int(wrong.any(axis=1).argmax())
+        return int(wrong[layer].argmax()), layer
+
     def copy_from(self, other: KVCache, length: int) -> None:
         """Hold what the first `length` positions of another cache of this model hold, and no more.
 
         Raises:
-            RequestError: the other has not so many, or here is no room for them.
+            RequestError: the other cache holds fewer, or this one has no room for them.
         """
         most = min(other.length, self.capacity)
         if not 0 <= length <= most:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from llama_edu.errors import RequestError
+from llama_edu.errors import NumericalError, RequestError
+from llama_edu.matmul.blas import blas_threads
 from llama_edu.tokenizer.protocol import Tokenizer
 from llama_edu.tokenizer.streaming import StreamDecoder
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import Model, check_tokens, forward
 from llama_edu.transformer.sampling import SamplingSettings, sample
+
+#: Why a generation ended: an end token, n_tokens, a full context, or close(); "" while it runs.
+Reason = Literal["", "eos", "length", "context", "closed"]
 
 #: Prompt positions computed together. More is hardly faster and needs more memory for scores.
 PREFILL_CHUNK = 128
@@ -41,7 +46,7 @@ class Generation:
     Attributes:
         tokens: all ids so far, BOS and prompt included; the token that ended the text is not.
         n_prompt: how many of them are the prompt.
-        reason: why it ended: "eos", "length", "context" or "closed"; "" while it runs.
+        reason: why it ended; "" while it runs.
         prefill_s, decode_s: seconds spent on the prompt and on the new tokens.
         cache: the keys and values of all tokens but the last. rng: where the next draw comes from.
             A Generation over the same tokens that is given both goes on as this one would have.
@@ -78,7 +83,7 @@ class Generation:
         check_tokens(prompt, model.config)
         self.tokens = list(prompt)
         self.n_prompt = len(prompt)
-        self.reason = ""
+        self.reason: Reason = ""
         self.prefill_s = self.decode_s = 0.0
         self.rng = rng
         self._model, self._tokenizer, self._settings = model, tokenizer, settings
@@ -117,9 +122,16 @@ class Generation:
         larger.copy_from(cache, n_known)
         return larger
 
+    def _choose(self, logits: np.ndarray) -> int:
+        try:
+            return sample(logits, self._settings, self.rng, self.tokens)
+        except NumericalError as error:
+            raise NumericalError(f"{error} (it began at {where_not_finite(self.cache)})") from None
+
     def _run(self) -> Generator[GeneratedToken, None, None]:
-        decoder = StreamDecoder(self._tokenizer, at_start=self.n_prompt <= 1)
-        for token in self.tokens[1:]:  # the prompt may end inside a character
+        # the space that encoding put in front of the text is dropped once, with the first piece
+        decoder = StreamDecoder(self._tokenizer, at_start=True)
+        for token in self.tokens:  # the prompt may end inside a character
             decoder.push(token)
         stops = (self._tokenizer.bos_id, self._tokenizer.eos_id)
         context = self._model.config.max_seq_len
@@ -134,7 +146,7 @@ class Generation:
                 self.reason = "context"
                 break
             start = time.perf_counter()
-            token = sample(logits, self._settings, self.rng, self.tokens)
+            token = self._choose(logits)
             if token in stops:
                 self.reason = "eos"
                 break
@@ -146,11 +158,19 @@ class Generation:
             yield GeneratedToken(token, position, text, logits)
             if not is_last:
                 start = time.perf_counter()
-                logits = forward(self._decode_model(), [token], self.cache, last_only=True)[0]
+                logits = score_next(self._decode_model(), [token], self.cache)
                 self.decode_s += time.perf_counter() - start
         rest = decoder.finish()
         if rest:  # EOS came inside a character: only now it is certain that the rest is missing
             yield GeneratedToken(token, len(self.tokens), rest, logits)
+
+
+def where_not_finite(cache: KVCache) -> str:
+    """In words, where in a text NaN or infinity began, for an error about its last scores."""
+    found = cache.first_not_finite()
+    if found is None:
+        return f"position {cache.length - 1}, after the last layer"
+    return f"position {found[0]}, layer {found[1]}"
 
 
 def prefill(model: Model, tokens: Sequence[int], cache: KVCache) -> np.ndarray:
@@ -161,6 +181,16 @@ def prefill(model: Model, tokens: Sequence[int], cache: KVCache) -> np.ndarray:
     """
     logits = np.empty(0, np.float32)
     for start in range(0, len(tokens), PREFILL_CHUNK):
-        chunk = tokens[start : start + PREFILL_CHUNK]
-        logits = forward(model, chunk, cache, last_only=True)[0]
+        logits = score_next(model, tokens[start : start + PREFILL_CHUNK], cache)
     return logits
+
+
+def score_next(model: Model, tokens: Sequence[int], cache: KVCache) -> np.ndarray:
+    """Read one chunk of tokens, BLAS using as many threads as the model wants.
+
+    Returns:
+        (vocab_size,) float32 logits of the last position.
+    """
+    # infinities and NaNs of damaged weights are named when a token is chosen, not warned of
+    with blas_threads(model.blas_threads), np.errstate(over="ignore", invalid="ignore"):
+        return forward(model, tokens, cache, last_only=True)[0]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llama_edu.errors import RequestError
+from llama_edu.errors import NumericalError, RequestError
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,26 @@ class SamplingSettings:
 GREEDY = SamplingSettings(temperature=0.0)
 
 
+def check_scores(logits: np.ndarray) -> None:
+    """Raise NumericalError unless the scores can be ranked: no NaN, no infinity but the negative.
+
+    -inf means impossible; at least one score must be a number.
+    """
+    highest = logits.max(initial=-np.inf)
+    if np.isfinite(highest):  # NaN would be the maximum
+        return
+    wrong = np.isnan(logits) | (logits == np.inf)
+    if not wrong.any():
+        raise NumericalError(
+            f"scores: all {len(logits):,} are -inf, expected at least one possible token"
+        )
+    first = int(wrong.argmax())
+    raise NumericalError(
+        f"scores: {int(wrong.sum()):,} of {len(logits):,} are NaN or infinite, the first is "
+        f"{logits[first]} for token {first}, expected numbers; the weights are damaged"
+    )
+
+
 def candidates(
     logits: np.ndarray, settings: SamplingSettings, recent: Sequence[int] = ()
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +85,10 @@ def candidates(
     Returns:
         ids (n,) int64, likeliest first and the lower id first among equals; probabilities (n,)
         float64, which sum to 1.
+    Raises:
+        NumericalError: see check_scores.
     """
+    check_scores(logits)
     scores = penalize(logits, settings, recent)
     if settings.temperature == 0:
         return np.array([np.argmax(scores)]), np.ones(1)
@@ -136,7 +159,10 @@ def sample(
         logits: (vocab_size,) float32. rng: drawn from once, or not at all for a single candidate.
     Returns:
         The chosen id.
+    Raises:
+        NumericalError: see check_scores.
     """
+    check_scores(logits)
     if settings.temperature > 0 and settings.top_p == 1 and settings.min_p == 0:
         # nothing depends on the order: spare sorting the whole vocabulary
         ids, probabilities = _all_probabilities(penalize(logits, settings, recent), settings)

@@ -4,6 +4,7 @@ import itertools
 import mmap
 import platform
 
+import numpy as np
 import pytest
 
 from llama_edu.errors import MeasurementError
@@ -13,6 +14,7 @@ from llama_edu.experiments.load_race import load_race
 from llama_edu.experiments.memory_cap import memory_cap
 from llama_edu.experiments.sharing import sharing
 from llama_edu.experiments.sparse_parts import sparse_parts
+from llama_edu.matmul.heap import keep_freed_memory
 
 pytestmark = pytest.mark.skipif(platform.system() != "Linux", reason="measures Linux")
 
@@ -57,7 +59,12 @@ def test_the_load_race_never_gives_the_opening_alone(tmp_path):
     assert {way for way, _ in laps} >= {"mmap", "read()", "readinto(np.empty)", "np.fromfile"}
 
 
-def test_reading_takes_private_memory_and_mapping_does_not(tmp_path):
+@pytest.mark.parametrize("freed_before", [False, True])
+def test_reading_takes_private_memory_and_mapping_does_not(tmp_path, freed_before):
+    if freed_before:  # as the working memory of a model is, which glibc keeps for the next array
+        keep_freed_memory()
+        arrays = [np.ones(MIB // 2, np.uint8) for _ in range(96)]
+        del arrays
     laps = {(lap.way, lap.state): lap for lap in load_race(n_bytes=32 * MIB, folder=tmp_path).laps}
     if laps["mmap", "warm"].anonymous_bytes is None:
         pytest.skip("this system does not tell private memory")
@@ -69,7 +76,7 @@ def test_mapped_memory_is_shared_and_read_memory_is_not(tmp_path):
     result = sharing(n_bytes=16 * MIB, folder=tmp_path, n_processes=(1, 2))
     groups = {(g.how, g.n_processes): g for g in result.groups}
     assert groups["mmap", 2].rss_bytes >= 16 * MIB
-    assert groups["mmap", 2].pss_bytes < 10 * MIB
+    assert 8 * MIB <= groups["mmap", 2].pss_bytes < 9 * MIB
     assert groups["mmap", 2].private_bytes < MIB
     assert groups["read()", 2].pss_bytes >= 16 * MIB
     assert groups["read()", 2].private_bytes >= 16 * MIB

@@ -16,11 +16,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 import llama_edu
+from helpers import paging_out
 
 BACKENDS = ("uffd", "one-page", "private-copy", "mincore")
 PACKAGE = Path(llama_edu.__file__).parents[1]
@@ -232,6 +234,60 @@ def run_patterns(lab, patterns=PATTERNS):
     return results
 
 
+def random_pages(rng, n_pages):
+    """Pages to touch: a few or many, scattered or in runs."""
+    if rng.random() < 0.3:
+        first = int(rng.integers(n_pages))
+        return np.arange(first, min(n_pages, first + int(rng.integers(1, 300))))
+    return rng.choice(n_pages, int(rng.integers(0, n_pages // 2)), replace=False)
+
+
+def check_paged_out(path, backend, way, seeds, *, always=False):
+    """Random patterns, pages being taken back during a tenth of the records (or all).
+
+    Returns how many verdicts of each kind were right; fails on the first that is broken.
+    """
+    import pytest
+
+    from llama_edu.errors import MeasurementError
+    from llama_edu.pages.lab import PageLab
+
+    kinds = Counter()
+    outside = paging_out.FromOutside() if way == "outside" else None
+    try:
+        lab = PageLab(path, {}, backend)
+    except MeasurementError as refused:
+        pytest.skip(str(refused))
+    data = np.frombuffer(lab.backend.mapped.mmap, np.uint8)
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        pages = random_pages(rng, lab.n_pages)
+        again = rng.choice(pages, len(pages) // 3) if len(pages) else pages
+        paged = always or rng.random() < 0.1
+        first = int(rng.integers(lab.n_pages))
+        n = int(rng.integers(1, lab.n_pages - first + 1))
+        if rng.random() < 0.5:
+            first, n = 0, lab.n_pages
+        with lab.record() as record:
+            data[pages * PAGE].sum(dtype=np.int64)
+            if paged and outside:
+                outside.page_out(lab.backend.mapped.address + first * PAGE, n)
+            elif paged:
+                paging_out.from_inside(lab.backend.mapped.mmap, first, n)
+            if rng.random() < 0.5:  # some come back
+                data[again * PAGE].sum(dtype=np.int64)
+        expected = np.zeros(lab.n_pages, bool)
+        expected[pages] = True
+        judged = judge(record, expected)
+        assert judged["kept"], (seed, judged)
+        kinds[judged["kind"], bool(paged)] += 1
+    del data
+    lab.close()
+    if outside:
+        outside.close()
+    return kinds
+
+
 def deny_system_calls(*numbers: int) -> None:
     """Make these x86-64 system calls fail with EPERM, for this process and for good.
 
@@ -261,7 +317,9 @@ def deny_system_calls(*numbers: int) -> None:
 def in_a_process(*args):
     """The JSON line of ground_truth.py run as a program."""
     command = [sys.executable, __file__, *map(str, args)]
-    surroundings = {"PYTHONPATH": str(PACKAGE), "PYTHONDONTWRITEBYTECODE": "1"}
+    tests = str(Path(__file__).parents[1])
+    path = os.pathsep.join([str(PACKAGE), tests])
+    surroundings = {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         command, capture_output=True, text=True, cwd="/", timeout=250, env=surroundings
     )

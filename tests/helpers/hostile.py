@@ -19,6 +19,8 @@ import pytest
 
 from llama_edu.errors import FormatError
 from llama_edu.files.fields import Field
+from llama_edu.files.layout import Checkpoint
+from llama_edu.files.mapped import MappedFile
 
 #: What a malformed file may cost.
 SECONDS, BYTES = 1.0, 200e6
@@ -79,6 +81,22 @@ def check_case(case: Case, folder: Path, read: Callable[[Path], object]) -> None
     assert message.isprintable()
     assert elapsed_s < SECONDS  # of processor time: a hang is the finding, not a slow machine
     assert peak_bytes < BYTES
+
+
+def check_opens_safely(path: Path, read: Callable[[Path], Checkpoint]) -> Checkpoint | None:
+    """Every tensor lies inside a file that is read; None if it is refused, in one clean line."""
+    try:
+        checkpoint = read(path)
+    except FormatError as error:
+        assert str(error).isprintable()
+        return None
+    with MappedFile(path) as mapped:
+        for spec in checkpoint.tensors.values():
+            assert 0 <= spec.offset <= spec.end <= path.stat().st_size
+            view = mapped.view(spec)
+            assert view.nbytes == spec.n_bytes
+            del view
+    return checkpoint
 
 
 def check_hex_view(path: Path, fields_of: Callable[[Path], Iterable[Field]]) -> None:

@@ -6,34 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from helpers.random_blocks import random_blocks
 
 import llama_edu
 from llama_edu.convert import convert
 from llama_edu.errors import RequestError, ShapeError
-from llama_edu.matmul import choice
+from llama_edu.matmul import choice, matmul
 from llama_edu.quants.blocks import BLOCK_TYPES, dequantize
 
 pytest.importorskip("numba")
 import numba
 
 from llama_edu.matmul.jit import product as jit
-
-
-def random_blocks(type_name: str, rows: int, columns: int, seed: int = 0) -> np.ndarray:
-    """Every bit pattern of the codes, scales that a model could have."""
-    rng = np.random.default_rng(seed)
-    block = BLOCK_TYPES[type_name]
-    if type_name == "f16":
-        return rng.standard_normal((rows, columns)).astype(np.float16)
-    shape = (rows, columns // block.block_size, block.dtype.itemsize)
-    blocks = rng.integers(0, 256, shape, np.uint8).view(block.dtype)[..., 0].copy()
-    for field in ("scale", "minimum"):
-        if field in (block.dtype.names or ()):
-            blocks[field] = rng.standard_normal(blocks.shape) * 1e-2
-    if type_name == "bf16":
-        numbers = rng.standard_normal((rows, columns)).astype(np.float32)
-        blocks["bf16"] = numbers.view(np.uint32) >> 16
-    return blocks
 
 
 @pytest.mark.parametrize("type_name", jit.TYPES)
@@ -70,6 +54,27 @@ def test_subnormal_halves_are_exact():
     w = np.array([[2.0**-24, -(2.0**-20)] * 16], np.float16)
     x = np.ones((1, 32), np.float32)
     assert jit.matmul(x, w)[0, 0] == np.float32(16 * (2.0**-24 - 2.0**-20))
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("T", [1, 9])
+@pytest.mark.parametrize("type_name", jit.TYPES)
+def test_a_weight_that_is_no_number_is_read_as_numpy_reads_it(type_name, T, value):
+    """Damage must show: jit once made plausible numbers of an infinite float16."""
+    w = random_blocks(type_name, 6, 512)
+    field = next((f for f in ("scale", "bf16") if f in (w.dtype.names or ())), None)
+    if field == "bf16":
+        w["bf16"][2, 100] = np.float32(value).view(np.uint32) >> 16
+    elif field:
+        w[field][2, w.shape[1] // 2] = value
+    else:
+        w[2, 100] = value
+    x = np.random.default_rng(1).standard_normal((T, 512)).astype(np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        expected, found = matmul(x, w), jit.matmul(x, w)
+    assert not np.isfinite(expected[:, 2]).any() and not np.isfinite(found[:, 2]).any()
+    rest = [0, 1, 3, 4, 5]
+    np.testing.assert_allclose(found[:, rest], expected[:, rest], rtol=1e-4, atol=1e-4)
 
 
 def test_what_the_loops_cannot_read_goes_the_clear_way():

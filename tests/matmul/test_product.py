@@ -9,7 +9,8 @@ import pytest
 
 from llama_edu.errors import ShapeError
 from llama_edu.matmul.one_position import TILE_NUMBERS
-from llama_edu.matmul.product import TILE_BYTES, matmul, side_by_side
+from llama_edu.matmul.product import matmul, products
+from llama_edu.matmul.tiles import TILE_BYTES
 from llama_edu.quants.blocks import BF16, BLOCK_TYPES, dequantize
 from llama_edu.quants.quantize import quantize
 
@@ -80,9 +81,9 @@ def test_several_matrices_side_by_side_are_each_multiplied(rng, type_name, T, th
     heights = (700, 900, 500)  # large enough to be shared, as one of them alone would not be
     numbers = [rng.standard_normal((height, 640)).astype(np.float32) for height in heights]
     matrices = numbers if type_name == "f32" else [quantize(n, type_name) for n in numbers]
-    products = side_by_side(matmul, x, matrices, threads)
-    assert [product.shape for product in products] == [(T, height) for height in heights]
-    for product, w in zip(products, matrices, strict=True):
+    results = products(matmul, x, matrices, threads)
+    assert [product.shape for product in results] == [(T, height) for height in heights]
+    for product, w in zip(results, matrices, strict=True):
         np.testing.assert_allclose(product, x @ dequantize(w).T, rtol=1e-4, atol=1e-3)
 
 
@@ -90,4 +91,4 @@ def test_an_error_in_one_of_several_matrices_is_raised(rng):
     x = np.ones((1, 640), np.float32)
     matrices = [np.ones((700, 640), np.float16), np.ones((700, 641), np.float16)]
     with pytest.raises(ShapeError, match="x has 640 features, expected 641"):
-        side_by_side(matmul, x, matrices, 2)
+        products(matmul, x, matrices, 2)

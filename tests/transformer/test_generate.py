@@ -6,25 +6,21 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from helpers.small_models import random_weights, small_config, small_vocabulary
+from helpers.small_models import random_weights, small_config
+from helpers.small_tokenizers import small_tokenizer
 
-from llama_edu.errors import RequestError
+from llama_edu.errors import NumericalError, RequestError
 from llama_edu.rope import rope_frequencies
-from llama_edu.tokenizer.score_merge import ScoreMergeTokenizer
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import PREFILL_CHUNK, Generation, prefill
 from llama_edu.transformer.model import Model, forward
+from llama_edu.transformer.perplexity import perplexity
 from llama_edu.transformer.sampling import GREEDY, SamplingSettings
-from llama_edu.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
 
 
 @pytest.fixture
 def tokenizer():
-    pieces = small_vocabulary()
-    kinds = np.array([UNKNOWN, CONTROL, CONTROL] + [BYTE] * 256 + [NORMAL] * 12, np.uint8)
-    return ScoreMergeTokenizer(
-        Vocabulary(tuple(t for t, _ in pieces), np.float32([s for _, s in pieces]), kinds)
-    )
+    return small_tokenizer()
 
 
 @pytest.fixture
@@ -250,3 +246,78 @@ def test_a_character_that_the_prompt_began_is_finished_by_the_new_tokens(
     model = scripted(config, weights, [40, *snowman, 50, 2])
     items = list(run(model, tokenizer, [1, 40, *snowman[:2]], 20))
     assert [item.text for item in items] == ["\u2603", chr(50 - 3)]
+
+
+# --- weights that are not numbers -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [GREEDY, SamplingSettings(), SamplingSettings(top_p=0.9), SamplingSettings(top_k=3),
+     SamplingSettings(min_p=0.1)],
+)  # fmt: skip
+def test_scores_that_are_not_numbers_name_the_position_where_they_began(
+    config, weights, tokenizer, settings
+):
+    weights["token_embedding"][5] = np.nan
+    model = Model(config, weights, rope_frequencies(config))
+    with pytest.raises(NumericalError, match=r"NaN or infinite.*began at position 2, layer 0\)"):
+        list(run(model, tokenizer, [1, 3, 5, 7], 4, settings))
+
+
+def test_an_infinite_weight_after_the_last_layer_is_named_too(config, weights, tokenizer):
+    weights["final_norm"][0] = np.inf
+    model = Model(config, weights, rope_frequencies(config))
+    with pytest.raises(NumericalError, match="position 3, after the last layer"):
+        list(run(model, tokenizer, [1, 3, 5, 7], 4))
+
+
+def test_the_layer_in_which_it_began_is_named(config, weights, tokenizer):
+    weights["layers.1.wk"][3] = np.inf
+    model = Model(config, weights, rope_frequencies(config))
+    with pytest.raises(NumericalError, match="position 0, layer 1"):
+        list(run(model, tokenizer, [1, 3, 5, 7], 4))
+
+
+def test_perplexity_of_such_a_model_is_refused(config, weights):
+    weights["token_embedding"][5] = np.nan
+    model = Model(config, weights, rope_frequencies(config))
+    with pytest.raises(NumericalError, match="position 3, layer 0 of a window"):
+        perplexity(model, [3, 4, 5, 6], bos_id=1, context=5)
+
+
+def test_without_bos_every_token_but_the_first_is_scored_once(config, weights):
+    model = Model(config, weights, rope_frequencies(config))
+    tokens = [3, 4, 5, 6, 7, 8, 9, 10]
+    whole = perplexity(model, tokens, bos_id=None, context=8)
+    assert (whole.n_tokens, whole.n_windows, whole.bos) == (7, 1, False)
+    parts = perplexity(model, tokens, bos_id=None, context=4)
+    windows = [tokens[0:4], tokens[3:7], tokens[6:8]]
+    alone = [perplexity(model, window, bos_id=None, context=4) for window in windows]
+    assert (parts.n_tokens, parts.n_windows) == (7, 3)
+    expected = sum(p.nats_per_token * p.n_tokens for p in alone) / 7
+    assert parts.nats_per_token == pytest.approx(expected)
+    assert "the last token of the one before" in str(parts)
+    with pytest.raises(RequestError, match="1 tokens, expected at least two"):
+        perplexity(model, [3], bos_id=None, context=4)
+    with pytest.raises(RequestError, match="1 tokens, expected at least one"):
+        perplexity(model, [], bos_id=1, context=4)
+
+
+class OneTokenPrompt:
+    """A tokenizer without BOS whose first piece carries the space that encoding puts in front."""
+
+    vocab_size, bos_id, eos_id, adds_space, adds_bos = 271, -1, -1, True, False
+
+    def encode(self, text, *, bos=True):
+        return [3]
+
+    def piece(self, token):
+        return b" Once" if token == 3 else b" upon"
+
+
+def test_the_space_after_a_prompt_of_one_token_stays(config, weights):
+    """Without BOS the only token is the text itself: "Onceupon" was printed."""
+    model = scripted(config, weights, [3, 7, 9])
+    generation = run(model, OneTokenPrompt(), [3], 1)
+    assert [token.text for token in generation] == [" upon"]

@@ -88,8 +88,13 @@ def total_of(lanes):
 
 @inlined
 def half_bits(bits):
-    """2^-112 of a float16 that is given as int16: its bits moved to their places in a float32."""
-    return as_float(np.int32(np.int32(np.int32(bits) << np.int32(13)) & np.int32(HALF_BITS)))
+    """2^-112 of a float16 that is given as int16: its bits moved to their places in a float32.
+
+    Infinities and NaNs have an exponent of ones, which is longer in a float32.
+    """
+    moved = np.int32(np.int32(np.int32(bits) << np.int32(13)) & np.int32(HALF_BITS))
+    ones = np.int32(moved & np.int32(0x0F800000)) == np.int32(0x0F800000)
+    return as_float(np.int32(moved | np.int32(np.int32(ones) * np.int32(0x70000000))))
 
 
 @inlined
@@ -113,7 +118,7 @@ def high_nibble(byte):
 
 @njit(**_ANY_ORDER)
 def f16(w, x, out, start, stop):
-    """float16 as int16: bits moved as in half(); x and the sum bring 2^56 each (no inf, no NaN)."""
+    """float16 as int16: bits moved as in half(); x and the sum bring 2^56 each."""
     for r in range(start, stop):
         total = np.float32(0)
         for j in range(w.shape[1]):

@@ -4,19 +4,21 @@ For a few positions (decode) each stored type has a loop that reads the blocks w
 float32 weights never exist in memory. For many (prefill) BLAS multiplies tiles, as in
 matmul/product.py, but the tiles are filled by compiled code in a single pass.
 
-The loops take bits as they are, and float16's infinities and NaNs have bits that they misread: only
-numpy's kernels show those in a damaged file.
-
-Needs the extra `jit`. The machine code of each type is compiled once and kept on disk. A process
-that has multiplied with several threads must not fork and go on in the child: OpenMP forbids it.
+Needs the extra `jit`. The machine code of each type is compiled once and kept on disk. OpenMP
+forbids that the child of a process which used its threads uses them too: after a fork, threads of
+our own share the rows.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,17 +26,45 @@ import numpy as np
 from llama_edu.errors import RequestError
 from llama_edu.matmul import product
 from llama_edu.matmul.threads import run_shares
-from llama_edu.quants.blocks import BlockType, block_type_of
+from llama_edu.matmul.tiles import by_tiles
+from llama_edu.quants import bitfields
+from llama_edu.quants.blocks import BLOCK_TYPES, BlockType, block_type_of
 
 try:
     import numba
 
     from llama_edu.matmul.jit import loops, loops_k, shares, tiles
-except ImportError as error:
+except Exception as error:  # a numba that is installed and broken fails in many ways
     raise RequestError(
-        f"kernels 'jit' need numba, which is not installed ({error}); "
-        "run: pip install 'llama-edu[jit]', or choose kernels='numpy'"
+        f"kernels 'jit' need numba, which cannot be imported ({type(error).__name__}: {error}); "
+        "run: pip install numba, or choose kernels='numpy'"
     ) from None
+if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+    raise RequestError(
+        "kernels 'jit': numba is switched off by NUMBA_DISABLE_JIT; unset it, or choose "
+        "kernels='numpy'"
+    )
+
+
+def _forget_stale_code() -> None:
+    """Remove machine code from disk that is older than a source file of these loops.
+
+    numba compares a function with its own file alone, and these inline functions of other files: a
+    change in loops.py would leave the old code of loops_k.py, tiles.py and shares.py in use.
+    """
+    sources = [*Path(__file__).parent.glob("*.py"), Path(bitfields.__file__)]
+    newest = max(source.stat().st_mtime for source in sources)
+    folder = Path(loops.f16._cache.cache_path)
+    for name in ("loops", "loops_k", "shares", "tiles"):
+        for index in folder.glob(f"{name}.*.nbi"):
+            if index.stat().st_mtime < newest:
+                index.unlink()
+
+
+with contextlib.suppress(
+    OSError
+):  # a cache that cannot be changed, or that another process changes
+    _forget_stale_code()
 
 #: Stored types that have loops of their own.
 TYPES = ("f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k")
@@ -79,7 +109,7 @@ def matmul(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
     if not stored.flags.aligned:
         return product.matmul(x, w, threads)
     if len(x) > MOST_POSITIONS:
-        return product.by_tiles(x, w, threads, partial(_fill, block))
+        return by_tiles(x, w, threads, partial(_fill, block))
     if block.name == "f16":
         x = x * np.float32(loops.HALF_REBIAS)
     out = np.empty((len(x), len(w)), np.float32)
@@ -88,8 +118,26 @@ def matmul(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
     return out
 
 
+def check(types: Iterable[str], threads: int) -> None:
+    """Compile, or load from disk, the loops for single positions of these types.
+
+    Raises:
+        RequestError: numba cannot compile here, or cannot keep or load what it compiled.
+    """
+    for name in sorted({*types} & {*TYPES}):
+        block = BLOCK_TYPES[name]
+        zeros = np.zeros((1, 1), block.dtype)
+        try:
+            matmul(np.zeros((1, block.block_size), np.float32), zeros, threads)
+        except Exception as error:
+            raise RequestError(
+                f"kernels 'jit': numba cannot be used here ({type(error).__name__}: {error}); "
+                f"choose kernels='numpy', or set NUMBA_CACHE_DIR to a folder that can be written"
+            ) from None
+
+
 def _share(name: str, stored: np.ndarray, x: np.ndarray, out: np.ndarray, threads: int) -> None:
-    """Multiply one position by every row, on as many threads as is worth while."""
+    """Multiply one position by every row; small matrices stay on one thread."""
     loop = getattr(loops_k if name.endswith("_k") else loops, name)
     if threads > 1 and _has_openmp():
         if _chosen.threads != threads:
@@ -104,12 +152,35 @@ def _share(name: str, stored: np.ndarray, x: np.ndarray, out: np.ndarray, thread
         _call(name, loop, stored, x, out, 0, len(stored))
 
 
+def _forget_threads() -> None:
+    """After a fork: numba's OpenMP threads are the parent's, and to use them here ends the process.
+
+    The child goes on with threads of our own.
+    """
+    if _has_openmp.cache_info().currsize:
+        _has_openmp.cache_clear()
+        _child.is_fork = True
+
+
+class _Child:
+    """Whether this process is the fork of one in which numba's threads had begun."""
+
+    is_fork = False
+
+
+_child = _Child()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
+
+
 @cache
 def _has_openmp() -> bool:
     """Whether the threads that numba starts wait actively, so that even a small matrix is shared.
 
     What it falls back to wakes them for each matrix and must not be called from two threads.
     """
+    if _child.is_fork:
+        return False
     numba.get_num_threads()  # starts them
     return numba.threading_layer() != "workqueue"
 
@@ -128,7 +199,7 @@ def _stored(w: np.ndarray, block: BlockType) -> np.ndarray:
 
 
 def _call(what: str, function: Any, *arguments: object) -> None:
-    """Call a compiled function; the first time, say so where somebody may be waiting."""
+    """Call a compiled function; before its first use, say on a terminal what takes time."""
     if function in _ready:
         function(*arguments)
         return

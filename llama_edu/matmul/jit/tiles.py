@@ -29,7 +29,7 @@ _EXACT: dict[str, Any] = {**OPTIONS, "fastmath": False}
 
 @njit(**_EXACT)
 def f16(w, tile, width):
-    """float16 as int16, without infinities and NaNs."""
+    """float16 as int16."""
     for r in range(len(w)):
         for j in range(w.shape[1]):
             tile[r, j] = half_bits(w[r, j]) * np.float32(2.0**112)

@@ -24,13 +24,16 @@ class Reading:
 
     Attributes:
         pages: (n_pages,) bool, or None from a backend that sees no pages.
-        missed: reasons why touched pages may not be in it.
+        missed: reasons why touched pages are not in it, as far as is known.
+        unsure: reasons why touched pages may be missing without a sign. Where the pages are just
+            those that the computation says it read, none is.
         added: reasons why pages may be in it that were not touched.
         notes: what else the reader should know.
     """
 
     pages: np.ndarray | None
     missed: tuple[str, ...] = ()
+    unsure: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

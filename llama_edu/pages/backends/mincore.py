@@ -43,7 +43,7 @@ class CacheBits(Backend):
             )
         self.mapped = MappedFile(path, private=True)
         self._path = path
-        self._reclaim = FileReclaim(path, self.mapped.n_bytes)
+        self._reclaim = FileReclaim(path, self.mapped)
         try:
             forbid_huge_pages(self.mapped.mmap)
             linux.advise(self.mapped.mmap, "MADV_RANDOM")
@@ -53,6 +53,7 @@ class CacheBits(Backend):
 
     def arm(self) -> None:
         """Evict the file from the page cache, and check that it is gone."""
+        self._reclaim.lock.open()
         linux.advise(self.mapped.mmap, "MADV_DONTNEED")  # mapped pages would not be evicted
         with open_weights(self._path) as file:
             os.fsync(file.fileno())  # dirty pages would not be evicted either
@@ -69,11 +70,17 @@ class CacheBits(Backend):
     def read(self) -> Reading:
         """The pages that are cached now, and mapped here as far as that can be asked."""
         process, thread = process_faults(), thread_faults()
+        self._reclaim.stop()
         pages = self._resident()
         with contextlib.suppress(MeasurementError):
             # a page that another process read, far from ours, has no entry in our page table
             pages &= linux.present_pages(self.mapped.address, self.n_pages)
-        return Reading(pages, self._reclaim.doubts(), self._strangers(pages, process, thread))
+        return Reading(
+            pages,
+            missed=self._reclaim.losses(),
+            unsure=self._reclaim.doubts(),
+            added=self._strangers(pages, process, thread),
+        )
 
     def _strangers(
         self, pages: np.ndarray, process: FaultCounts | None, thread: FaultCounts | None

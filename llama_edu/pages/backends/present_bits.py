@@ -31,7 +31,7 @@ class PresentBits(Backend):
 
     def __init__(self, path: Path) -> None:
         self.mapped = MappedFile(path, private=True)
-        self._reclaim = FileReclaim(path, self.mapped.n_bytes)
+        self._reclaim = FileReclaim(path, self.mapped)
         self._process = os.getpid()
         try:
             forbid_huge_pages(self.mapped.mmap)
@@ -51,6 +51,7 @@ class PresentBits(Backend):
                 f"backend {self.name}: opened in another process; a forked child must open its "
                 f"own lab"
             )
+        self._reclaim.lock.open()
         linux.advise(self.mapped.mmap, "MADV_DONTNEED")
         left = int(linux.present_pages(self.mapped.address, self.n_pages).sum())
         if left:
@@ -64,8 +65,10 @@ class PresentBits(Backend):
         """The pages that have an entry again."""
         if os.getpid() != self._process:
             raise MeasurementError(f"backend {self.name}: the record was begun by another process")
+        self._reclaim.stop()
         pages = linux.present_pages(self.mapped.address, self.n_pages)
-        return Reading(pages, missed=self._reclaim.doubts())
+        unsure = self._reclaim.doubts(int(pages.sum()))
+        return Reading(pages, missed=self._reclaim.losses(), unsure=unsure)
 
 
 def forbid_huge_pages(mapping: mmap.mmap) -> None:

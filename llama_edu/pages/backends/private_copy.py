@@ -49,8 +49,9 @@ class PrivateCopy(MappedFile):
         self.mmap.close()
         n_pages = n_pages_of(self.n_bytes, mmap.PAGESIZE)
         # One page more, marked: it keeps the kernel from joining the copy with its neighbor in
-        # memory, whose accesses would be counted as ours.
-        self.mmap = mmap.mmap(-1, (n_pages + 1) * mmap.PAGESIZE)
+        # memory, whose accesses would be counted as ours. Behind it a page that shows, because it
+        # is touched first, whether the bits were cleared meanwhile.
+        self.mmap = mmap.mmap(-1, (n_pages + 2) * mmap.PAGESIZE)
         forbid_huge_pages(self.mmap)
         cut_into_areas(self.mmap, range(n_pages, n_pages + 1), 1)
         with open_weights(path) as file:
@@ -75,7 +76,7 @@ class PrivateCopyBits(Backend):
             )
         linux.area_bytes("Referenced", 0, 0)  # refuses where accessed bits cannot be read at all
         self.mapped = PrivateCopy(path)
-        self._reclaim = AnonymousReclaim()
+        self._reclaim = AnonymousReclaim(self.mapped, self.n_pages)
         self._process = os.getpid()
 
     def arm(self) -> None:
@@ -93,10 +94,20 @@ class PrivateCopyBits(Backend):
                 f"is another thread reading them?"
             )
         self._reclaim.start()
+        self.mapped.mmap[(self.n_pages + 1) * mmap.PAGESIZE]  # the last page: see PrivateCopy
+
+    def _cleared(self) -> tuple[str, ...]:
+        """A reason where accessed bits were cleared since `arm`: the last page's is then gone."""
+        first = self.mapped.address + (self.n_pages + 1) * mmap.PAGESIZE
+        areas = linux.area_bytes("Referenced", first, first + mmap.PAGESIZE)
+        if sum(n for _, _, n in areas):
+            return ()
+        return ("accessed bits were cleared by another process during the run (clear_refs)",)
 
     def read(self) -> Reading:
         """The pages whose accessed bit is set."""
-        missed = self._reclaim.doubts()
+        missed = self._cleared()
+        unsure = self._reclaim.doubts()
         pages = np.zeros(self.n_pages, bool)
         try:
             doubtful = np.flatnonzero(self._coarse_look(pages))
@@ -104,7 +115,7 @@ class PrivateCopyBits(Backend):
                 self._fine_look(doubtful[first : first + _MOST_CUT_PAGES], pages)
         finally:
             join_areas(self.mapped.mmap, self.n_pages)
-        return Reading(pages, missed=missed, added=(PREFETCH,))
+        return Reading(pages, missed=missed, unsure=unsure, added=(PREFETCH,))
 
     def _coarse_look(self, pages: np.ndarray) -> np.ndarray:
         """Mark the blocks that were touched fully; (n_pages,) bool, the pages to look at again."""

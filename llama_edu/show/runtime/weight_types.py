@@ -10,7 +10,7 @@ from pathlib import Path
 from llama_edu.convert.conversion import TYPES, convert
 from llama_edu.llama import Llama, load
 from llama_edu.transformer.cache import KVCache
-from llama_edu.transformer.model import forward
+from llama_edu.transformer.generate import score_next
 
 #: What may be asked for: as the file has it, or one of the types that convert() writes.
 AS_STORED = "as stored"
@@ -72,7 +72,7 @@ class WeightTypes:
         Without this a comparison of speeds would compare who came first.
         """
         if id(llama) not in self._readied:
-            forward(llama.decode_model, [0], KVCache(llama.config, 1), last_only=True)
+            score_next(llama.decode_model, [0], KVCache(llama.config, 1))
             self._readied.add(id(llama))
         return llama
 

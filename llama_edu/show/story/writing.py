@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from llama_edu.errors import RequestError
 from llama_edu.llama import Llama
 from llama_edu.tokenizer.streaming import StreamDecoder
 from llama_edu.transformer.cache import KVCache
-from llama_edu.transformer.generate import GeneratedToken
+from llama_edu.transformer.generate import GeneratedToken, Reason
 from llama_edu.transformer.kernels import softmax
 from llama_edu.transformer.sampling import SamplingSettings, candidates
 
@@ -98,7 +99,7 @@ class Writing:
         # a character that was cut off where the earlier text ended may be finished now
         decoder = StreamDecoder(self.tokenizer, at_start=len(before) <= 1)
         self.choices = [replace(choice, text=decoder.push(choice.chosen.id)) for choice in kept]
-        self.reason = ""
+        self.reason: Reason | Literal["stopped"] = ""
         self.first_token_s: float | None = None
         self.pace = pace
         self._clock = clock

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
+from helpers.panels import wait_for
 from helpers.small_models import (
     llama2c_v0,
     old_config,
@@ -37,17 +36,9 @@ def files(tmp_path, rng):
 
 
 @pytest.fixture
-def make(files):
-    made = []
-
-    def make_comparison(model=files[0], **kwargs):
-        kwargs = {"tokenizer": files[1], "prompt": "the", "n_tokens": 20} | kwargs
-        made.append(ComparisonWidget(model, **kwargs))
-        return made[-1]
-
-    yield make_comparison
-    for widget in made:
-        widget.close()
+def make(maker, files):
+    make = maker(ComparisonWidget, tokenizer=files[1], prompt="the", n_tokens=20)
+    return lambda model=files[0], **kwargs: make(model, **kwargs)
 
 
 def test_converted_weights_are_the_stored_ones_rounded(files):
@@ -113,10 +104,7 @@ def test_stop_ends_both_sides(tmp_path, rng, make, monkeypatch):
         turnstile = Turnstile(llama, monkeypatch)
         widget = make(llama, left={}, right={"temperature": 1.0, "top_k": 5}).start()
         turnstile.let_pass(6)
-        deadline = time.monotonic() + 20
-        while not (widget.right.writing and len(widget.right.writing.choices) >= 3):
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
+        wait_for(lambda: widget.right.writing and len(widget.right.writing.choices) >= 3)
         widget.stop_button.click()
         turnstile.let_pass(2)
         assert widget.wait(20) and widget.reason == "stopped, stopped"

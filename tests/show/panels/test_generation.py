@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
+from helpers.panels import n_written, wait_for
 from helpers.small_models import small_vocabulary
 from helpers.tiny import TOP_K, Turnstile, open_tiny, write_tiny
 
@@ -23,23 +23,8 @@ SETTINGS = {"prompt": "the", "n_tokens": 20, "top_k": TOP_K, "temperature": 1.0}
 
 
 @pytest.fixture
-def llama(tmp_path, rng):
-    with open_tiny(tmp_path, rng) as model:
-        yield model
-
-
-@pytest.fixture
-def make():
-    """A function that makes widgets and closes them after the test."""
-    made = []
-
-    def make_widget(*args, **kwargs):
-        made.append(GenerationWidget(*args, **(SETTINGS | kwargs)))
-        return made[-1]
-
-    yield make_widget
-    for widget in made:
-        widget.close()
+def make(maker):
+    return maker(GenerationWidget, **SETTINGS)
 
 
 def everything_shown(widget):
@@ -47,17 +32,6 @@ def everything_shown(widget):
         part.value
         for part in (widget.bar.title, widget.bar.status, widget.view.story, widget.view.table)
     )
-
-
-def n_written(widget):
-    return len(widget.writing.choices) if widget.writing else 0
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def test_the_text_is_the_one_that_generate_gives(llama, make):

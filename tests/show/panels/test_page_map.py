@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import threading
-import time
 
 import numpy as np
 import pytest
+from helpers.panels import wait_for
 from helpers.tiny import Turnstile, write_tiny
 
 import llama_edu
@@ -60,17 +60,9 @@ def tiny(tmp_path, rng):
 
 
 @pytest.fixture
-def make(tiny):
-    made = []
-
-    def make_widget(model=None, **kwargs):
-        options = {"prompt": "the", "n_tokens": 5, "tokenizer": tiny["tokenizer"]}
-        made.append(PageMapWidget(model or tiny["path"], **(options | kwargs)))
-        return made[-1]
-
-    yield make_widget
-    for widget in made:
-        widget.close()
+def make(maker, tiny):
+    make = maker(PageMapWidget, prompt="the", n_tokens=5, tokenizer=tiny["tokenizer"])
+    return lambda model=tiny["path"], **kwargs: make(model, **kwargs)
 
 
 # the map
@@ -284,10 +276,7 @@ def test_stop_ends_before_the_next_token_and_keeps_what_was_seen(tiny, make, mon
         widget.controls.generate_button.click()
         assert widget.controls.generate_button.disabled
         turnstile.let_pass(3)
-        deadline = time.monotonic() + 20
-        while len(widget.touches) < 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
+        wait_for(lambda: len(widget.touches) >= 3)
         with pytest.raises(RequestError, match="is writing already"):
             widget.run()
         widget.controls.stop_button.click()
@@ -304,15 +293,22 @@ def test_stop_ends_before_the_next_token_and_keeps_what_was_seen(tiny, make, mon
 
 def test_clicks_on_two_threads_start_one_text(make, monkeypatch):
     widget = make()
-    begun = []
+    begun, clicked = [], threading.Event()
     original = widget._open
-    monkeypatch.setattr(widget, "_open", lambda stack: begun.append(1) or original(stack))
+
+    def open_after_all_clicks(stack):
+        begun.append(1)
+        assert clicked.wait(20)  # a text that has ended would let a late click start the next
+        return original(stack)
+
+    monkeypatch.setattr(widget, "_open", open_after_all_clicks)
     clicks = [threading.Thread(target=widget.controls.generate_button.click) for _ in range(4)]
     for click in clicks:
         click.start()
     for click in clicks:
         click.join()
-    assert widget.wait(60)
+    clicked.set()
+    assert widget.wait(60) and widget.reason == "length"
     assert begun == [1]
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
+from helpers.panels import n_written, wait_for
 from helpers.small_models import small_vocabulary
 from helpers.tiny import TOP_K, Turnstile, open_tiny, write_tiny
 
@@ -20,34 +20,8 @@ SETTINGS = {"prompt": "the", "n_tokens": 12, "top_k": TOP_K, "temperature": 1.0,
 
 
 @pytest.fixture
-def llama(tmp_path, rng):
-    with open_tiny(tmp_path, rng) as model:
-        yield model
-
-
-@pytest.fixture
-def make():
-    """A function that makes studios and closes them after the test."""
-    made = []
-
-    def make_studio(*args, **kwargs):
-        made.append(GenerationStudio(*args, **(SETTINGS | kwargs)))
-        return made[-1]
-
-    yield make_studio
-    for studio in made:
-        studio.close()
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-
-
-def n_written(studio):
-    return len(studio.writing.choices) if studio.writing else 0
+def make(maker):
+    return maker(GenerationStudio, **SETTINGS)
 
 
 def html_of(widget):
@@ -301,14 +275,14 @@ def test_a_cell_that_runs_again_stops_its_earlier_text(llama, make, monkeypatch)
 
 
 def test_closing_leaves_no_thread(llama, make, monkeypatch):
-    n_threads = threading.active_count()
+    before = set(threading.enumerate())
     studio = make(llama).start()
     assert studio.wait(20)
     turnstile = Turnstile(llama, monkeypatch)
     studio.look_ahead()
     threading.Timer(0.05, turnstile.let_pass, [30]).start()
     studio.close()
-    wait_for(lambda: threading.active_count() == n_threads)
+    wait_for(lambda: set(threading.enumerate()) <= before)
 
 
 def test_without_a_front_end_the_text_stands_alone(llama, make):

@@ -6,19 +6,13 @@ import threading
 
 import numpy as np
 import pytest
-from helpers.tiny import TOP_K, open_tiny
+from helpers.tiny import TOP_K
 
 from llama_edu.errors import RequestError
 from llama_edu.show.story.writing import N_LIKELIEST, Writing
 from llama_edu.transformer.sampling import GREEDY, SamplingSettings
 
 WILD = SamplingSettings(temperature=1.0, top_k=TOP_K)
-
-
-@pytest.fixture
-def llama(tmp_path, rng):
-    with open_tiny(tmp_path, rng) as model:
-        yield model
 
 
 def written(llama, *args, **kwargs):

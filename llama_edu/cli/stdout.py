@@ -1,0 +1,76 @@
+"""Standard output whose errors are known from all others, so that each becomes the right answer.
+
+A reader that went away (`llama-edu inspect m.bin | head -1`) is no error; a full disk is one.
+Python shows both as an OSError of what was printing, or at its very end, where nothing catches it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import TextIO
+
+from llama_edu.errors import LlamaEduError
+
+
+class OutputError(LlamaEduError):
+    """Standard output cannot be written: closed, or its disk is full."""
+
+
+class ReaderGone(Exception):
+    """The process that read standard output has ended."""
+
+
+@contextmanager
+def guarded_stdout() -> Iterator[None]:
+    """A block whose output is all written at its end.
+
+    Raises:
+        OutputError: what was printed could not be written. ReaderGone: it is not wanted any more.
+            After both of them, what is left in the buffers is discarded.
+    """
+    stream = sys.stdout
+    if stream is None:  # Python's sign that the descriptor was closed when the process began
+        raise OutputError("standard output: is closed, expected a terminal, a file or a pipe")
+    try:
+        with redirect_stdout(_Guarded(stream)):
+            try:
+                yield
+            finally:
+                sys.stdout.flush()  # the interpreter would do it later, with a traceback
+    except (OutputError, ReaderGone):
+        # the interpreter flushes once more at its end
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        raise
+
+
+class _Guarded:
+    """A text stream that raises OutputError or ReaderGone in place of an OSError."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with _translated():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with _translated():
+            self._stream.flush()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+    except OSError as error:
+        raise OutputError(f"standard output: cannot be written ({error.strerror})") from error

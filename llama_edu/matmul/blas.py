@@ -1,0 +1,126 @@
+"""How many threads BLAS uses by itself, agreed among all that compute at the moment.
+
+BLAS has threads of its own. While our threads each convert and multiply their share of a matrix,
+BLAS must use one thread in each of them, or both cores do the work of four. The number belongs to
+the whole process, so two computations at once must not undo each other's setting.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+
+class _Limit:
+    """The wishes of all computations that run now; BLAS gets the smallest.
+
+    When the last computation ends, each library gets back what it had before the first.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wishes: list[int] = []
+        self._before: list[int] = []
+        self._now = 0
+
+    def add(self, n: int) -> None:
+        """A computation begins that lets BLAS use n threads."""
+        with self._lock:
+            if not self._wishes:
+                self._before = [library.get_num_threads() for library in _libraries()]
+                self._now = 0  # whatever was set last, others may have changed it since
+            self._wishes.append(n)
+            self._apply()
+
+    def remove(self, n: int) -> None:
+        """A computation that let BLAS use n threads has ended."""
+        with self._lock:
+            self._wishes.remove(n)
+            if self._wishes:
+                self._apply()
+            else:
+                self.restore()
+
+    def restore(self) -> None:
+        """Give each library what it had before the first computation."""
+        for library, n in zip(_libraries(), self._before, strict=True):
+            _set(library, n)
+
+    def _apply(self) -> None:
+        n = min(self._wishes)
+        if n != self._now:
+            for library in _libraries():
+                _set(library, n)
+            self._now = n
+
+
+_limit = _Limit()
+
+
+@contextmanager
+def blas_threads(n: int) -> Iterator[None]:
+    """Let BLAS use at most n threads within; changes nothing where threadpoolctl is not installed.
+
+    May be entered in any thread, in several at once, and within itself.
+    """
+    limit = _limit  # after a fork the child has another
+    limit.add(n)
+    try:
+        yield
+    finally:
+        if limit is _limit:
+            limit.remove(n)
+
+
+@cache
+def can_control_blas() -> bool:
+    """Whether BLAS obeys, so that threads of our own can work beside it."""
+    libraries = _libraries()
+    for library in libraries:
+        n_before = library.get_num_threads()
+        _set(library, 1)
+        obeyed = library.get_num_threads() == 1
+        _set(library, n_before)
+        if not obeyed:
+            return False
+    return bool(libraries)
+
+
+def _set(library: Any, n: int) -> None:
+    """Set the threads of one library from whatever thread this is.
+
+    threadpoolctl 3.8 lets only the first thread that called it change OpenBLAS, and silently
+    ignores all others, unless that thread's claim is cleared.
+    """
+    if library.get_num_threads() == n:
+        return
+    library.set_num_threads(n)
+    if library.get_num_threads() != n and hasattr(library, "clear_controlling_thread"):
+        library.clear_controlling_thread(force=True)
+        library.set_num_threads(n)
+
+
+@cache
+def _libraries() -> Sequence[Any]:
+    """The BLAS libraries in this process, found once; numpy has loaded its own by now."""
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
+        return ()
+    return tuple(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+def _in_child() -> None:
+    """After a fork: no other thread computes here, and the lock may have been held by one."""
+    global _limit
+    parent, _limit = _limit, _Limit()
+    if parent._wishes:
+        parent.restore()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

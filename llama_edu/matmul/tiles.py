@@ -1,0 +1,51 @@
+"""Many positions times stored weights: a tile of rows becomes float32, BLAS multiplies it.
+
+The tile stays in the cache between the two steps, so no float32 copy of a whole matrix ever exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from llama_edu.matmul.blas import can_control_blas
+from llama_edu.matmul.threads import FEW_POSITIONS, run_shares
+
+#: Bytes of the float32 tile. Measured on cores with 1 MiB of cache each: from 512 KiB to 4 MiB all
+#: are within a tenth of each other, where numpy's calls convert 256 Ki numbers at a time.
+TILE_BYTES = 2 * 1024 * 1024
+
+
+def by_tiles(
+    x: np.ndarray,
+    w: np.ndarray,
+    threads: int,
+    fill: Callable[[np.ndarray, np.ndarray], object],
+) -> np.ndarray:
+    """Multiply a tile of rows at a time: x @ w.T.
+
+    Args:
+        x: (T, in_features) float32. w: (out_features, ...) of any stored dtype, not copied.
+        threads: cores that fill and multiply tiles, where there are positions enough.
+        fill: fill(rows of w, tile) writes (rows, in_features) float32 into the tile.
+    Returns:
+        (T, out_features) float32, a new array.
+    """
+    in_features = x.shape[1]
+    out = np.empty((len(x), len(w)), np.float32)
+    rows_per_tile = max(1, TILE_BYTES // (4 * in_features))
+
+    def multiply_rows(start: int, stop: int) -> None:
+        tile = np.empty((min(rows_per_tile, stop - start), in_features), np.float32)
+        for first in range(start, stop, rows_per_tile):
+            last = min(first + rows_per_tile, stop)
+            rows = tile[: last - first]
+            fill(w[first:last], rows)
+            out[:, first:last] = (rows @ x.T).T  # a tenth faster than x @ rows.T, copy included
+
+    if threads == 1 or len(x) < FEW_POSITIONS or not can_control_blas():
+        multiply_rows(0, len(w))
+    else:
+        run_shares(multiply_rows, len(w), threads)
+    return out

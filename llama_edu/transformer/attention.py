@@ -1,0 +1,33 @@
+"""Attention on several cores: each thread takes some of the key/value heads."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from llama_edu.matmul.blas import can_control_blas
+from llama_edu.matmul.threads import FEW_POSITIONS, run_shares
+from llama_edu.transformer import kernels
+
+
+def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, threads: int) -> np.ndarray:
+    """kernels.attention, its key/value heads shared among threads where there are many positions.
+
+    Args:
+        q: (T, n_heads, head_dim) float32. k, v: (n_kv_heads, S, head_dim) float32, S >= T.
+        threads: cores that may work.
+    Returns:
+        (T, n_heads * head_dim) float32, equal to kernels.attention to the bit.
+    """
+    if threads == 1 or len(q) < FEW_POSITIONS or not can_control_blas():
+        return kernels.attention(q, k, v)
+    T, n_heads, head_dim = q.shape
+    n_groups = n_heads // len(k)
+    mixed = np.empty((T, n_heads * head_dim), np.float32)
+
+    def some_heads(start: int, stop: int) -> None:
+        first, last = start * n_groups, stop * n_groups
+        part = kernels.attention(q[:, first:last], k[start:stop], v[start:stop])
+        mixed[:, first * head_dim : last * head_dim] = part
+
+    run_shares(some_heads, len(k), threads)
+    return mixed

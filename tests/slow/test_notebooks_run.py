@@ -1,0 +1,107 @@
+"""The folded answers run, and the gate of make test-notebooks really catches a change."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from helpers.notebooks import FOLDER, ROOT, cells_of, each_notebook, source_of
+
+pytestmark = pytest.mark.slow
+
+
+def nbval(folder):
+    """Compare the stored outputs of a folder's notebooks with a run, as `make test` does."""
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    return python(
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "nbval.plugin", "--nbval",
+        "--nbval-current-env",
+        f"--nbval-sanitize-with={FOLDER / 'sanitize.cfg'}", "--nbval-cell-timeout=120",
+        "--rootdir", folder, folder, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1",
+    )  # fmt: skip
+
+
+def python(*arguments, **environment):
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True, text=True, timeout=240, cwd=FOLDER,
+        env=os.environ | environment | {"PYTHONPATH": os.pathsep.join(paths)},
+    )  # fmt: skip
+
+
+def output(text):
+    return {"output_type": "stream", "name": "stdout", "text": text}
+
+
+def write_notebook(path, sources, stored=None):
+    """A notebook of code cells, with one printed output each where `stored` has them."""
+    cells = [
+        {"cell_type": "code", "id": f"c{n}", "metadata": {}, "execution_count": n + 1,
+         "source": source, "outputs": [output(stored[n])] if stored else []}
+        for n, source in enumerate(sources)
+    ]  # fmt: skip
+    spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = {
+        "cells": cells,
+        "metadata": {"kernelspec": spec},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    path.write_text(json.dumps(notebook))
+
+
+@each_notebook
+def test_the_folded_answers_run_where_they_stand(path, tmp_path):
+    """The cells above an exercise and then its answer, in one IPython without a front-end."""
+    pytest.importorskip("IPython")
+    cells, n_answers = [], 0
+    for cell in cells_of(path):
+        source = source_of(cell)
+        if cell["cell_type"] == "markdown":
+            for answer in re.findall(r"<details>.*?</details>", source, flags=re.S):
+                n_answers += 1
+                cells += re.findall(r"```python\n(.*?)```", answer, flags=re.S)
+        elif "raises-exception" not in cell["metadata"].get("tags", []) and "studio" not in source:
+            cells.append(source)
+    assert n_answers == 2
+    write_notebook(tmp_path / "answers.ipynb", cells)
+    done = python("-m", "IPython", "--HistoryManager.enabled=False", tmp_path / "answers.ipynb",
+                  IPYTHONDIR=str(tmp_path))  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+def test_an_answer_that_fails_would_be_noticed(tmp_path):
+    pytest.importorskip("IPython")
+    write_notebook(tmp_path / "answers.ipynb", ["%pwd", "1 / 0", "print('went on')"])
+    done = python("-m", "IPython", "--HistoryManager.enabled=False", tmp_path / "answers.ipynb",
+                  IPYTHONDIR=str(tmp_path))  # fmt: skip
+    assert done.returncode != 0 and "ZeroDivisionError" in done.stdout + done.stderr
+
+
+def test_the_gate_passes_another_time_and_catches_another_number(tmp_path):
+    pytest.importorskip("nbval")
+    sources = ["print(6 * 7)", "import time; print(f'{time.perf_counter():.3f} s')"]
+    write_notebook(tmp_path / "right.ipynb", sources, ["42\n", "0.001 s\n"])
+    write_notebook(tmp_path / "wrong.ipynb", sources, ["43\n", "0.001 s\n"])
+    done = nbval(tmp_path)
+    assert done.returncode == 1
+    assert "1 failed, 3 passed" in done.stdout, done.stdout
+    assert re.search(r"^FAILED .*wrong\.ipynb::Cell 0", done.stdout, flags=re.M)
+
+
+def test_the_gate_catches_a_changed_token_of_a_real_notebook(tmp_path):
+    pytest.importorskip("nbval")
+    notebook = json.loads((FOLDER / "03_generation.ipynb").read_text(encoding="utf-8"))
+    cell = next(n for n, cell in enumerate(notebook["cells"]) if cell.get("id") == "encode")
+    del notebook["cells"][cell + 1 :]
+    stored = notebook["cells"][cell]["outputs"][0]["data"]["text/plain"]
+    assert stored[0].startswith("[1, ")
+    stored[0] = stored[0].replace("[1, ", "[2, ", 1)
+    (tmp_path / "changed.ipynb").write_text(json.dumps(notebook))
+    done = nbval(tmp_path)
+    assert done.returncode == 1 and "1 failed, 2 passed" in done.stdout, done.stdout
