@@ -12,11 +12,12 @@ from llama_edu.files.row_order import permute_rows_to_interleaved
 from llama_edu.llama import Llama, load
 from llama_edu.quants.blocks import dequantize
 from llama_edu.table import lay_out
+from llama_edu.text import visible
 
 #: Ids that every vocabulary has, for comparing logits where no text can be encoded.
 _FIXED_TOKENS = (1, 5, 3, 11, 7, 200, 31, 64)
 
-#: Rows are compared in pieces of about this many float32 bytes.
+#: Rows are compared in chunks of about this many float32 bytes.
 _CHUNK_BYTES = 8 * 2**20
 
 
@@ -52,14 +53,14 @@ class Comparison:
 
     def __str__(self) -> str:
         a, b = self.names
-        lines = [f"{a}  against  {b}"]
+        lines = [f"{visible(a)}  against  {visible(b)}"]
         different = [t for t in self.tensors if t.largest > 0]
         lines.append(
             f"  tensors  {len(self.tensors) - len(different)} of {len(self.tensors)} equal"
         )
         if different:
             first = different[0]
-            lines.append(f"  first that differs: {first.name}")
+            lines.append(f"  first that differs: {visible(first.name)}")
             worst = sorted(different, key=lambda t: -t.largest)[:8]
             rows = [
                 (t.name, " / ".join(t.types), f"{t.largest:.3g}", f"{t.mean:.3g}") for t in worst

@@ -20,6 +20,7 @@ from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
 from llama_edu.pages.verdict import Kind
 from llama_edu.table import lay_out, percent
+from llama_edu.text import visible
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import Model, forward
 
@@ -59,7 +60,7 @@ class SparseParts:
         heads = ("kind of tensor", "pages", "1 token", "%", f"{self.n_tokens} tokens", "%")
         tied = " The output matrix is the embedding table." if self.tied_output else ""
         return "\n".join([
-            f"{self.file_name}: pages that tokens need. Verdict: {self.verdict}.{tied}",
+            f"{visible(self.file_name)}: pages that tokens need. Verdict: {self.verdict}.{tied}",
             lay_out(heads, rows),
             f"Pages of other tensors that no token needed: {self.unneeded:,}.",
         ])  # fmt: skip

@@ -32,6 +32,7 @@ from llama_edu.pages.ledger import Ledger
 from llama_edu.pages.record import Record
 from llama_edu.pages.trace import FaultTrace
 from llama_edu.pages.verdict import Verdict
+from llama_edu.text import visible
 
 
 class PageLab(ClosedAtExit):
@@ -41,7 +42,7 @@ class PageLab(ClosedAtExit):
         path: one weight file.
         tensors: name -> TensorSpec; all of them in this file.
         backend: "auto" for the best that passes calibration here, or one of
-            `backends.backend_names()`.
+            `pages.backends.backend_names()`.
         clock: seconds; a test may bring its own.
 
     Attributes:
@@ -107,7 +108,7 @@ class PageLab(ClosedAtExit):
         if isinstance(tensor, TensorSpec):
             return self.backend.mapped.view(tensor)
         if tensor not in self.tensors:
-            raise RequestError(f"{tensor}: no such tensor in {self.path.name}")
+            raise RequestError(f"{visible(tensor)}: no such tensor in {self.path.name}")
         return self.backend.mapped.view(self.tensors[tensor])
 
     @contextmanager
@@ -192,7 +193,7 @@ class PageLab(ClosedAtExit):
 
     def describe(self) -> str:
         """Which instrument is in use and why the better ones are not, one line each."""
-        lines = [f"{self.path.name}: {self.n_pages:,} pages of {self.page_size:,} bytes"]
+        lines = [f"{visible(self.path.name)}: {self.n_pages:,} pages of {self.page_size:,} bytes"]
         lines += [f"refused   {name}: {why}" for name, why in self.refused.items()]
         lines.append(f"in use    {self.backend.name}: {self.backend.sees}")
         return "\n".join(lines)

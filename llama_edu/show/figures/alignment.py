@@ -11,8 +11,9 @@ import numpy as np
 from llama_edu.errors import RequestError
 from llama_edu.files.anatomy import fields_of
 from llama_edu.files.ggml.header import ALIGNMENT
-from llama_edu.show.figures.alt_figure import AltFigure
+from llama_edu.show.figures.alt_figure import AltFigure, plain_label
 from llama_edu.show.runtime.optional import import_optional
+from llama_edu.text import one_line
 
 #: What a byte near the start of a tensor can be; a kind is an index into this.
 KINDS = ("what was before", "sizes and type", "name", "padding", "data")
@@ -99,7 +100,7 @@ def alignment_figure(paths: Sequence[Path], n_tensors: int = 3) -> AltFigure:
     all_axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, path, panel in zip(all_axes, paths, panels, strict=True):
         _draw_panel(axes, panel)
-        axes.set_title(path.name, loc="left", fontsize=10)
+        axes.set_title(plain_label(path.name), loc="left", fontsize=10)
     all_axes[-1].set_xlabel(f"byte within a row of {ALIGNMENT}")
     figure.supylabel("offset of the row in the file (bytes)", fontsize=10)
     figure.legend(
@@ -111,7 +112,7 @@ def alignment_figure(paths: Sequence[Path], n_tensors: int = 3) -> AltFigure:
         handlelength=1, columnspacing=1.2,
     )  # fmt: skip
     columns = [
-        f"{path.name}: {', '.join(str(start.data_offset % ALIGNMENT) for start in panel)}"
+        f"{one_line(path.name)}: {', '.join(str(start.data_offset % ALIGNMENT) for start in panel)}"
         for path, panel in zip(paths, panels, strict=True)
     ]
     alt = (

@@ -6,8 +6,15 @@ import base64
 import io
 from typing import TYPE_CHECKING
 
+from llama_edu.text import one_line
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+def plain_label(text: str, at_most: int = 80) -> str:
+    """A text from a file for matplotlib: on one line, and no formula, which "$" would begin."""
+    return one_line(text, at_most).replace("$", r"\$")
 
 
 class AltFigure:

@@ -14,12 +14,14 @@ import numpy as np
 from llama_edu.errors import MeasurementError
 from llama_edu.pages.record import Record
 from llama_edu.pages.touches import Mode, Step, Touches, value_word
-from llama_edu.show.figures.alt_figure import AltFigure
+from llama_edu.show.figures.alt_figure import AltFigure, plain_label
 from llama_edu.show.figures.grid import NEVER_ON_WHITE, PageGrid, legend_values, scale_color
 from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.text.page_map import text_map
 from llama_edu.text import one_line
 
+#: Letters in a line below the map.
+_LINE_LETTERS = 112
 _TITLES: Mapping[Mode, str] = {
     "first": "which token needed a page first",
     "last": "which token needed a page last",
@@ -41,7 +43,7 @@ def touches_figure(
     summary = touches.summary(n_steps)
     figure = _draw(
         grid, touches.values(mode, n_steps), n_values,
-        title=f"{one_line(touches.steps[0].record.file_name)}: {_TITLES[mode]}",
+        title=f"{touches.steps[0].record.file_name}: {_TITLES[mode]}",
         legend={value: value_word(mode, value) for value in legend_values(n_values)},
         lines=(summary.true_line, summary.naive_line),
     )  # fmt: skip
@@ -70,7 +72,7 @@ def records_figure(records: Record | Sequence[Record], *, title: str | None = No
     below = _records_line(touches, grid)
     figure = _draw(
         grid, first, len(records),
-        title=title or one_line(f"{records[0].file_name}: {what}"),
+        title=title or f"{records[0].file_name}: {what}",
         legend={i: f"{one_line(records[i].label, 30)}: {n_new[i]:,} new"
                 for i in legend_values(len(records))},
         lines=(below,),
@@ -96,7 +98,7 @@ def _draw(
     """A matplotlib Figure: the cells in their own pixels, names at the left, words below."""
     figures = import_optional("matplotlib.figure", "the page map")
     patch = import_optional("matplotlib.patches", "the page map").Patch
-    wrapped = [part for line in lines for part in textwrap.wrap(line, 112)]
+    wrapped = [part for line in lines for part in textwrap.wrap(line, _LINE_LETTERS)]
     # at 8 points a letter is some 6 pixels wide
     n_columns = min(1 + len(legend), max(1, 110 // (6 + max(map(len, legend.values())))))
     n_rows = -(-(1 + len(legend)) // n_columns)
@@ -110,13 +112,13 @@ def _draw(
     labels = grid.labels()
     axes.set_yticks(
         [top * grid.height + 5 for top, _ in labels],
-        [_no_formula(one_line(name)) for _, name in labels], fontsize=8,
+        [plain_label(name) for _, name in labels], fontsize=8,
     )  # fmt: skip
     axes.set_xticks([])
     axes.tick_params(length=0)
-    axes.set_title(_no_formula(title), fontsize=10, loc="left")
+    axes.set_title(plain_label(title), fontsize=10, loc="left")
     patches = [
-        patch(color=scale_color(value, n_values), label=_no_formula(name))
+        patch(color=scale_color(value, n_values), label=plain_label(name))
         for value, name in legend.items()
     ]
     patches.append(patch(color=NEVER_ON_WHITE, label="never"))
@@ -124,11 +126,6 @@ def _draw(
         handles=patches, loc="upper left", bbox_to_anchor=(left / width, (below - 4) / height),
         ncols=n_columns, fontsize=8, frameon=False, borderaxespad=0, handlelength=1,
     )  # fmt: skip
-    words = _no_formula("\n".join(wrapped))
+    words = "\n".join(plain_label(line, _LINE_LETTERS) for line in wrapped)
     figure.text(left / width, 10 / height, words, fontsize=8, va="bottom")
     return figure
-
-
-def _no_formula(text: str) -> str:
-    """A dollar sign would begin a formula."""
-    return text.replace("$", r"\$")

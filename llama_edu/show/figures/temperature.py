@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from llama_edu.show.figures.alt_figure import AltFigure
+from llama_edu.show.figures.alt_figure import AltFigure, plain_label
 from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.story.token_html import token_label
 from llama_edu.tokenizer.protocol import Tokenizer
@@ -52,7 +52,7 @@ def temperature_figure(
         color = colors(0.05 + 0.8 * i / max(1, len(temperatures) - 1))
         axes.bar(x, row, width, color=color, label=f"temperature {temperature:g}")
     labels = [token_label(tokenizer, int(id)) for id in ids]
-    axes.set_xticks(range(len(ids)), labels)
+    axes.set_xticks(range(len(ids)), [plain_label(label) for label in labels])
     axes.set_xlabel("next token, likeliest first (␣ is a space)")
     axes.set_ylabel("probability")
     axes.spines[["top", "right"]].set_visible(False)

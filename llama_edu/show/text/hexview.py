@@ -8,6 +8,7 @@ from pathlib import Path
 from llama_edu.errors import RequestError
 from llama_edu.files.anatomy import fields_of
 from llama_edu.files.fields import Field
+from llama_edu.text import visible
 
 _BYTES_PER_ROW = 8
 
@@ -21,14 +22,12 @@ def hex_view(path: Path, n_bytes: int, start: int = 0) -> str:
         raise RequestError(f"--hex is {n_bytes}, expected 1 or more bytes")
     if start < 0:
         raise RequestError(f"the hex view starts at byte {start}, expected 0 or more")
-    with path.open("rb") if path.is_file() else _refuse(path) as file:
+    if not path.is_file():
+        raise RequestError(f"{path}: is a folder, expected one file for the hex view")
+    with path.open("rb") as file:
         file.seek(start)
         data = file.read(n_bytes)
     return "\n".join(_rows(fields_of(path), data, start))
-
-
-def _refuse(path: Path):
-    raise RequestError(f"{path}: is a folder, expected one file for the hex view")
 
 
 def _rows(fields: Iterable[Field], data: bytes, first: int) -> Iterable[str]:
@@ -46,5 +45,5 @@ def _rows(fields: Iterable[Field], data: bytes, first: int) -> Iterable[str]:
             text = "".join(chr(b) if 32 <= b < 127 else "." for b in row)
             label = ""
             if count == 0:
-                label = field.name + (f" = {field.value}" if field.value else "")
+                label = visible(field.name + (f" = {field.value}" if field.value else ""))
             yield f"{start:8x}  {row.hex(' '):<24s} {text:<8s}  {label}".rstrip()

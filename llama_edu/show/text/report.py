@@ -24,7 +24,7 @@ def checkpoint_report(
         n_elements[tensor.type] += tensor.n_elements
     file_bytes = sum(path.stat().st_size for path in checkpoint.paths)
     lines = [
-        f"{checkpoint.paths[0].name}: {checkpoint.format}, recognized by "
+        f"{one_line(checkpoint.paths[0].name)}: {checkpoint.format}, recognized by "
         f"{checkpoint.recognized_by}",
         f"  files       {len(checkpoint.paths)}, {file_bytes:,} bytes",
         f"  model       {config.n_parameters:,} parameters, {config.n_layers} layers, "
