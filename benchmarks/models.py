@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -37,7 +38,8 @@ LARGE = ModelConfig(
 
 def random_model(config: ModelConfig, type_name: str) -> Path:
     """A GGUF file with random weights of these sizes and this type."""
-    path = FOLDER / f"random-{config.n_parameters // 10**6}M-{type_name}.gguf"
+    n_parameters = sum(math.prod(shape) for shape in config.tensor_shapes().values())
+    path = FOLDER / f"random-{n_parameters // 10**6}M-{type_name}.gguf"
     if not path.exists():
         print(f"making {path.name} ...", file=sys.stderr)
         FOLDER.mkdir(exist_ok=True)

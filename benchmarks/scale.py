@@ -101,7 +101,9 @@ def _one_model(label: str, path: Path) -> Size:
         load_s.append(time.perf_counter() - start)
     with llama_edu.load(path) as llama:
         config = llama.config
-        n_weights = config.n_parameters - config.vocab_size * config.dim
+        checkpoint = llama.checkpoint
+        n_not_read = 0 if checkpoint.tied_output else config.vocab_size * config.dim
+        n_weights = checkpoint.n_parameters - n_not_read
         cache = KVCache(config, 256)
         prompt = [1, *range(3, N_PREFILL + 2)]
         score_next(llama.decode_model, [1], cache)  # compile, and fetch the pages

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from llama_edu.config import output_name
 from llama_edu.errors import RequestError
-from llama_edu.files.row_order import permute_rows_to_interleaved
+from llama_edu.files.row_order import rows_side_by_side
 from llama_edu.llama import Llama, load
 from llama_edu.quants.blocks import dequantize
 from llama_edu.table import lay_out
@@ -126,17 +128,19 @@ def _tensor_difference(name: str, a: Llama, b: Llama) -> TensorDifference:
         scale = max(scale, float(np.abs(a_numbers).max()))
         total += float(difference.sum(dtype=np.float64))
         n_elements += difference.size
-    types = a.checkpoint.tensors, b.checkpoint.tensors
-    type_names = tuple(t[name if name in t else "token_embedding"].type for t in types)
-    return TensorDifference(
-        name, (type_names[0], type_names[1]), largest, total / n_elements, scale
+    types = tuple(
+        checkpoint.tensors[_stored_name(checkpoint.tensors, name)].type
+        for checkpoint in (a.checkpoint, b.checkpoint)
     )
+    return TensorDifference(name, (types[0], types[1]), largest, total / n_elements, scale)
+
+
+def _stored_name(names: Container[str], name: str) -> str:
+    """The weight that serves under this name; for a tied output it is the embedding."""
+    return output_name(names) if name == "output" else name
 
 
 def _stored(llama: Llama, name: str) -> np.ndarray:
     """The stored tensor with RoPE's pairs side by side, whatever order the file has."""
-    array = llama.weights[name if name in llama.weights else "token_embedding"]
-    if llama.config.rope_pairing == "halves" and name.endswith((".wq", ".wk")):
-        heads = llama.config.n_heads if name.endswith(".wq") else llama.config.n_kv_heads
-        return permute_rows_to_interleaved(array, heads)
-    return array
+    name = _stored_name(llama.weights, name)
+    return rows_side_by_side(llama.weights[name], name, llama.config)

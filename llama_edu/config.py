@@ -135,10 +135,13 @@ class ModelConfig:
             }
         return shapes
 
-    @property
-    def n_parameters(self) -> int:
-        """Numbers in all weights together, the output matrix counted even where it is tied."""
-        return sum(math.prod(shape) for shape in self.tensor_shapes().values())
+
+def output_name(names: Container[str]) -> str:
+    """The weight that scores the next token: "output", or the embedding where it is tied to it.
+
+    `names` are those of a model's weights.
+    """
+    return "output" if "output" in names else "token_embedding"
 
 
 def hidden_dim_by_rule(dim: int, multiple_of: int, multiplier: float | None = None) -> int:
@@ -153,12 +156,3 @@ def hidden_dim_by_rule(dim: int, multiple_of: int, multiplier: float | None = No
     if multiplier is not None:
         width = int(multiplier * width)
     return (width + multiple_of - 1) // multiple_of * multiple_of
-
-
-def output_name(names: Container[str]) -> str:
-    """The weight that scores every next token: "output", or the embedding where the two are tied.
-
-    Args:
-        names: the weights that a model has.
-    """
-    return "output" if "output" in names else "token_embedding"

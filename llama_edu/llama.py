@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +15,8 @@ import numpy as np
 
 from llama_edu.config import ModelConfig
 from llama_edu.errors import RequestError
-from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.layout import Checkpoint, SplitTensor, TensorSpec
+from llama_edu.files.detect import open_checkpoint
+from llama_edu.files.layout import Checkpoint, ShardedTensor, TensorSpec
 from llama_edu.files.mapped import ClosedAtExit, MappedFile
 from llama_edu.files.shards import join
 from llama_edu.html import facts_html
@@ -68,8 +68,8 @@ def load(
 ) -> Llama:
     """Open a checkpoint of any known format, ready to generate.
 
-    With mmap nothing is read but the headers; every weight is a view of the file. Pieces of a
-    multi-part checkpoint are the exception: they are joined in memory, and `loading` says so.
+    With mmap nothing is read but the headers; every weight is a view of the file. Matrices that are
+    cut over several files are the exception: they are joined in memory, and `loading` says so.
 
     Args:
         path: a weight file, or a folder in Meta's layout.
@@ -87,11 +87,15 @@ def load(
     keep_freed_memory()
     threads = check_threads(threads)
     check_kernels(kernels)
-    checkpoint = read_checkpoint(path)
+    checkpoint, files = open_checkpoint(path)
     chosen_tokenizer = tokenizer_for(checkpoint, tokenizer)
     if lab is not None:
         _check_lab(lab, checkpoint, mmap)
-    files = [MappedFile(p) for p in checkpoint.paths] if lab is None else []
+        for file in files:
+            file.close()
+        files = ()
+    for file in files:
+        file.check_unchanged()
 
     def array(spec: TensorSpec) -> np.ndarray:
         if lab is not None:
@@ -99,18 +103,7 @@ def load(
         file = files[spec.file]
         return file.view(spec) if mmap else file.read(spec)
 
-    weights: dict[str, np.ndarray] = {}
-    mapped_bytes = copied_bytes = 0
-    for name, tensor in checkpoint.tensors.items():
-        if isinstance(tensor, SplitTensor):
-            weights[name] = join(tensor, array)
-            weights[name].flags.writeable = False
-            is_copy = tensor.axis is not None or not mmap
-        else:
-            weights[name] = array(tensor)
-            is_copy = not mmap
-        copied_bytes += tensor.n_bytes if is_copy else 0
-        mapped_bytes += 0 if is_copy else tensor.n_bytes
+    weights = {name: _weight(tensor, array) for name, tensor in checkpoint.tensors.items()}
     stored_divisors = checkpoint.metadata.get("rope_freqs")
     divisors = array(stored_divisors) if isinstance(stored_divisors, TensorSpec) else None
     model = Model(
@@ -121,8 +114,26 @@ def load(
         blas_threads=threads if _all_float32(weights) else 1,
         log=lab.ledger if lab is not None else NO_LOG,
     )
+    copied_bytes = sum(t.n_bytes for t in checkpoint.tensors.values() if not mmap or _is_cut(t))
+    mapped_bytes = checkpoint.n_bytes - copied_bytes
     loading = Loading(mapped_bytes, copied_bytes, time.perf_counter() - start)
     return Llama(checkpoint, weights, chosen_tokenizer, files, loading, model, lab, kernels)
+
+
+def _weight(
+    tensor: TensorSpec | ShardedTensor, array: Callable[[TensorSpec], np.ndarray]
+) -> np.ndarray:
+    """A weight as stored, joined where it is cut over several files; read-only."""
+    if isinstance(tensor, TensorSpec):
+        return array(tensor)
+    joined = join(tensor, array)
+    joined.flags.writeable = False
+    return joined
+
+
+def _is_cut(tensor: TensorSpec | ShardedTensor) -> bool:
+    """Whether joining the tensor needs a copy; a vector that every shard repeats needs none."""
+    return isinstance(tensor, ShardedTensor) and tensor.axis is not None
 
 
 class Llama(ClosedAtExit):
@@ -272,8 +283,8 @@ class Llama(ClosedAtExit):
         config = self.config
         return (
             f"Llama({self.checkpoint.paths[0].name!r}, {self.checkpoint.format}, "
-            f"{config.n_parameters:,} parameters: dim {config.dim}, {config.n_layers} layers, "
-            f"{config.n_heads} heads, {config.vocab_size:,} pieces)"
+            f"{self.checkpoint.n_parameters:,} parameters: dim {config.dim}, "
+            f"{config.n_layers} layers, {config.n_heads} heads, {config.vocab_size:,} pieces)"
         )
 
     def _repr_html_(self) -> str:
@@ -282,7 +293,7 @@ class Llama(ClosedAtExit):
             f"Llama: {self.checkpoint.paths[0].name}",
             {
                 "format": self.checkpoint.format,
-                "parameters": config.n_parameters,
+                "parameters": self.checkpoint.n_parameters,
                 "sizes": f"dim {config.dim}, hidden_dim {config.hidden_dim}, {config.n_layers} "
                 f"layers, {config.n_heads} heads on {config.n_kv_heads} key/value heads",
                 "vocabulary": f"{config.vocab_size:,} pieces",

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+
+#: How the pieces of a text are found: "spm" merges neighbors by the score of what they become, as
+#: sentencepiece does; "bpe" merges bytes by the rank of their merge, as GPT-2 does.
+VocabularyModel = Literal["spm", "bpe"]
 
 #: Kinds of vocabulary pieces, numbered as in GGUF's token_type.
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
@@ -20,13 +25,17 @@ class Vocabulary:
             byte. Indexable and sized; may build entries only when asked.
         scores: (n,) float32, higher merges first; all zero in `ggml` files, which have none.
         kinds: (n,) uint8, NORMAL ... BYTE.
-        model: "spm" (merge by score) or "bpe" (byte-level merges by rank).
+        model: how the pieces of a text are found.
+        unk_id, bos_id, eos_id: ids of the unknown, first and last piece; -1 where there is none.
+        add_bos: whether a text begins with BOS. add_space_prefix: whether a space is put before it.
+        merges: of "bpe": two pieces with a space between, the first merges first.
+        pre_tokenizer: of "bpe": GGUF's name for the way in which a text is cut into words.
     """
 
     pieces: Sequence[bytes]
     scores: np.ndarray
     kinds: np.ndarray
-    model: str = "spm"
+    model: VocabularyModel = "spm"
     unk_id: int = 0
     bos_id: int = 1
     eos_id: int = 2

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers.small_models import random_weights, small_config
 
-from llama_edu.config import ModelConfig, RopeScaling, hidden_dim_by_rule
+from llama_edu.config import ModelConfig, RopeScaling, hidden_dim_by_rule, output_name
 from llama_edu.errors import ShapeError
 
 
@@ -28,10 +28,10 @@ def test_the_shapes_are_those_of_a_model(rng, tied):
     assert shapes == {name: array.shape for name, array in weights.items()}
 
 
-def test_parameters_are_counted_with_the_output_even_where_it_is_tied(rng):
-    config = small_config()
-    n = sum(array.size for array in random_weights(config, rng).values())
-    assert config.n_parameters == n
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_tied_output_is_the_embedding(rng, tied):
+    weights = random_weights(small_config(), rng, tied=tied)
+    assert output_name(weights) == ("token_embedding" if tied else "output")
 
 
 def test_a_config_cannot_be_changed():
@@ -101,4 +101,4 @@ def test_the_rule_refuses_what_is_not_positive():
 
 def test_sizes_of_numpy_are_sizes_too():
     config = ModelConfig(*(np.int64(n) for n in (24, 40, 3, 6, 2, 271)))
-    assert config.n_parameters == small_config().n_parameters
+    assert config.tensor_shapes() == small_config().tensor_shapes()

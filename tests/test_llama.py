@@ -50,9 +50,9 @@ def files(tmp_path, rng, sentencepiece_model):
     for name, magic, version in (("ggml", b"lmgg", 0), ("ggmf", b"fmgg", 1), ("ggjt", b"tjgg", 1)):
         paths[name] = tmp_path / f"{name}.bin"
         paths[name].write_bytes(ggml_file(config, weights, pieces, magic=magic, version=version))
-    for n_parts in (1, 2):
-        paths[f"meta{n_parts}"] = write_meta_folder(
-            tmp_path / f"meta{n_parts}", config, weights, n_parts=n_parts,
+    for n_shards in (1, 2):
+        paths[f"meta{n_shards}"] = write_meta_folder(
+            tmp_path / f"meta{n_shards}", config, weights, n_shards=n_shards,
             tokenizer=sentencepiece_model,
         )  # fmt: skip
     return paths, weights
@@ -208,17 +208,17 @@ def test_another_models_tokenizer_is_named(checkpoint, sentencepiece_model):
         load(checkpoint, tokenizer=checkpoint.with_name("none"))
 
 
-def test_a_file_that_shrinks_before_it_is_mapped_is_refused(checkpoint, monkeypatch):
+def test_a_file_that_shrinks_before_its_weights_are_used_is_refused(checkpoint, monkeypatch):
     from llama_edu import llama as front_door
 
-    def read_then_shrink(path):
-        found = read_checkpoint(path)
+    def open_then_shrink(path):
+        found = open_checkpoint(path)
         os.truncate(path, 1000)
         return found
 
-    read_checkpoint = front_door.read_checkpoint
-    monkeypatch.setattr(front_door, "read_checkpoint", read_then_shrink)
-    with pytest.raises(FormatError, match=r"lies at bytes .*, the file has 1,000"):
+    open_checkpoint = front_door.open_checkpoint
+    monkeypatch.setattr(front_door, "open_checkpoint", open_then_shrink)
+    with pytest.raises(FormatError, match=r"was changed after it was opened: .*, 1,000 now"):
         load(checkpoint)
 
 

@@ -51,7 +51,7 @@ MAY_IMPORT["__init__"] = {"show"}  # the magics, when %load_ext asks for them
 FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "files": (
         ("vocabularies",), ("ggml", "gguf", "torch", "llama2c"), ("huggingface",),
-        ("detect", "anatomy"),
+        ("detect",), ("anatomy",),
     ),
     "show": (("text",), ("runtime",), ("story",), ("figures",), ("panels",), ("magics",)),
     "matmul": (("product",), ("jit",), ("choice",), ("__init__",)),

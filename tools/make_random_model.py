@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from llama_edu.config import ModelConfig
+from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.gguf.writer import write_gguf
 from llama_edu.files.layout import PlannedTensor
 from llama_edu.files.output import atomic_output
@@ -87,7 +88,9 @@ def main() -> None:
         max_seq_len=args.context,
     )
     write_random_model(args.path, config, args.type, args.seed)
-    print(f"{args.path}: {config.n_parameters:,} parameters, {args.path.stat().st_size:,} bytes")
+    checkpoint = read_checkpoint(args.path)
+    n_bytes = args.path.stat().st_size
+    print(f"{args.path}: {checkpoint.n_parameters:,} parameters, {n_bytes:,} bytes")
 
 
 if __name__ == "__main__":

@@ -13,19 +13,19 @@ EXAMPLE = "llama-edu convert data/stories stories.ggjt --to ggjt-v1 --type f16"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """SRC, DST, the format, the type and what may be lost."""
-    from llama_edu.convert.conversion import TYPES
-    from llama_edu.convert.targets import TARGETS
+    from llama_edu.convert.output_formats import OUTPUT_FORMATS
+    from llama_edu.convert.planning import TYPES
 
     parser.add_argument("source", metavar="SRC", help="a weight file, or a folder with weights")
     parser.add_argument(
         "destination", metavar="DST", help="the file to write (safetensors: a folder)"
     )
-    parser.add_argument("--to", default="ggjt-v1", choices=TARGETS, help="(default ggjt-v1)")
+    parser.add_argument("--to", default="ggjt-v1", choices=OUTPUT_FORMATS, help="(default ggjt-v1)")
     parser.add_argument(
         "--type", default="keep", choices=TYPES, help="of the matrices (default keep)"
     )
     parser.add_argument(
-        "--parts",
+        "--shards",
         type=int,
         default=1,
         metavar="N",
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
             args.destination,
             to=args.to,
             type=args.type,
-            parts=args.parts,
+            shards=args.shards,
             tokenizer=args.tokenizer,
             allow_requantize=args.allow_requantize,
             progress=progress,

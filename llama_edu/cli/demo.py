@@ -7,8 +7,8 @@ import sys
 
 HELP = "convert the bundled checkpoint, map it, write a story"
 DESCRIPTION = (
-    "Convert the bundled two-part checkpoint into one file, map the file, write a story from it, "
-    "and say what was mapped, what was copied and how fast it went."
+    "Convert the bundled checkpoint of two shards into one file, map the file, write a story from "
+    "it, and say what was mapped, what was copied and how fast it went."
 )
 EXAMPLE = 'llama-edu demo --prompt "One day a small fox" --seed 7'
 
@@ -43,11 +43,13 @@ def run(args: argparse.Namespace) -> None:
     source = bundled_checkpoint()
     with tempfile.TemporaryDirectory(prefix="llama-edu-") as folder:
         destination = Path(folder) / "stories.ggjt"
-        print("1. convert: two .pth parts, as handed out in 2023, into one file that can be mapped")
+        print(
+            "1. convert: two .pth shards, as handed out in 2023, into one file that can be mapped"
+        )
         done = convert(source, destination, to="ggjt-v1", type="keep")
         print(
             f"   {done.n_tensors} tensors, {done.n_bytes:,} bytes, {done.elapsed_s * 1e3:.0f} ms; "
-            f"{done.joined_bytes:,} bytes joined from both parts\n"
+            f"{done.joined_bytes:,} bytes joined from both shards\n"
         )
         with load(source) as before:
             copied = before.loading
@@ -55,11 +57,11 @@ def run(args: argparse.Namespace) -> None:
             mapped = llama.loading
             print("2. load, both ways")
             print(
-                f"   the two parts: {copied.copied_bytes:,} bytes copied to join them, "
+                f"   the two shards: {copied.copied_bytes:,} bytes copied to join them, "
                 f"{copied.elapsed_s * 1e3:.1f} ms"
             )
             print(
-                f"   the one file:  {mapped.mapped_bytes:,} bytes mapped, "
+                f"   the one file:   {mapped.mapped_bytes:,} bytes mapped, "
                 f"{mapped.copied_bytes:,} copied, {mapped.elapsed_s * 1e3:.1f} ms\n"
             )
             print("3. write, straight from the file's pages\n")

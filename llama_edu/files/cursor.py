@@ -10,12 +10,19 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from mmap import mmap
+from typing import Literal
 
 from llama_edu.errors import FormatError
 from llama_edu.files.fields import Field, shown
 
-#: Numbers as formats name them -> struct's letter.
-LETTERS = {
+#: Numbers as formats name them.
+NumberKind = Literal["u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64"]
+
+#: The byte order of numbers, as struct writes it: least or most significant byte first.
+ByteOrder = Literal["<", ">"]
+
+#: Kind of number -> struct's letter.
+LETTERS: dict[str, str] = {
     "u8": "B", "i8": "b", "u16": "H", "i16": "h", "u32": "I", "i32": "i",
     "u64": "Q", "i64": "q", "f32": "f", "f64": "d",
 }  # fmt: skip
@@ -37,12 +44,12 @@ class Cursor:
     """
 
     def __init__(
-        self, data: mmap | bytes, where: object, *, order: str = "<", trace: bool = False
+        self, data: mmap | bytes, where: object, *, order: ByteOrder = "<", trace: bool = False
     ) -> None:
         self.data = data
         self.where = where
         self.offset = 0
-        self.order = order
+        self.order: ByteOrder = order
         self.fields: list[Field] | None = [] if trace else None
         self._prefix = ""
 
@@ -63,8 +70,8 @@ class Cursor:
         yield
         self._prefix = outer
 
-    def import_optional(self, n_bytes: int, name: str) -> None:
-        """Raise FormatError unless so many bytes are left."""
+    def need(self, n_bytes: int, name: str) -> None:
+        """Raise FormatError unless this many bytes are left."""
         if not 0 <= n_bytes <= self.left:
             raise FormatError(
                 f"{self.where}: {self._prefix}{name} at byte {self.offset:,} needs {n_bytes:,} "
@@ -80,15 +87,15 @@ class Cursor:
                 f"truncated or damaged"
             )
 
-    def number(self, kind: str, name: str) -> int | float:
+    def number(self, kind: NumberKind, name: str) -> int | float:
         """The number of a kind such as "u32" that lies here; moves past it."""
         packed = _STRUCTS[self.order][kind]
-        self.import_optional(packed.size, name)
+        self.need(packed.size, name)
         (value,) = packed.unpack_from(self.data, self.offset)
         self._passed(packed.size, name, value)
         return value
 
-    def integer(self, kind: str, name: str) -> int:
+    def integer(self, kind: NumberKind, name: str) -> int:
         """The whole number of a kind such as "u32" that lies here; moves past it."""
         value = self.number(kind, name)
         assert isinstance(value, int)  # the caller never asks for f32 or f64 here
@@ -107,7 +114,7 @@ class Cursor:
         return self.number("f32", name)
 
     def count(self, name: str, *, least: int, at_most: int) -> int:
-        """A signed 32-bit count; FormatError outside the bounds, before anybody believes it."""
+        """A signed 32-bit count; FormatError outside the bounds."""
         value = self.i32(name)
         if not least <= value <= at_most:
             raise FormatError(
@@ -118,7 +125,7 @@ class Cursor:
 
     def take(self, n_bytes: int, name: str) -> bytes:
         """A copy of the next bytes; moves past them."""
-        self.import_optional(n_bytes, name)
+        self.need(n_bytes, name)
         value = self.data[self.offset : self.offset + n_bytes]
         self._passed(n_bytes, name, value)
         return value
@@ -128,7 +135,7 @@ class Cursor:
 
         `value` is what a trace says of them.
         """
-        self.import_optional(n_bytes, name)
+        self.need(n_bytes, name)
         start = self.offset
         self._passed(n_bytes, name, value, as_is=True)
         return start

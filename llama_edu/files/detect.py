@@ -1,22 +1,25 @@
 """Which format is this? Told by content, never by the file's name.
 
-Each reader is imported when its format turns up, so that opening one format does not pay for all.
+A file is opened once: its first bytes choose a row of FORMATS, and the reader of that format gets
+the open mapping. Each reader is imported when its format turns up, so that opening one format does
+not pay for all.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from llama_edu.errors import FormatError
+from llama_edu.files import magic_numbers
+from llama_edu.files.fields import Field
 from llama_edu.files.layout import Checkpoint
-from llama_edu.files.mapped import open_weights
+from llama_edu.files.mapped import MappedFile, OpenFiles, open_weights
 
-#: The three magic numbers of ggml, ggmf and ggjt as they lie on disk.
-_GGML_MAGICS = (b"lmgg", b"fmgg", b"tjgg")
-
-#: A zip, which torch has written since 1.6, and the number with which it began before.
-_TORCH_MAGICS = (b"PK\x03\x04", bytes.fromhex("80028a0a6cfc9c46f9206aa85019"))
+#: Bytes by which a file is recognized.
+_HEAD_BYTES = 64
 
 #: First bytes of files that people have in the place of a model, what they are, what to do.
 _NOT_MODELS = (
@@ -34,82 +37,197 @@ _NOT_MODELS = (
 )
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read the header of any weight file, or the headers in any folder, that this package knows.
+def open_checkpoint(path: str | os.PathLike[str]) -> tuple[Checkpoint, tuple[MappedFile, ...]]:
+    """Recognize a weight file or a folder, read its headers, and leave its files open.
 
-    No weight is read. Errors say what the file is when that can be told.
+    No weight is read. Each file of weights is opened once.
 
+    Returns:
+        The checkpoint, and its open files in the order of `Checkpoint.paths`; close them.
     Raises:
-        FormatError: no such file, or nothing that this package reads.
+        FormatError: no such file, or nothing that this package reads; says what the file is when
+            that can be told.
     """
     path = Path(path)
+    files = OpenFiles()
+    try:
+        checkpoint = _read(path, files)
+        return checkpoint, files.in_order(checkpoint.paths)
+    except BaseException:
+        files.close()
+        raise
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """What `open_checkpoint` finds, with all files closed again."""
+    checkpoint, files = open_checkpoint(path)
+    for file in files:
+        file.close()
+    return checkpoint
+
+
+def format_of(mapped: MappedFile) -> Format | None:
+    """The format of an open file, told by its first bytes and its size."""
+    head = mapped.mmap[:_HEAD_BYTES]
+    return next((known for known in FORMATS if known.recognize(head, mapped.n_bytes)), None)
+
+
+def _read(path: Path, files: OpenFiles) -> Checkpoint:
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a name is too long
-        return _read_folder(path)
-    with open_weights(path) as file:
-        head = file.read(64)
-    file_bytes = path.stat().st_size
-    if not head:
-        raise FormatError(f"{path}: is empty, expected a weight file; download it again")
-    if head.startswith(b"GGUF"):
-        from llama_edu.files.gguf.reader import read_gguf
-
-        return read_gguf(path)
-    if head.startswith(_GGML_MAGICS):
-        from llama_edu.files.ggml.reader import read_ggml
-
-        return read_ggml(path)
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < file_bytes:
-        from llama_edu.files.huggingface.safetensors import read_safetensors
-
-        return read_safetensors(path)
-    if head.startswith(_TORCH_MAGICS):
-        from llama_edu.files.torch.training import read_training_checkpoint
-
-        return read_training_checkpoint(path)
-    from llama_edu.files import llama2c
-
-    if head.startswith(llama2c.MAGIC_V1) or llama2c.looks_like_llama2c(head, file_bytes):
-        return llama2c.read_llama2c(path)
-    raise FormatError(f"{path}: {_what_it_is(path, head)}")
+        return _read_folder(path, files)
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
+        _refuse_device(path)
+    mapped = files.open(path)
+    found = format_of(mapped)
+    if found is not None:
+        read, _ = found.functions()
+        return read(path, files)
+    head = mapped.mmap[:_HEAD_BYTES]
+    raise FormatError(f"{path}: {_almost_llama2c(path, files, head) or _what_it_is(head)}")
 
 
-def _read_folder(path: Path) -> Checkpoint:
-    from llama_edu.files.huggingface import folder as huggingface
-    from llama_edu.files.torch.meta_folder import is_meta_folder, read_meta_folder
+def _read_folder(path: Path, files: OpenFiles) -> Checkpoint:
+    if any(path.glob(magic_numbers.META_SHARDS)):
+        from llama_edu.files.torch.meta_folder import read_meta_folder
 
-    if is_meta_folder(path):
-        return read_meta_folder(path)
-    if huggingface.is_huggingface_folder(path):
-        return huggingface.read_huggingface(path)
+        return read_meta_folder(path, files)
+    from llama_edu.files.huggingface.folder import is_huggingface_folder, read_huggingface
+
+    if is_huggingface_folder(path):
+        return read_huggingface(path, files)
     raise FormatError(
         f"{path}: this folder has neither consolidated.00.pth (Meta's layout) nor config.json with "
         f"weights (Hugging Face's); give a folder with weights, or one weight file"
     )
 
 
-def _what_it_is(path: Path, head: bytes) -> str:
-    """The rest of a sentence about a file that cannot be read."""
-    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        return (
-            f"starts with {head[:24]!r}, expected a weight file; this is an HTML page, perhaps "
-            f"a download that needed a login; download the file itself"
-        )
-    if head.lstrip().startswith((b"{", b"[")):
-        return f"starts with {head[:24]!r}, expected a weight file; this is JSON text"
-    for magic, what, action in _NOT_MODELS:
-        if head.startswith(magic):
-            return f"starts with {head[:24]!r}, expected a weight file; this is {what}; {action}"
-    if len(head) >= 28 and 0 < int.from_bytes(head[:4], "little") < 2**20:
-        from llama_edu.files.llama2c import read_llama2c
+# --- the formats of one file --------------------------------------------------------------------
 
-        try:
-            read_llama2c(path)
-        except FormatError as error:
-            return (
-                f"starts with {head[:8]!r}, which no format begins with; read as a llama2.c file, "
-                f"{str(error).partition(': ')[2]}"
-            )
+#: The checkpoint in a file; further files are opened through the second argument.
+Reader = Callable[[Path, OpenFiles], Checkpoint]
+
+#: Every field of one open file in order, for the hex view.
+FieldsOf = Callable[[MappedFile], Iterator[Field]]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format of a file.
+
+    Attributes:
+        recognize: whether a file with these first bytes and of this size is one.
+        functions: imports the format's modules and returns its reader and its fields.
+    """
+
+    recognize: Callable[[bytes, int], bool]
+    functions: Callable[[], tuple[Reader, FieldsOf]]
+
+
+def _starts_with(*magics: bytes) -> Callable[[bytes, int], bool]:
+    return lambda head, file_bytes: head.startswith(magics)
+
+
+def _is_safetensors(head: bytes, file_bytes: int) -> bool:
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < file_bytes
+
+
+def _is_llama2c(head: bytes, file_bytes: int) -> bool:
+    from llama_edu.files.llama2c.header import looks_like_llama2c
+
+    return head.startswith(magic_numbers.LLAMA2C) or looks_like_llama2c(head, file_bytes)
+
+
+def _gguf() -> tuple[Reader, FieldsOf]:
+    from llama_edu.files.gguf.fields import gguf_fields
+    from llama_edu.files.gguf.reader import read_gguf
+
+    return read_gguf, gguf_fields
+
+
+def _ggml() -> tuple[Reader, FieldsOf]:
+    from llama_edu.files.ggml.reader import ggml_fields, read_ggml
+
+    return read_ggml, ggml_fields
+
+
+def _safetensors() -> tuple[Reader, FieldsOf]:
+    from llama_edu.files.huggingface.safetensors import read_safetensors, safetensors_fields
+
+    return read_safetensors, safetensors_fields
+
+
+def _torch() -> tuple[Reader, FieldsOf]:
+    from llama_edu.files.torch.fields import pth_fields
+    from llama_edu.files.torch.training import read_training_checkpoint
+
+    return read_training_checkpoint, pth_fields
+
+
+def _llama2c() -> tuple[Reader, FieldsOf]:
+    from llama_edu.files.llama2c.reader import llama2c_fields, read_llama2c
+
+    return read_llama2c, llama2c_fields
+
+
+#: Tried in this order; llama2.c comes last, because its version 0 has no magic.
+FORMATS = (
+    Format(_starts_with(magic_numbers.GGUF), _gguf),
+    Format(_starts_with(magic_numbers.GGML, magic_numbers.GGMF, magic_numbers.GGJT), _ggml),
+    Format(_is_safetensors, _safetensors),
+    Format(_starts_with(magic_numbers.ZIP, magic_numbers.TORCH_LEGACY), _torch),
+    Format(_is_llama2c, _llama2c),
+)
+
+
+# --- what else a file may be --------------------------------------------------------------------
+
+
+def _refuse_device(path: Path) -> None:
+    """Say what a device or a pipe gives, which has no size and cannot be mapped."""
+    with open_weights(path) as file:
+        head = file.read(_HEAD_BYTES)
+    if not head:
+        raise FormatError(f"{path}: is empty, expected a weight file; download it again")
+    raise FormatError(f"{path}: {_what_it_is(head)}")
+
+
+def _almost_llama2c(path: Path, files: OpenFiles, head: bytes) -> str | None:
+    """What is wrong with a file that begins like a llama2.c file of version 0, which has no magic.
+
+    None where the first bytes are those of something else, or no plausible width.
+    """
+    if _known_as(head) or len(head) < 28 or not 0 < int.from_bytes(head[:4], "little") < 2**20:
+        return None
+    read, _ = _llama2c()
+    try:
+        read(path, files)
+    except FormatError as error:
+        return (
+            f"starts with {head[:8]!r}, which no format begins with; read as a llama2.c file, "
+            f"{str(error).partition(': ')[2]}"
+        )
+    return None
+
+
+def _what_it_is(head: bytes) -> str:
+    """The rest of a sentence about a file that cannot be read."""
+    what = _known_as(head)
+    if what is not None:
+        return f"starts with {head[:24]!r}, expected a weight file; this is {what}"
     return (
         f"starts with {head[:8]!r}, expected ggml, ggmf, ggjt, GGUF, safetensors, a llama2.c file, "
         f"or a folder in Meta's layout; check what was downloaded"
     )
+
+
+def _known_as(head: bytes) -> str | None:
+    """What a file is that is no model and yet known by its first bytes, and what to do."""
+    text = head.lstrip()
+    if text.lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return "an HTML page, perhaps a download that needed a login; download the file itself"
+    if text.startswith((b"{", b"[")):
+        return "JSON text"
+    for magic, what, action in _NOT_MODELS:
+        if head.startswith(magic):
+            return f"{what}; {action}"
+    return None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llama_edu.config import ModelConfig
+from llama_edu.config import ModelConfig, output_name
 from llama_edu.errors import FormatError, ShapeError
 from llama_edu.html import facts_html
 from llama_edu.quants.blocks import BLOCK_TYPES
@@ -91,23 +91,23 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
-class SplitTensor:
+class ShardedTensor:
     """One tensor that was cut over several files, as fairscale did for several GPUs.
 
-    `axis` is the axis along which the pieces lie (0 rows, 1 columns), or None where every part
-    carries a full copy (the norms). There is no view on the whole: joining it needs a copy.
+    `axis` is the axis along which the shards lie (0 rows, 1 columns), or None where every shard is
+    a full copy (the norms). There is no view on the whole: joining it needs a copy.
     """
 
     name: str
     type: str
     shape: tuple[int, ...]
     axis: int | None
-    pieces: tuple[TensorSpec, ...]
+    shards: tuple[TensorSpec, ...]
 
     @property
     def n_bytes(self) -> int:
         """Bytes of the joined tensor."""
-        return self.pieces[0].n_bytes if self.axis is None else sum(p.n_bytes for p in self.pieces)
+        return self.shards[0].n_bytes if self.axis is None else sum(s.n_bytes for s in self.shards)
 
     @property
     def n_elements(self) -> int:
@@ -155,7 +155,7 @@ class Checkpoint:
         format: name and version, for example "ggjt v1".
         recognized_by: the bytes or names by which the format was told.
         paths: the files; `TensorSpec.file` counts into them.
-        tensors: our name -> TensorSpec, or SplitTensor in multi-part files.
+        tensors: our name -> TensorSpec, or ShardedTensor where a tensor is cut over several files.
         vocabulary: what the file itself carries, or None.
         tokenizer_path: a tokenizer file found beside the weights, or None.
         sections: header, vocabulary ...: the bytes that are not tensors, as far as known.
@@ -167,7 +167,7 @@ class Checkpoint:
     recognized_by: str
     paths: tuple[Path, ...]
     config: ModelConfig
-    tensors: Mapping[str, TensorSpec | SplitTensor]
+    tensors: Mapping[str, TensorSpec | ShardedTensor]
     vocabulary: Vocabulary | None = None
     tokenizer_path: Path | None = None
     sections: tuple[Section, ...] = ()
@@ -175,14 +175,19 @@ class Checkpoint:
     metadata: Mapping[str, object] = field(default_factory=dict)
 
     @property
-    def is_split(self) -> bool:
+    def is_sharded(self) -> bool:
         """Whether some tensor is cut over several files and must be joined in memory."""
-        return any(isinstance(t, SplitTensor) for t in self.tensors.values())
+        return any(isinstance(t, ShardedTensor) for t in self.tensors.values())
 
     @property
     def tied_output(self) -> bool:
         """Whether the output matrix is the token embedding itself."""
-        return "output" not in self.tensors
+        return output_name(self.tensors) != "output"
+
+    @property
+    def n_parameters(self) -> int:
+        """Numbers in all weights; a tied output counts once."""
+        return sum(t.n_elements for t in self.tensors.values())
 
     @property
     def n_bytes(self) -> int:
@@ -190,9 +195,9 @@ class Checkpoint:
         return sum(t.n_bytes for t in self.tensors.values())
 
     def __repr__(self) -> str:
-        parts = f" in {len(self.paths)} files" if len(self.paths) > 1 else ""
+        files = f" in {len(self.paths)} files" if len(self.paths) > 1 else ""
         return (
-            f"Checkpoint({self.paths[0].name!r}{parts}, {self.format}, {len(self.tensors):,} "
+            f"Checkpoint({self.paths[0].name!r}{files}, {self.format}, {len(self.tensors):,} "
             f"tensors, {self.n_bytes:,} bytes)"
         )
 
@@ -223,41 +228,6 @@ def n_bytes_for(type_name: str, shape: Sequence[int], where: str) -> int:
             f"{block.block_size}, the block size of {type_name}; the file is damaged"
         )
     return math.prod(shape) // block.block_size * block.dtype.itemsize
-
-
-def check_tensors(
-    tensors: Mapping[str, TensorSpec | SplitTensor], config: ModelConfig, where: object
-) -> None:
-    """Raise FormatError unless the tensors are exactly those that the sizes call for."""
-    expected_count = 9 * config.n_layers + 2
-    if len(tensors) < expected_count:
-        # before building a list of n_layers names, which a hostile header could make endless
-        present = {name.split(".")[1] for name in tensors if name.startswith("layers.")}
-        lacking = next((i for i in range(config.n_layers) if str(i) not in present), None)
-        if lacking is not None:
-            raise FormatError(
-                f"{where}: has {len(tensors):,} weights and none for layer {lacking}, expected "
-                f"{expected_count:,} for {config.n_layers:,} layers; the file is incomplete"
-            )
-    expected = config.tensor_shapes(tied_output="output" not in tensors)
-    missing = [name for name in expected if name not in tensors]
-    if missing:
-        raise FormatError(
-            f"{where}: {len(missing)} of {len(expected)} weights are missing, the first is "
-            f"{missing[0]}; the file is incomplete or its sizes are wrong"
-        )
-    extra = [name for name in tensors if name not in expected]
-    if extra:
-        raise FormatError(
-            f"{where}: has {extra[0]}, which a model of {config.n_layers} layers does not have; "
-            f"expected {len(expected)} weights"
-        )
-    for name, shape in expected.items():
-        if tensors[name].shape != shape:
-            raise FormatError(
-                f"{where}: {name} has shape {tensors[name].shape}, expected {shape} from the sizes "
-                f"in the header; the two contradict each other"
-            )
 
 
 def as_planned(array: np.ndarray, tensor: PlannedTensor) -> memoryview:

@@ -1,8 +1,8 @@
 """MappedFile: one weight file in the address space, and views on it that copy nothing.
 
 This is the idea of the whole project in one class. Opening maps the file and reads no weight;
-`view` returns an array whose data are the file's own pages; the kernel fetches a page at the
-moment when somebody first looks at it. `read` is the old way, kept for comparison: it copies.
+`view` returns an array whose data are the file's own pages; the operating system fetches a page
+when a number on it is first used. `read` is the old way, kept for comparison: it copies.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import mmap
 import os
 import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import Self, cast
+from typing import Literal, Self, cast, overload
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class ClosedAtExit:
     """
 
     def close(self) -> None:
-        """Unmap; BufferError while somebody holds a view."""
+        """Unmap; BufferError while a view is held."""
         raise TypeError(f"{type(self).__name__} has no close()")
 
     def __enter__(self) -> Self:
@@ -67,7 +68,8 @@ class MappedFile(ClosedAtExit):
         private: map MAP_PRIVATE instead of MAP_SHARED. Reads are the same pages of the page cache
             either way; instruments that must register the range with the kernel need private.
 
-    A context manager. Closing while views are alive raises BufferError and names them: a view
+    The file is opened once; its header is read through the mapping, and `read` uses the same open
+    file. A context manager. Closing while views are alive raises BufferError and names them: a view
     whose mapping is gone would be a pointer into nothing.
     Source: mmap(2); PR #613 of llama.cpp, which maps the file the same way.
     """
@@ -75,15 +77,16 @@ class MappedFile(ClosedAtExit):
     def __init__(self, path: str | os.PathLike[str], *, private: bool = False) -> None:
         self.path = Path(path)
         self._views: list[tuple[str, weakref.ref[np.ndarray]]] = []
-        with open_weights(self.path) as file:
-            self.identity = FileIdentity.of(os.fstat(file.fileno()))
-            if self.identity.n_bytes == 0:
-                raise FormatError(f"{path}: is empty, expected a weight file; download it again")
-            if private and hasattr(mmap, "MAP_PRIVATE"):
-                flags = {"flags": mmap.MAP_PRIVATE, "prot": mmap.PROT_READ}
-            else:
-                flags = {"access": mmap.ACCESS_READ}
-            self.mmap = mmap.mmap(file.fileno(), self.identity.n_bytes, **flags)
+        self._file: FileIO = open_weights(self.path, buffering=0)
+        weakref.finalize(self, self._file.close)  # for a MappedFile that is dropped, not closed
+        self.identity = FileIdentity.of(os.fstat(self._file.fileno()))
+        if self.identity.n_bytes == 0:
+            raise FormatError(f"{path}: is empty, expected a weight file; download it again")
+        if private and hasattr(mmap, "MAP_PRIVATE"):
+            flags = {"flags": mmap.MAP_PRIVATE, "prot": mmap.PROT_READ}
+        else:
+            flags = {"access": mmap.ACCESS_READ}
+        self.mmap = mmap.mmap(self._file.fileno(), self.identity.n_bytes, **flags)
 
     @property
     def n_bytes(self) -> int:
@@ -112,7 +115,13 @@ class MappedFile(ClosedAtExit):
         return _array_on(buffer, spec, spec.offset)
 
     def read(self, spec: TensorSpec) -> np.ndarray:
-        """The tensor as a private copy, made with read(2) and not through the mapping."""
+        """The tensor as a private copy, read-only, made with read(2) and not through the mapping.
+
+        One with strides of its own (.pth only) is copied from its view.
+
+        Raises:
+            FormatError: the tensor reaches beyond the end of the file, or the file shrank.
+        """
         check_range(spec, self.n_bytes, self.path)
         if spec.strides is not None:
             array = self.view(spec).copy()
@@ -122,9 +131,7 @@ class MappedFile(ClosedAtExit):
             array = np.empty(spec.n_bytes, np.uint8)
         else:
             array = np.empty(spec.stored_shape, spec.dtype)
-        with open_weights(self.path) as file:
-            file.seek(spec.offset)
-            n_read = file.readinto(array.data.cast("B")) if array.nbytes else 0
+        n_read = self._read_into(array.data.cast("B"), spec.offset) if array.nbytes else 0
         if n_read != spec.n_bytes:
             raise FormatError(
                 f"{self.path}: {spec.name} ends after {n_read:,} of {spec.n_bytes:,} bytes; the "
@@ -133,11 +140,20 @@ class MappedFile(ClosedAtExit):
         array.flags.writeable = False
         return _array_on(array, spec, 0) if spec.group_size else array
 
+    def _read_into(self, buffer: memoryview, offset: int) -> int:
+        """Fill a buffer from the file; returns how many bytes there were."""
+        self._file.seek(offset)
+        n_read = 0
+        # one read(2) gives at most 2 GiB
+        while n_read < len(buffer) and (n := self._file.readinto(buffer[n_read:])):
+            n_read += n
+        return n_read
+
     def check_unchanged(self) -> None:
         """Raise FormatError when the file is no longer the one that was opened.
 
         Reading a mapped page beyond the new end of a shortened file kills the process with SIGBUS,
-        so whoever is about to touch many pages asks this first.
+        so this is called before many pages are touched.
         """
         try:
             now = FileIdentity.of(self.path.stat())
@@ -152,7 +168,7 @@ class MappedFile(ClosedAtExit):
 
     @property
     def held_views(self) -> tuple[str, ...]:
-        """Names of the tensors on which somebody still holds a view."""
+        """Names of the tensors on which a view is still held."""
         self._views = [(name, ref) for name, ref in self._views if ref() is not None]
         return tuple(dict.fromkeys(name for name, _ in self._views))
 
@@ -162,12 +178,13 @@ class MappedFile(ClosedAtExit):
         return self.mmap.closed
 
     def close(self) -> None:
-        """Unmap the file.
+        """Unmap the file and close it.
 
         Raises BufferError, naming the tensors, when views are still held.
         """
         try:
             self.mmap.close()
+            self._file.close()
         except BufferError:
             held = self.held_views
             names = ", ".join(held[:3]) + (f" and {len(held) - 3} more" if len(held) > 3 else "")
@@ -179,6 +196,32 @@ class MappedFile(ClosedAtExit):
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self.n_bytes:,} bytes"
         return f"MappedFile({self.path.name!r}, {state})"
+
+
+class OpenFiles(ClosedAtExit):
+    """The files of one checkpoint while its headers are read: each is opened once and stays open.
+
+    A reader asks for its files by path, the one by which the format was recognized among them. A
+    context manager that closes them all.
+    """
+
+    def __init__(self) -> None:
+        self._by_path: dict[Path, MappedFile] = {}
+
+    def open(self, path: Path) -> MappedFile:
+        """The mapping of this file, made when it is asked for the first time."""
+        if path not in self._by_path:
+            self._by_path[path] = MappedFile(path)
+        return self._by_path[path]
+
+    def in_order(self, paths: Iterable[Path]) -> tuple[MappedFile, ...]:
+        """The mappings of these files, as `TensorSpec.file` counts them."""
+        return tuple(self.open(path) for path in paths)
+
+    def close(self) -> None:
+        """Close every file. BufferError while a view on one of them is held."""
+        for file in self._by_path.values():
+            file.close()
 
 
 def _array_on(buffer: np.ndarray, spec: TensorSpec, offset: int) -> np.ndarray:
@@ -195,10 +238,17 @@ def _array_on(buffer: np.ndarray, spec: TensorSpec, offset: int) -> np.ndarray:
     return np.ndarray(spec.stored_shape, spec.dtype, buffer, offset, strides)
 
 
-def open_weights(path: Path) -> BufferedReader:
-    """Open a file for binary reading; a FormatError in words when that is not possible."""
+@overload
+def open_weights(path: Path) -> BufferedReader: ...
+@overload
+def open_weights(path: Path, buffering: Literal[0]) -> FileIO: ...
+def open_weights(path: Path, buffering: int = -1) -> BufferedReader | FileIO:
+    """Open a file for binary reading; a FormatError that says why not.
+
+    `buffering` 0 gives a FileIO, each of whose reads is one read(2).
+    """
     try:
-        return path.open("rb")
+        return path.open("rb", 0) if buffering == 0 else path.open("rb")
     except FileNotFoundError:
         raise FormatError(f"{path}: no such file; check the path") from None
     except IsADirectoryError:

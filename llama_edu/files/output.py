@@ -61,7 +61,7 @@ def _check_destination(path: Path) -> None:
     """Raise FormatError unless a file of this name can replace what is there, if anything."""
     if path.is_dir():
         raise FormatError(f"{path}: is a folder, expected the name of a file to write")
-    if path.exists() and not path.is_file():  # os.replace would take /dev/null away from everybody
+    if path.exists() and not path.is_file():  # os.replace would replace /dev/null
         raise FormatError(f"{path}: is not a regular file, expected the name of a file to write")
     if not path.parent.is_dir():
         raise FormatError(f"{path.parent}: no such folder; make it first, or choose another output")

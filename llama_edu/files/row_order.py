@@ -9,7 +9,40 @@ from __future__ import annotations
 
 import numpy as np
 
+from llama_edu.config import ModelConfig
 from llama_edu.errors import ShapeError
+
+
+def rows_side_by_side(stored: np.ndarray, name: str, config: ModelConfig) -> np.ndarray:
+    """A weight of a model with RoPE's pairs side by side, whatever order its file has.
+
+    Args:
+        stored: the weight of that name, of any stored dtype.
+        config: says in which order the rows lie.
+    Returns:
+        The same shape and dtype: a copy where rows move, which are those of wq and wk of a model
+        with pairs half a head apart, else `stored` itself.
+    """
+    n_heads = n_rotated_heads(name, config)
+    if n_heads is None or config.rope_pairing == "interleaved":
+        return stored
+    return permute_rows_to_interleaved(stored, n_heads)
+
+
+def rows_in_halves(stored: np.ndarray, name: str, config: ModelConfig) -> np.ndarray:
+    """A weight with RoPE's pairs side by side as Hugging Face files store it.
+
+    Returns:
+        The same shape and dtype: a copy for wq and wk, else `stored` itself.
+    """
+    n_heads = n_rotated_heads(name, config)
+    return stored if n_heads is None else permute_rows_to_halves(stored, n_heads)
+
+
+def n_rotated_heads(name: str, config: ModelConfig) -> int | None:
+    """How many heads the rows of wq or wk make; None for weights that RoPE does not rotate."""
+    kind = name.rpartition(".")[2]
+    return {"wq": config.n_heads, "wk": config.n_kv_heads}.get(kind)
 
 
 def permute_rows_to_halves(stored: np.ndarray, n_heads: int) -> np.ndarray:

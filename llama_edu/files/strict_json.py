@@ -58,5 +58,5 @@ def read_object(
 ) -> dict[str, object]:
     """The object in a JSON file. FormatError where there is no such file or no such object."""
     with open_weights(path) as file:
-        n_bytes = min(most_bytes, path.stat().st_size) + 1  # read() makes room for what it is told
+        n_bytes = min(most_bytes, path.stat().st_size) + 1  # read(n) allocates n bytes
         return parse_object(file.read(n_bytes), path, most_bytes, most_brackets)

@@ -34,7 +34,7 @@ _HALF_REBIAS = np.float32(2.0**56)
 
 def can_multiply(w: np.ndarray, block: BlockType) -> bool:
     """Whether `multiply` knows this type, and can read 16-bit floats two at a time."""
-    if block.split is not None:
+    if block.unpack is not None:
         return True
     return (
         block.name in ("f16", "bf16")
@@ -56,8 +56,8 @@ def multiply(x: np.ndarray, w: np.ndarray, block: BlockType, threads: int) -> np
         (out_features,) float32, a new array.
     """
     out = np.empty(len(w), np.float32)
-    split = block.split
-    product = _of_pairs(x, block.name) if split is None else _of_groups(x, split)
+    unpack = block.unpack
+    product = _of_pairs(x, block.name) if unpack is None else _of_groups(x, unpack)
     rows_per_tile = max(1, TILE_NUMBERS // len(x))
 
     def multiply_rows(start: int, stop: int) -> None:
@@ -76,12 +76,12 @@ def multiply(x: np.ndarray, w: np.ndarray, block: BlockType, threads: int) -> np
 
 
 def _of_groups(
-    x: np.ndarray, split: Callable[[np.ndarray], Groups]
+    x: np.ndarray, unpack: Callable[[np.ndarray], Groups]
 ) -> Callable[[np.ndarray, np.ndarray], None]:
     """A function that multiplies rows of quantized blocks by x."""
 
     def product(rows: np.ndarray, out: np.ndarray) -> None:
-        codes, scales, minimums = split(rows)
+        codes, scales, minimums = unpack(rows)
         group_size = codes.shape[-1]
         n_groups = len(x) // group_size
         n_together = math.gcd(n_groups, _GROUPS_TOGETHER)

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from llama_edu.errors import MeasurementError, RequestError
-from llama_edu.files.layout import Checkpoint, SplitTensor, TensorSpec
+from llama_edu.files.layout import Checkpoint, ShardedTensor, TensorSpec
 from llama_edu.files.mapped import ClosedAtExit, check_range, open_weights
 from llama_edu.pages.arithmetic import n_pages_of
 from llama_edu.pages.backends import open_backend
@@ -58,7 +58,7 @@ class PageLab(ClosedAtExit):
     def __init__(
         self,
         path: Path | str,
-        tensors: Mapping[str, TensorSpec | SplitTensor],
+        tensors: Mapping[str, TensorSpec | ShardedTensor],
         backend: str = "auto",
         *,
         clock: Callable[[], float] = time.perf_counter,
@@ -66,7 +66,7 @@ class PageLab(ClosedAtExit):
         self.path = Path(path)
         self.tensors: dict[str, TensorSpec] = {}
         for name, spec in tensors.items():
-            if isinstance(spec, SplitTensor) or spec.file != 0:
+            if isinstance(spec, ShardedTensor) or spec.file != 0:
                 raise MeasurementError(
                     f"{self.path}: {name} lies in several files or in a later one, expected all "
                     f"weights in one file; convert the checkpoint to one file first"

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from llama_edu.errors import MeasurementError
-from llama_edu.files.layout import SplitTensor, TensorSpec
+from llama_edu.files.layout import ShardedTensor, TensorSpec
 from llama_edu.files.mapped import MappedFile, open_weights
 from llama_edu.pages import linux
 from llama_edu.pages.arithmetic import page_range
@@ -109,7 +109,7 @@ class Change:
 
 
 def residency(
-    path: Path | str, tensors: Mapping[str, TensorSpec | SplitTensor] | None = None, file: int = 0
+    path: Path | str, tensors: Mapping[str, TensorSpec | ShardedTensor] | None = None, file: int = 0
 ) -> Residency:
     """Which pages of a file are in the page cache at this moment. Reads none of its bytes.
 
@@ -137,7 +137,7 @@ def residency(
 
 
 def evict(
-    path: Path | str, tensors: Mapping[str, TensorSpec | SplitTensor] | None = None, file: int = 0
+    path: Path | str, tensors: Mapping[str, TensorSpec | ShardedTensor] | None = None, file: int = 0
 ) -> Change:
     """Ask the kernel to forget the cached pages of a file, and look at the result.
 
@@ -161,7 +161,7 @@ def evict(
 
 def prefetch(
     path: Path | str,
-    tensors: Mapping[str, TensorSpec | SplitTensor] | None = None,
+    tensors: Mapping[str, TensorSpec | ShardedTensor] | None = None,
     file: int = 0,
     *,
     step_bytes: int = PREFETCH_STEP_BYTES,
@@ -207,13 +207,13 @@ def _advise(call: str, n_calls: int, give: Callable[[], object]) -> Advice:
 
 
 def _specs_in(
-    tensors: Mapping[str, TensorSpec | SplitTensor], file: int
+    tensors: Mapping[str, TensorSpec | ShardedTensor], file: int
 ) -> list[TensorSpec]:  # fmt: skip
-    """All pieces that lie in one file, in the order of the file."""
+    """All tensors and shards that lie in one file, in the order of the file."""
     specs: list[TensorSpec] = []
     for tensor in tensors.values():
-        pieces = tensor.pieces if isinstance(tensor, SplitTensor) else (tensor,)
-        specs += [spec for spec in pieces if spec.file == file]
+        shards = tensor.shards if isinstance(tensor, ShardedTensor) else (tensor,)
+        specs += [spec for spec in shards if spec.file == file]
     return sorted(specs, key=lambda spec: spec.offset)
 
 

@@ -136,8 +136,8 @@ def unpack_bits(words: np.ndarray) -> np.ndarray:
 def spread(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """One value per group, repeated for every number of the group.
 
-    Repeating first makes the arithmetic one long run; broadcasting would start anew every 16 or 32
-    numbers, which costs more than the repetition.
+    Repeating first makes the arithmetic one long run; broadcasting would begin a new one every 16
+    or 32 numbers, which costs more than the repetition.
 
     Args:
         values: (...,).

@@ -20,7 +20,7 @@ from llama_edu.quants.scaled import I8_SCALED, ScaledArray
 
 #: Numbers converted at a time, 1 MiB of float32. With fewer, numpy's calls are so short that two
 #: threads keep meeting at Python's lock; with more, the temporary arrays fall out of the cache.
-_PIECE = 256 * 1024
+_CHUNK_NUMBERS = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -31,21 +31,22 @@ class BlockType:
         name: as in `TensorSpec.type`.
         dtype: numpy dtype of one block, least significant byte first; `newbyteorder` for the other.
         block_size: numbers per block; 1 for the plain types.
-        unpack: for the plain types: fills (..., n) float32 from (..., n) numbers.
-        split: for the quantized types: takes (..., n_blocks) blocks apart into codes and scales.
-            Both are None where we know the size of the type but not its meaning.
+        widen: for the plain types: fills (..., n) float32 from (..., n) numbers.
+        unpack: for the quantized types: takes codes and scales out of (..., n_blocks) blocks.
+            Both are None where we know the size of the type but not its meaning, and for
+            i8_scaled, whose numbers do not know their scales.
     """
 
     name: str
     dtype: np.dtype
     block_size: int
-    unpack: Callable[[np.ndarray, np.ndarray], None] | None
-    split: Callable[[np.ndarray], Groups] | None = None
+    widen: Callable[[np.ndarray, np.ndarray], None] | None = None
+    unpack: Callable[[np.ndarray], Groups] | None = None
 
     @property
     def dequantize(self) -> Callable[[np.ndarray], np.ndarray] | None:
         """`dequantize` for arrays of this type, None where we cannot compute with it."""
-        return dequantize if self.unpack or self.split else None
+        return dequantize if self.widen or self.unpack else None
 
     @property
     def is_quantized(self) -> bool:
@@ -58,11 +59,11 @@ class BlockType:
         return 8 * self.dtype.itemsize / self.block_size
 
 
-def _unpack_number(x: np.ndarray, numbers: np.ndarray) -> None:
+def _widen_number(x: np.ndarray, numbers: np.ndarray) -> None:
     numbers[...] = x
 
 
-def _unpack_bf16(x: np.ndarray, numbers: np.ndarray) -> None:
+def _widen_bf16(x: np.ndarray, numbers: np.ndarray) -> None:
     """bfloat16 is the upper half of a float32: shift it back, exactly."""
     bits = numbers.view(np.uint32)
     bits[...] = x["bf16"]
@@ -75,50 +76,50 @@ BF16 = np.dtype([("bf16", "<u2")])
 
 def _listed_only(name: str, block_size: int, block_bytes: int) -> BlockType:
     """A type of which we know the size alone: its dtype is one field of bytes, named like it."""
-    return BlockType(name, np.dtype([(name, "u1", block_bytes)]), block_size, None)
+    return BlockType(name, np.dtype([(name, "u1", block_bytes)]), block_size)
 
 
 BLOCK_TYPES: dict[str, BlockType] = {
     block.name: block
     for block in (
-        BlockType("f32", np.dtype("<f4"), 1, _unpack_number),
+        BlockType("f32", np.dtype("<f4"), 1, _widen_number),
         BlockType("f16", np.dtype("<f2"), 1, widen_into),
-        BlockType("bf16", BF16, 1, _unpack_bf16),
-        BlockType("f64", np.dtype("<f8"), 1, _unpack_number),
-        BlockType("i8", np.dtype("i1"), 1, _unpack_number),
-        BlockType("i16", np.dtype("<i2"), 1, _unpack_number),
-        BlockType("i32", np.dtype("<i4"), 1, _unpack_number),
-        BlockType("i64", np.dtype("<i8"), 1, _unpack_number),
+        BlockType("bf16", BF16, 1, _widen_bf16),
+        BlockType("f64", np.dtype("<f8"), 1, _widen_number),
+        BlockType("i8", np.dtype("i1"), 1, _widen_number),
+        BlockType("i16", np.dtype("<i2"), 1, _widen_number),
+        BlockType("i32", np.dtype("<i4"), 1, _widen_number),
+        BlockType("i64", np.dtype("<i8"), 1, _widen_number),
         # ggjt v3 and GGUF
-        BlockType("q4_0", legacy_quants.Q4_0, 32, None, legacy_quants.split_centered),
-        BlockType("q4_1", legacy_quants.Q4_1, 32, None, legacy_quants.split_above_minimum),
-        BlockType("q5_0", legacy_quants.Q5_0, 32, None, legacy_quants.split_centered),
-        BlockType("q5_1", legacy_quants.Q5_1, 32, None, legacy_quants.split_above_minimum),
-        BlockType("q8_0", legacy_quants.Q8_0, 32, None, legacy_quants.split_bytes),
-        BlockType("q2_k", k_quants.Q2_K, 256, None, k_quants.split_q2_k),
-        BlockType("q3_k", k_quants.Q3_K, 256, None, k_quants.split_q3_k),
-        BlockType("q4_k", k_quants.Q4_K, 256, None, k_quants.split_q4_k),
-        BlockType("q5_k", k_quants.Q5_K, 256, None, k_quants.split_q5_k),
-        BlockType("q6_k", k_quants.Q6_K, 256, None, k_quants.split_q6_k),
+        BlockType("q4_0", legacy_quants.Q4_0, 32, unpack=legacy_quants.unpack_centered),
+        BlockType("q4_1", legacy_quants.Q4_1, 32, unpack=legacy_quants.unpack_above_minimum),
+        BlockType("q5_0", legacy_quants.Q5_0, 32, unpack=legacy_quants.unpack_centered),
+        BlockType("q5_1", legacy_quants.Q5_1, 32, unpack=legacy_quants.unpack_above_minimum),
+        BlockType("q8_0", legacy_quants.Q8_0, 32, unpack=legacy_quants.unpack_bytes),
+        BlockType("q2_k", k_quants.Q2_K, 256, unpack=k_quants.unpack_q2_k),
+        BlockType("q3_k", k_quants.Q3_K, 256, unpack=k_quants.unpack_q3_k),
+        BlockType("q4_k", k_quants.Q4_K, 256, unpack=k_quants.unpack_q4_k),
+        BlockType("q5_k", k_quants.Q5_K, 256, unpack=k_quants.unpack_q5_k),
+        BlockType("q6_k", k_quants.Q6_K, 256, unpack=k_quants.unpack_q6_k),
         # GGUF alone
-        BlockType("iq4_nl", table_quants.IQ4_NL, 32, None, table_quants.split_iq4_nl),
-        BlockType("iq4_xs", table_quants.IQ4_XS, 256, None, table_quants.split_iq4_xs),
-        BlockType("tq1_0", table_quants.TQ1_0, 256, None, table_quants.split_tq1_0),
-        BlockType("tq2_0", table_quants.TQ2_0, 256, None, table_quants.split_tq2_0),
-        BlockType("mxfp4", table_quants.MXFP4, 32, None, table_quants.split_mxfp4),
+        BlockType("iq4_nl", table_quants.IQ4_NL, 32, unpack=table_quants.unpack_iq4_nl),
+        BlockType("iq4_xs", table_quants.IQ4_XS, 256, unpack=table_quants.unpack_iq4_xs),
+        BlockType("tq1_0", table_quants.TQ1_0, 256, unpack=table_quants.unpack_tq1_0),
+        BlockType("tq2_0", table_quants.TQ2_0, 256, unpack=table_quants.unpack_tq2_0),
+        BlockType("mxfp4", table_quants.MXFP4, 32, unpack=table_quants.unpack_mxfp4),
         # ggjt v2; its q5_0 and q5_1 are those of v3
-        BlockType("q4_0_v2", legacy_quants.Q4_0_V2, 32, None, legacy_quants.split_centered),
-        BlockType("q4_1_v2", legacy_quants.Q4_1_V2, 32, None, legacy_quants.split_above_minimum),
-        BlockType("q8_0_v2", legacy_quants.Q8_0_V2, 32, None, legacy_quants.split_bytes),
+        BlockType("q4_0_v2", legacy_quants.Q4_0_V2, 32, unpack=legacy_quants.unpack_centered),
+        BlockType("q4_1_v2", legacy_quants.Q4_1_V2, 32, unpack=legacy_quants.unpack_above_minimum),
+        BlockType("q8_0_v2", legacy_quants.Q8_0_V2, 32, unpack=legacy_quants.unpack_bytes),
         # ggml, ggmf and ggjt v1; their q8_0 is that of v2
-        BlockType("q4_0_v1", legacy_quants.Q4_0_V1, 32, None, legacy_quants.split_centered),
-        BlockType("q4_1_v1", legacy_quants.Q4_1_V1, 32, None, legacy_quants.split_above_minimum),
-        BlockType("q4_2", legacy_quants.Q4_2, 16, None, legacy_quants.split_centered),
-        BlockType("q4_3", legacy_quants.Q4_3, 16, None, legacy_quants.split_above_minimum),
-        BlockType("q5_0_v1", legacy_quants.Q5_0_V1, 32, None, legacy_quants.split_centered),
-        BlockType("q5_1_v1", legacy_quants.Q5_1_V1, 32, None, legacy_quants.split_above_minimum),
+        BlockType("q4_0_v1", legacy_quants.Q4_0_V1, 32, unpack=legacy_quants.unpack_centered),
+        BlockType("q4_1_v1", legacy_quants.Q4_1_V1, 32, unpack=legacy_quants.unpack_above_minimum),
+        BlockType("q4_2", legacy_quants.Q4_2, 16, unpack=legacy_quants.unpack_centered),
+        BlockType("q4_3", legacy_quants.Q4_3, 16, unpack=legacy_quants.unpack_above_minimum),
+        BlockType("q5_0_v1", legacy_quants.Q5_0_V1, 32, unpack=legacy_quants.unpack_centered),
+        BlockType("q5_1_v1", legacy_quants.Q5_1_V1, 32, unpack=legacy_quants.unpack_above_minimum),
         # llama2.c version 2: the dtype of a ScaledArray, which alone knows the scales
-        BlockType("i8_scaled", I8_SCALED, 1, None),
+        BlockType("i8_scaled", I8_SCALED, 1),
         # Sizes from ggml-common.h of llama.cpp. q8_1 and q8_k are for activations; q4_0_4_4 to
         # q4_0_8_8 are q4_0 with rows interleaved for one processor, written from July to November
         # 2024.
@@ -182,7 +183,7 @@ def dequantize(array: np.ndarray) -> np.ndarray:
 
 
 def dequantize_into(array: np.ndarray, out: np.ndarray) -> None:
-    """Write the numbers that stored blocks stand for into a buffer, piece by piece.
+    """Write the numbers that stored blocks stand for into a buffer, chunk by chunk.
 
     What it needs besides `out` are temporary arrays of at most 2 MiB, however large the array.
 
@@ -205,33 +206,33 @@ def dequantize_into(array: np.ndarray, out: np.ndarray) -> None:
             f"buffer for {block.name}: {out.dtype} {out.shape}, expected float32 {expected}"
         )
     if isinstance(array, ScaledArray):
-        rows_per_piece = max(1, _PIECE // max(1, array.shape[1]))
-        for start in range(0, len(array), rows_per_piece):
-            stop = start + rows_per_piece
-            array[start:stop].unpack(out[start:stop])
+        rows_per_chunk = max(1, _CHUNK_NUMBERS // max(1, array.shape[1]))
+        for start in range(0, len(array), rows_per_chunk):
+            stop = start + rows_per_chunk
+            array[start:stop].dequantize_into(out[start:stop])
         return
     numbers = out if block.block_size == 1 else out.reshape(*array.shape, block.block_size)
     # a damaged file may hold scales that overflow: then infinities and NaNs are what it says
     with np.errstate(over="ignore", invalid="ignore"):
-        _unpack_in_pieces(block, array, numbers)
+        _dequantize_in_chunks(block, array, numbers)
 
 
-def _unpack_in_pieces(block: BlockType, array: np.ndarray, numbers: np.ndarray) -> None:
-    """Cut along the outermost axis until a piece fits the cache, then unpack it."""
+def _dequantize_in_chunks(block: BlockType, array: np.ndarray, numbers: np.ndarray) -> None:
+    """Cut along the outermost axis until a chunk fits the cache, then make its numbers."""
     if numbers.size == 0:
         return
-    if numbers.size <= _PIECE:
-        if block.split is not None:
-            _multiply(block.split(array), numbers)
-        elif block.unpack is not None:
-            block.unpack(array, numbers)
+    if numbers.size <= _CHUNK_NUMBERS:
+        if block.unpack is not None:
+            _multiply(block.unpack(array), numbers)
+        elif block.widen is not None:
+            block.widen(array, numbers)
     elif len(array) == 1:
-        _unpack_in_pieces(block, array[0], numbers[0])
+        _dequantize_in_chunks(block, array[0], numbers[0])
     else:
-        step = max(1, _PIECE * len(array) // numbers.size)
+        step = max(1, _CHUNK_NUMBERS * len(array) // numbers.size)
         for start in range(0, len(array), step):
             stop = start + step
-            _unpack_in_pieces(block, array[start:stop], numbers[start:stop])
+            _dequantize_in_chunks(block, array[start:stop], numbers[start:stop])
 
 
 def _multiply(groups: Groups, numbers: np.ndarray) -> None:

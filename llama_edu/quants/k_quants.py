@@ -5,8 +5,8 @@ two on 256, and 4, 6 or 8 bits on the scale of each group. q2_k, q4_k and q5_k a
 minimum per group. The bits of one number may lie in two fields: two or four low ones here, the
 rest there.
 
-Each function takes (..., n_blocks) blocks apart; blocks.py multiplies. The scale of a group is
-rounded to float32 before it meets a code, as in the original.
+Each function unpacks (..., n_blocks) blocks into codes and scales; blocks.py multiplies. The scale
+of a group is rounded to float32 before it meets a code, as in the original.
 Source: k_quants.c of llama.cpp, PR #1684; the same layout in ggjt v3 and GGUF.
 """
 
@@ -54,7 +54,7 @@ Q6_K = np.dtype(
 )
 
 
-def split_q2_k(blocks: np.ndarray) -> Groups:
+def unpack_q2_k(blocks: np.ndarray) -> Groups:
     """16 groups: code * (scale * 4 bits) - (minimum * 4 bits)."""
     codes = unpack_planes(blocks["low_bits"], 2).reshape(*blocks.shape, 16, 16)
     packed = blocks["scales_minimums"]
@@ -62,7 +62,7 @@ def split_q2_k(blocks: np.ndarray) -> Groups:
     return Groups(codes, scales, -_in_units_of(blocks["minimum"], packed >> 4))
 
 
-def split_q3_k(blocks: np.ndarray) -> Groups:
+def unpack_q3_k(blocks: np.ndarray) -> Groups:
     """16 groups: (code - 4) * (scale * (6 bits - 32)), a code's top bit apart from the rest."""
     codes = unpack_planes(blocks["high_bits"], 1)
     codes *= 4  # a shift by two, which numpy does ten times more slowly on bytes
@@ -75,13 +75,13 @@ def split_q3_k(blocks: np.ndarray) -> Groups:
     return Groups(codes, _in_units_of(blocks["scale"], scales.view(np.int8) - 32))
 
 
-def split_q4_k(blocks: np.ndarray) -> Groups:
+def unpack_q4_k(blocks: np.ndarray) -> Groups:
     """8 groups: code * (scale * 6 bits) - (minimum * 6 bits)."""
     codes = unpack_planes(blocks["nibbles"], 4).reshape(*blocks.shape, 8, 32)
     return Groups(codes, *_scales_and_minimums(blocks))
 
 
-def split_q5_k(blocks: np.ndarray) -> Groups:
+def unpack_q5_k(blocks: np.ndarray) -> Groups:
     """As q4_k, with a fifth bit per code; that of group s is bit s of each byte of `high_bits`."""
     codes = unpack_planes(blocks["high_bits"], 1)
     codes *= 16  # a shift by four
@@ -89,7 +89,7 @@ def split_q5_k(blocks: np.ndarray) -> Groups:
     return Groups(codes, *_scales_and_minimums(blocks))
 
 
-def split_q6_k(blocks: np.ndarray) -> Groups:
+def unpack_q6_k(blocks: np.ndarray) -> Groups:
     """16 groups: (code - 32) * (scale * 8 bits), a code's top two bits apart from the rest."""
     codes = unpack_planes(blocks["high_bits"], 2)
     codes *= 16  # a shift by four

@@ -5,7 +5,7 @@ changed twice under the same names (ggjt v1, v2, v3), so the dtypes carry their 
 names: `pairs` hold neighbors, elements 2j and 2j + 1 in byte j; `nibbles` hold elements j and
 j + half the block. Scales went from float32 to float16. k_quants.py has the types of June 2023.
 
-The last functions take (..., n_blocks) blocks apart; blocks.py multiplies.
+The last functions unpack (..., n_blocks) blocks into codes and scales; blocks.py multiplies.
 Source: ggml.c of llama.cpp, changed by PR #1405 (nibble order) and #1508 (float16 scales).
 """
 
@@ -87,18 +87,18 @@ def store_codes(codes: np.ndarray, blocks: np.ndarray) -> None:
         blocks["nibbles"] = (codes[:half] | codes[half:] * np.uint8(16)).T
 
 
-def split_centered(blocks: np.ndarray) -> Groups:
+def unpack_centered(blocks: np.ndarray) -> Groups:
     """q4_0 q4_2 q5_0, any version: (code - 8) * scale, with five bits (code - 16) * scale."""
     codes = codes_of(blocks).view(np.int8)
     codes -= 16 if has_field(blocks, "fifth_bits") else 8
     return Groups(codes, widen(blocks["scale"]))
 
 
-def split_above_minimum(blocks: np.ndarray) -> Groups:
+def unpack_above_minimum(blocks: np.ndarray) -> Groups:
     """q4_1 q4_3 q5_1, any version: code * scale + minimum."""
     return Groups(codes_of(blocks), widen(blocks["scale"]), widen(blocks["minimum"]))
 
 
-def split_bytes(blocks: np.ndarray) -> Groups:
+def unpack_bytes(blocks: np.ndarray) -> Groups:
     """q8_0, any version: code * scale, the codes signed bytes."""
     return Groups(gathered(blocks["bytes"]), widen(blocks["scale"]))

@@ -5,7 +5,7 @@ are equal to theirs byte for byte. Two habits matter: the reciprocal is that of 
 is rounded to float16, and codes are rounded half away from zero (or cut off after adding a half),
 never half to even as numpy rounds.
 
-Inside, a piece of the tensor lies transposed: row i holds element i of every block. Then every step
+Inside, a chunk of the tensor lies transposed: row i holds element i of every block. Then every step
 is one long run over neighbors in memory, whatever the block size.
 Source: quantize_row_*_reference in ggml.c of llama.cpp: PR #613 and before; #729, since when the
 number of largest magnitude is met exactly; #1405, since when codes are cut off, not rounded.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import numpy as np
 
@@ -23,18 +24,20 @@ from llama_edu.quants.blocks import BLOCK_TYPES
 from llama_edu.quants.legacy_quants import has_field, store_codes
 
 #: float32 numbers quantized at a time; with the temporary arrays this stays in a core's own cache.
-_PIECE = 32 * 1024
+_CHUNK_NUMBERS = 32 * 1024
 
 #: Halfway between the largest float16, 65504, and the next number there would be.
 _ROUNDS_TO_INFINITY = 65520
 
-#: The types that had more than one set of rules, the default first. Each is called by the pull
-#: request of llama.cpp from which on it held.
-RULES: dict[str, tuple[str, ...]] = {"q4_0_v1": ("#613", "#729")}
+#: A set of rules for rounding, called by the pull request of llama.cpp that brought it.
+Rules = Literal["#613", "#729"]
+
+#: The types that had more than one set of rules, the default first.
+RULES: dict[str, tuple[Rules, ...]] = {"q4_0_v1": ("#613", "#729")}
 
 
 def quantize(
-    x: np.ndarray, type_name: str, rules: str | None = None, where: str = "array"
+    x: np.ndarray, type_name: str, rules: Rules | None = None, where: str = "array"
 ) -> np.ndarray:
     """Numbers as the blocks in which the original tools would have stored them.
 
@@ -61,17 +64,17 @@ def quantize(
     out = np.empty((*x.shape[:-1], x.shape[-1] // block.block_size), block.dtype)
     blocks = out.reshape(-1)
     numbers = x.reshape(len(blocks), block.block_size)  # a view where x is contiguous
-    step = _PIECE // block.block_size
+    step = _CHUNK_NUMBERS // block.block_size
     # infinities and NaNs are looked for in the scales, which is cheaper than in every number
     with np.errstate(all="ignore"):
         for start in range(0, len(blocks), step):
-            piece, stored = numbers[start : start + step], blocks[start : start + step]
-            convert(np.ascontiguousarray(piece.T), stored)
-            _check(piece, stored, start * block.block_size, f"{where}: as {type_name}")
+            chunk, stored = numbers[start : start + step], blocks[start : start + step]
+            convert(np.ascontiguousarray(chunk.T), stored)
+            _check(chunk, stored, start * block.block_size, f"{where}: as {type_name}")
     return out
 
 
-def _converter(type_name: str, rules: str | None, where: str) -> Converter:
+def _converter(type_name: str, rules: Rules | None, where: str) -> Converter:
     convert = _CONVERTERS.get(type_name)
     if convert is None:
         raise RequestError(
@@ -158,7 +161,7 @@ _CONVERTERS: dict[str, Converter] = {
     "q5_0_v1": _to_centered,
     "q5_1_v1": _to_above_minimum,
 }
-_LATER_RULES: dict[tuple[str, str | None], Converter] = {
+_LATER_RULES: dict[tuple[str, Rules | None], Converter] = {
     ("q4_0_v1", "#729"): partial(_to_centered, rounded=True)
 }
 

@@ -63,7 +63,7 @@ class ScaledArray:
         chosen = self._rows[rows] if isinstance(rows, slice) else np.asarray(self._rows)[rows]
         return ScaledArray(self.numbers[rows], self.scales, self.group_size, chosen)
 
-    def unpack(self, out: np.ndarray) -> None:
+    def dequantize_into(self, out: np.ndarray) -> None:
         """Write the numbers times their scales into (n_rows, n_columns) float32."""
         n_columns = self.numbers.shape[1]
         run = math.gcd(n_columns, self.group_size)  # no row or group ends inside such a run

@@ -5,7 +5,7 @@ the sixteen values of a 4-bit float and a power of two as its scale; tq2_0 and t
 1 in two bits, or five of them in a byte. Their neighbors with even steps are legacy_quants.py and
 k_quants.py.
 
-Each function takes (..., n_blocks) blocks apart; blocks.py multiplies.
+Each function unpacks (..., n_blocks) blocks into codes and scales; blocks.py multiplies.
 Sources: ggml-quants.c of llama.cpp, PR #5590 (iq4_nl), #5747 (iq4_xs), #8151 (tq1_0, tq2_0) and
 #15091 (mxfp4); OCP Microscaling Formats (MX) Specification 1.0 for mxfp4.
 """
@@ -41,13 +41,13 @@ _UNEVEN = _byte_table([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 
 _TWICE_E2M1 = _byte_table([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12])
 
 
-def split_iq4_nl(blocks: np.ndarray) -> Groups:
+def unpack_iq4_nl(blocks: np.ndarray) -> Groups:
     """32 numbers: table[code] * scale."""
     codes = _looked_up(blocks["table_nibbles"], _UNEVEN).reshape(*blocks.shape, 32)
     return Groups(codes, widen(blocks["scale"]))
 
 
-def split_iq4_xs(blocks: np.ndarray) -> Groups:
+def unpack_iq4_xs(blocks: np.ndarray) -> Groups:
     """256 numbers in 8 groups: table[code] * (scale * (6 bits - 32))."""
     codes = _looked_up(blocks["table_nibbles"], _UNEVEN).reshape(*blocks.shape, 8, 32)
     low = unpack_planes(blocks["scales_low"][..., np.newaxis], 4).reshape(*blocks.shape, 8)
@@ -56,14 +56,14 @@ def split_iq4_xs(blocks: np.ndarray) -> Groups:
     return Groups(codes, widen(blocks["scale"])[..., np.newaxis] * counts)
 
 
-def split_mxfp4(blocks: np.ndarray) -> Groups:
+def unpack_mxfp4(blocks: np.ndarray) -> Groups:
     """32 numbers: e2m1[code] * 2 ** (exponent - 127)."""
     codes = _looked_up(blocks["float_nibbles"], _TWICE_E2M1).reshape(*blocks.shape, 32)
     half_scale = np.ldexp(np.float32(1), blocks["exponent"].astype(np.int32) - 128)
     return Groups(codes, half_scale)
 
 
-def split_tq1_0(blocks: np.ndarray) -> Groups:
+def unpack_tq1_0(blocks: np.ndarray) -> Groups:
     """256 numbers: (digit - 1) * scale, a byte being a fraction of 256 written in base three.
 
     Multiplying by three carries the next digit over the top of the byte: the wrap-around is meant.
@@ -86,7 +86,7 @@ def split_tq1_0(blocks: np.ndarray) -> Groups:
     return Groups(codes, widen(blocks["scale"]))
 
 
-def split_tq2_0(blocks: np.ndarray) -> Groups:
+def unpack_tq2_0(blocks: np.ndarray) -> Groups:
     """256 numbers: (code - 1) * scale."""
     codes = unpack_planes(blocks["two_bits"], 2).view(np.int8).reshape(*blocks.shape, 256)
     codes -= 1

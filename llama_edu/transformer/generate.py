@@ -193,4 +193,5 @@ def score_next(model: Model, tokens: Sequence[int], cache: KVCache) -> np.ndarra
     """
     # infinities and NaNs of damaged weights are named when a token is chosen, not warned of
     with blas_threads(model.blas_threads), np.errstate(over="ignore", invalid="ignore"):
-        return forward(model, tokens, cache, last_only=True)[0]
+        last: np.ndarray = forward(model, tokens, cache, last_only=True)[0]
+        return last

@@ -31,7 +31,7 @@ MODULES = {name: importlib.import_module(f"llama_edu.cli.{name}") for name in CO
 def folder(in_folder, rng, sentencepiece_model):
     config = old_config()
     return write_meta_folder(
-        in_folder / "meta", config, random_weights(config, rng), n_parts=2,
+        in_folder / "meta", config, random_weights(config, rng), n_shards=2,
         tokenizer=sentencepiece_model,
     )  # fmt: skip
 
@@ -85,7 +85,7 @@ def test_inspect_shows_text_and_json(run_cli, model, folder):
     assert code == 0 and "llama2.c v0" in out and "dim 24" in out
     assert "layers.2.w_up" in run_cli("inspect", "m.bin", "--tensors")[1]
     facts = json.loads(run_cli("inspect", folder, "--json")[1])
-    assert facts["format"] == "Meta .pth, 2 parts" and facts["config"]["dim"] == 32
+    assert facts["format"] == "Meta .pth, 2 shards" and facts["config"]["dim"] == 32
 
 
 def test_convert_makes_a_file_that_generates_the_same(run_cli, folder):

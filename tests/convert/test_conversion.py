@@ -9,27 +9,27 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from helpers.opened import read_ggml
 from helpers.small_models import (
     ggml_file,
     llama2c_v0,
     meta_name,
     names_in,
     old_config,
-    part_of,
     pth_file,
     random_weights,
     sentencepiece_vocabulary,
+    shard_of,
     small_config,
     small_vocabulary,
     tokenizer_bin,
-    write_ggml_parts,
+    write_ggml_shards,
     write_meta_folder,
 )
 
 from llama_edu.convert import convert
 from llama_edu.errors import FormatError, LlamaEduError, RequestError
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.ggml.reader import read_ggml
 from llama_edu.files.mapped import MappedFile
 from llama_edu.llama import load
 from llama_edu.transformer.sampling import GREEDY, SamplingSettings
@@ -43,30 +43,30 @@ def config():
 @pytest.fixture
 def folder(tmp_path, config, weights, sentencepiece_model):
     return write_meta_folder(
-        tmp_path / "meta", config, weights, n_parts=2, tokenizer=sentencepiece_model
+        tmp_path / "meta", config, weights, n_shards=2, tokenizer=sentencepiece_model
     )
 
 
 @pytest.mark.parametrize("dtype", ["f16", "f32"])
-def test_one_two_and_four_parts_become_the_same_bytes(
+def test_one_two_and_four_shards_become_the_same_bytes(
     tmp_path, config, weights, sentencepiece_model, dtype
 ):
     files = []
-    for n_parts in (1, 2, 4):
+    for n_shards in (1, 2, 4):
         folder = write_meta_folder(
-            tmp_path / f"meta{n_parts}", config, weights, n_parts=n_parts,
+            tmp_path / f"meta{n_shards}", config, weights, n_shards=n_shards,
             tokenizer=sentencepiece_model,
         )  # fmt: skip
-        done = convert(folder, tmp_path / f"{n_parts}.ggjt", to="ggjt-v1", type=dtype)
-        assert (done.joined_bytes > 0) == (n_parts > 1)
-        files.append((tmp_path / f"{n_parts}.ggjt").read_bytes())
+        done = convert(folder, tmp_path / f"{n_shards}.ggjt", to="ggjt-v1", type=dtype)
+        assert (done.joined_bytes > 0) == (n_shards > 1)
+        files.append((tmp_path / f"{n_shards}.ggjt").read_bytes())
     assert files[0] == files[1] == files[2]
 
 
-def test_parts_of_2023_and_parts_of_meta_become_the_same_bytes(
+def test_shards_of_2023_and_shards_of_meta_become_the_same_bytes(
     tmp_path, config, weights, folder, sentencepiece_model
 ):
-    path = write_ggml_parts(
+    path = write_ggml_shards(
         tmp_path / "old.bin", 2, config, weights, sentencepiece_vocabulary(sentencepiece_model),
         magic=b"fmgg",
     )  # fmt: skip
@@ -137,7 +137,7 @@ def test_progress_ends_at_the_whole(tmp_path, folder):
 def test_the_summary_says_what_was_done(tmp_path, folder):
     text = str(convert(folder, tmp_path / "model.ggjt"))
     assert "ggjt-v1, 21 tensors (16 f16, 5 f32)" in text
-    assert "joined from parts" in text
+    assert "joined from shards" in text
 
 
 def test_converting_needs_memory_for_a_few_tensors_and_not_for_the_model(
@@ -148,7 +148,7 @@ def test_converting_needs_memory_for_a_few_tensors_and_not_for_the_model(
     total = 4 * sum(array.size for array in weights.values())
     largest = 4 * max(array.size for array in weights.values())
     folder = write_meta_folder(
-        tmp_path / "meta", config, weights, n_parts=2, multiple_of=256,
+        tmp_path / "meta", config, weights, n_shards=2, multiple_of=256,
         tokenizer=sentencepiece_model,
     )  # fmt: skip
     del weights
@@ -240,7 +240,7 @@ def test_an_llama2c_file_without_grouped_heads_still_differs_in_its_epsilon(tmp_
         convert(tmp_path / "m.bin", tmp_path / "out", tokenizer=tmp_path / "t.bin")
 
 
-@pytest.mark.parametrize("source", ["one mapped file", "parts to join"])
+@pytest.mark.parametrize("source", ["one mapped file", "shards to join"])
 def test_a_full_disk_leaves_the_old_destination_and_no_temporary_file(tmp_path, folder, source):
     """A limit on the size of files stands for the disk: write(2) fails half way either way."""
     if source == "one mapped file":
@@ -283,7 +283,7 @@ def test_the_ftype_is_that_of_most_matrices_and_the_same_every_time(tmp_path, co
     names = [name for name, array in weights.items() if array.ndim == 2]
     halves = set(names[::2])
     arrays = {
-        meta_name(n): part_of(n, a, 0, 1).astype("<f2" if n in halves else "<f4")
+        meta_name(n): shard_of(n, a, 0, 1).astype("<f2" if n in halves else "<f4")
         for n, a in weights.items()
     }
     folder = write_meta_folder(tmp_path / "meta", config, weights)

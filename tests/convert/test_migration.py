@@ -1,6 +1,6 @@
-"""The migration of March 2023 replayed: files in parts become one file, and no byte is lost.
+"""The migration of March 2023 replayed: files in shards become one file, and no byte is lost.
 
-Each claim is made twice: with parts that our own writer made, and with parts written by hand.
+Each claim is made twice: with shards that our own writer made, and with shards written by hand.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.opened import read_gguf
 from helpers.reference_blocks import quantized_block
 from helpers.small_models import (
     meta_name,
     old_config,
-    part_of,
     random_weights,
     sentencepiece_vocabulary,
-    write_ggml_parts,
+    shard_of,
+    write_ggml_shards,
     write_meta_folder,
 )
 
 from llama_edu.compare import compare
 from llama_edu.convert import convert
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.gguf.reader import read_gguf
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.vocabularies.detect import read_vocabulary
 from llama_edu.llama import load
@@ -43,7 +43,7 @@ MAGICS = {"ggml": b"lmgg", "ggmf": b"fmgg"}
 
 @pytest.fixture(scope="module")
 def config():
-    """Wide enough that half a row is a whole number of blocks: 64 and 192 columns in two parts."""
+    """Wide enough that half a row is a whole number of blocks: 64 and 192 columns in two shards."""
     return old_config(dim=64, hidden_dim=192, n_layers=1)
 
 
@@ -54,7 +54,7 @@ def weights(config):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, config, weights, sentencepiece_model):
-    """The original: Meta's layout in one part."""
+    """The original: Meta's layout in one shard."""
     return write_meta_folder(
         tmp_path_factory.mktemp("original") / "meta", config, weights, multiple_of=MULTIPLE_OF,
         tokenizer=sentencepiece_model,
@@ -66,48 +66,50 @@ def pieces(sentencepiece_model):
     return sentencepiece_vocabulary(sentencepiece_model)
 
 
-def parts_of(path: Path) -> list[bytes]:
+def shards_of(path: Path) -> list[bytes]:
     return [p.read_bytes() for p in sorted(path.parent.glob(path.name + "*"))]
 
 
 @pytest.mark.parametrize("dtype", ["f16", "f32"])
 @pytest.mark.parametrize("fmt", ["ggml", "ggmf"])
 @pytest.mark.parametrize("by", ["our own writer", "hand"])
-def test_two_parts_become_the_bytes_of_the_one_part_original(
+def test_two_shards_become_the_bytes_of_the_one_shard_original(
     tmp_path, config, weights, folder, pieces, sentencepiece_model, fmt, dtype, by
 ):
     convert(folder, tmp_path / "direct.bin", to="ggjt-v1", type=dtype)
-    parts = tmp_path / "parts" / "model.bin"
-    parts.parent.mkdir()
+    shards = tmp_path / "shards" / "model.bin"
+    shards.parent.mkdir()
     if by == "hand":
-        write_ggml_parts(
-            parts, 2, config, weights, pieces, magic=MAGICS[fmt], dtype=dtype,
+        write_ggml_shards(
+            shards, 2, config, weights, pieces, magic=MAGICS[fmt], dtype=dtype,
             multiple_of=MULTIPLE_OF,
         )  # fmt: skip
     else:
-        convert(folder, parts, to=fmt, type=dtype, parts=2)
-    assert len(parts_of(parts)) == 2
-    done = convert(parts, tmp_path / "joined.bin", to="ggjt-v1", tokenizer=sentencepiece_model)
+        convert(folder, shards, to=fmt, type=dtype, shards=2)
+    assert len(shards_of(shards)) == 2
+    done = convert(shards, tmp_path / "joined.bin", to="ggjt-v1", tokenizer=sentencepiece_model)
     assert done.joined_bytes > 0
     assert (tmp_path / "joined.bin").read_bytes() == (tmp_path / "direct.bin").read_bytes()
 
 
 @pytest.mark.parametrize("fmt", ["ggml", "ggmf"])
-def test_the_parts_that_we_write_are_those_written_by_hand(
+def test_the_shards_that_we_write_are_those_written_by_hand(
     tmp_path, config, weights, folder, pieces, fmt
 ):
     ours, theirs = tmp_path / "ours" / "model.bin", tmp_path / "theirs" / "model.bin"
     for path in (ours, theirs):
         path.parent.mkdir()
-    convert(folder, ours, to=fmt, parts=2)
-    write_ggml_parts(theirs, 2, config, weights, pieces, magic=MAGICS[fmt], multiple_of=MULTIPLE_OF)
-    assert parts_of(ours) == parts_of(theirs)
+    convert(folder, ours, to=fmt, shards=2)
+    write_ggml_shards(
+        theirs, 2, config, weights, pieces, magic=MAGICS[fmt], multiple_of=MULTIPLE_OF
+    )
+    assert shards_of(ours) == shards_of(theirs)
 
 
-def quantized_part(
-    config, weights, pieces, type_name: str, part: int, n_parts: int, *, aligned: bool = False
+def quantized_shard(
+    config, weights, pieces, type_name: str, shard: int, n_shards: int, *, aligned: bool = False
 ) -> bytes:
-    """One part of a file whose matrices were quantized block by block, each part for itself."""
+    """One shard of a file whose matrices were quantized block by block, each shard for itself."""
     type_id, ftype = QUANTIZED[type_name]
     data = (b"tjgg" if aligned else b"fmgg") + struct.pack(
         "<8i", 1, config.vocab_size, config.dim, MULTIPLE_OF, config.n_heads, config.n_layers,
@@ -117,7 +119,7 @@ def quantized_part(
         data += struct.pack("<I", len(text)) + text + struct.pack("<f", score)
     for name, array in weights.items():
         stored_name = meta_name(name).encode()
-        piece = part_of(meta_name(name), array, part, n_parts)
+        piece = shard_of(meta_name(name), array, shard, n_shards)
         is_matrix = piece.ndim == 2
         data += struct.pack("<3i", piece.ndim, len(stored_name), type_id if is_matrix else 0)
         data += struct.pack(f"<{piece.ndim}i", *piece.shape[::-1]) + stored_name
@@ -131,39 +133,39 @@ def quantized_part(
 
 
 @pytest.mark.parametrize("type_name", QUANTIZED)
-def test_quantizing_each_part_and_merging_is_merging_and_quantizing(
+def test_quantizing_each_shard_and_merging_is_merging_and_quantizing(
     tmp_path, config, weights, folder, pieces, type_name
 ):
     # merged first, then quantized: block by block by hand, and by our converter
-    merged = quantized_part(config, weights, pieces, type_name, 0, 1, aligned=True)
+    merged = quantized_shard(config, weights, pieces, type_name, 0, 1, aligned=True)
     convert(folder, tmp_path / "f16.bin", to="ggjt-v1", type="f16")
     convert(tmp_path / "f16.bin", tmp_path / "merged.bin", to="ggjt-v1", type=type_name)
     assert (tmp_path / "merged.bin").read_bytes() == merged
-    # quantized first, each part for itself; by hand, and by our converter
+    # quantized first, each shard for itself; by hand, and by our converter
     by_hand, ours = tmp_path / "hand" / "q.bin", tmp_path / "ours" / "q.bin"
     for path in (by_hand, ours):
         path.parent.mkdir()
-    by_hand.write_bytes(quantized_part(config, weights, pieces, type_name, 0, 2))
+    by_hand.write_bytes(quantized_shard(config, weights, pieces, type_name, 0, 2))
     by_hand.with_name("q.bin.1").write_bytes(
-        quantized_part(config, weights, pieces, type_name, 1, 2)
+        quantized_shard(config, weights, pieces, type_name, 1, 2)
     )
-    convert(folder, ours, to="ggmf", type=type_name, parts=2)
-    assert parts_of(ours) == parts_of(by_hand)
-    for parts in (by_hand, ours):
-        done = convert(parts, tmp_path / "joined.bin", to="ggjt-v1")
+    convert(folder, ours, to="ggmf", type=type_name, shards=2)
+    assert shards_of(ours) == shards_of(by_hand)
+    for shards in (by_hand, ours):
+        done = convert(shards, tmp_path / "joined.bin", to="ggjt-v1")
         assert not done.losses
         assert (tmp_path / "joined.bin").read_bytes() == merged
 
 
-def test_parts_and_the_joined_file_compute_the_same(tmp_path, folder):
-    (tmp_path / "parts").mkdir()
-    convert(folder, tmp_path / "parts" / "model.bin", to="ggmf", parts=2)
-    convert(tmp_path / "parts" / "model.bin", tmp_path / "joined.bin", to="ggjt-v1")
-    comparison = compare(tmp_path / "parts" / "model.bin", tmp_path / "joined.bin")
+def test_shards_and_the_joined_file_compute_the_same(tmp_path, folder):
+    (tmp_path / "shards").mkdir()
+    convert(folder, tmp_path / "shards" / "model.bin", to="ggmf", shards=2)
+    convert(tmp_path / "shards" / "model.bin", tmp_path / "joined.bin", to="ggjt-v1")
+    comparison = compare(tmp_path / "shards" / "model.bin", tmp_path / "joined.bin")
     assert comparison.same and comparison.logits_largest == 0.0
     assert comparison.logits_scale > 0
-    with load(tmp_path / "parts" / "model.bin") as parts, load(tmp_path / "joined.bin") as joined:
-        assert parts.loading.copied_bytes > 0 and joined.loading.copied_bytes == 0
+    with load(tmp_path / "shards" / "model.bin") as shards, load(tmp_path / "joined.bin") as joined:
+        assert shards.loading.copied_bytes > 0 and joined.loading.copied_bytes == 0
 
 
 # --- published files ----------------------------------------------------------------------------

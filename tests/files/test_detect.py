@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from pathlib import Path
 
 import pytest
 from helpers.small_models import (
@@ -69,15 +70,15 @@ def test_an_empty_file_is_named(tmp_path):
         read_checkpoint(tmp_path / "model.bin")
 
 
-def test_a_zip_is_named_and_one_part_points_to_its_folder(tmp_path, rng):
+def test_a_zip_is_named_and_one_shard_points_to_its_folder(tmp_path, rng):
     with zipfile.ZipFile(tmp_path / "model.bin", "w") as archive:
         archive.writestr("a", "b")
     with pytest.raises(FormatError, match=r"model.bin: (is )?a zip"):
         read_checkpoint(tmp_path / "model.bin")
     old = old_config()
-    folder = write_meta_folder(tmp_path / "meta", old, random_weights(old, rng), n_parts=2)
+    folder = write_meta_folder(tmp_path / "meta", old, random_weights(old, rng), n_shards=2)
     with pytest.raises(
-        FormatError, match=r"one part of .* Meta's layout.* give its folder, \S+meta"
+        FormatError, match=r"one shard of .* Meta's layout.* give its folder, \S+meta"
     ):
         read_checkpoint(folder / "consolidated.01.pth")
 
@@ -109,4 +110,15 @@ def test_the_name_of_a_file_decides_nothing(tmp_path, config, weights, rng):
         assert read_checkpoint(tmp_path / name).format == expected
         assert read_checkpoint(str(tmp_path / name)).format == expected
     folder = write_meta_folder(tmp_path / "e.gguf", old, old_weights)
-    assert read_checkpoint(folder).format == "Meta .pth, 1 part"
+    assert read_checkpoint(folder).format == "Meta .pth, 1 shard"
+
+
+@pytest.mark.parametrize(
+    ("device", "sentence"),
+    [("/dev/null", "is empty, expected a weight file"), ("/dev/zero", r"starts with b'\\x00")],
+)
+def test_a_device_cannot_be_mapped_and_is_named(device, sentence):
+    if not Path(device).is_char_device():
+        pytest.skip(f"this system has no {device}")
+    with pytest.raises(FormatError, match=sentence):
+        read_checkpoint(device)

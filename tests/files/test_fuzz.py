@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.hostile import check_hex_view
-from helpers.hostile_ggml import part, quantized_ggml, tiny_ggml
+from helpers.hostile_ggml import quantized_ggml, shard, tiny_ggml
 from helpers.hostile_pth import arrays, meta_files, training_file
 from helpers.llama2c_v2_by_hand import MATRICES, llama2c_v2
 from helpers.small_models import (
@@ -36,7 +36,7 @@ from hypothesis import strategies as st
 from llama_edu.errors import FormatError
 from llama_edu.files.anatomy import fields_of
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.layout import Checkpoint, SplitTensor
+from llama_edu.files.layout import Checkpoint, ShardedTensor
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.vocabularies.detect import read_vocabulary
 from llama_edu.quants.scaled import ScaledArray
@@ -94,8 +94,8 @@ def samples(name: str) -> tuple[Sample, ...]:
         "ggjt v3": lambda: one(
             tiny_ggml("ggjt-v3"), quantized_ggml("q4_0"), quantized_ggml("q8_0")
         ),
-        "ggmf in two parts": lambda: (
-            Sample({"model.bin": part(0), "model.bin.1": part(1)}),
+        "ggmf in two shards": lambda: (
+            Sample({"model.bin": shard(0), "model.bin.1": shard(1)}),
         ),
         "Meta folder": lambda: (
             Sample(meta_files(), is_folder=True),
@@ -117,7 +117,7 @@ def samples(name: str) -> tuple[Sample, ...]:
 
 
 FORMATS = (
-    "ggml", "ggmf", "ggjt v1", "ggjt v2", "ggjt v3", "ggmf in two parts", "Meta folder",
+    "ggml", "ggmf", "ggjt v1", "ggjt v2", "ggjt v3", "ggmf in two shards", "Meta folder",
     "legacy .pth", "training checkpoint", "llama2.c v0", "llama2.c v1", "llama2.c v2",
     "tokenizer.bin",
 )  # fmt: skip
@@ -175,7 +175,7 @@ def check_views(checkpoint: Checkpoint) -> None:
     files = [MappedFile(path) for path in checkpoint.paths]
     try:
         for tensor in checkpoint.tensors.values():
-            for spec in tensor.pieces if isinstance(tensor, SplitTensor) else (tensor,):
+            for spec in tensor.shards if isinstance(tensor, ShardedTensor) else (tensor,):
                 file = files[spec.file]
                 assert 0 <= spec.offset <= spec.end <= file.n_bytes
                 view = file.view(spec)

@@ -1,4 +1,4 @@
-"""Malformed ggml, ggmf and ggjt files, alone and in parts."""
+"""Malformed ggml, ggmf and ggjt files, alone and in shards."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def tiny_model(**changes):
 
 
 def tiny_ggml(
-    fmt: str = "ggjt-v1", *, dtype: str = "f16", part: int = 0, n_parts: int = 1, **changed
+    fmt: str = "ggjt-v1", *, dtype: str = "f16", shard: int = 0, n_shards: int = 1, **changed
 ) -> bytes:
-    """The smallest valid file with every kind of record, or one part; `changed` are weights."""
+    """The smallest valid file with every kind of record, or one shard; `changed` are weights."""
     magic, version = FORMATS[fmt]
     config, weights = tiny_model()
     return ggml_file(
         config, weights | changed, PIECES, magic=magic, version=version, dtype=dtype,
-        multiple_of=12, part=part, n_parts=n_parts,
+        multiple_of=12, shard=shard, n_shards=n_shards,
     )  # fmt: skip
 
 
@@ -103,22 +103,22 @@ def _changed(name: str, says: str, old: bytes, new: bytes, fmt: str = "ggmf") ->
     return file_case(name, says, make, ".bin")
 
 
-def _parts(name: str, says: str, make: Callable[[], list[bytes | None]]) -> Case:
-    """Files .bin, .bin.1 ...; None is a part that is not there."""
+def _shards(name: str, says: str, make: Callable[[], list[bytes | None]]) -> Case:
+    """Files .bin, .bin.1 ...; None is a shard that is not there."""
 
     def write(folder: Path) -> Path:
         path = folder / "hostile.bin"
-        for part, data in enumerate(make()):
+        for shard, data in enumerate(make()):
             if data is not None:
-                (path if part == 0 else path.with_name(f"{path.name}.{part}")).write_bytes(data)
+                (path if shard == 0 else path.with_name(f"{path.name}.{shard}")).write_bytes(data)
         return path
 
     return Case(name, write, says)
 
 
-def part(index: int, **changes) -> bytes:
-    """One of two parts of the valid model."""
-    return tiny_ggml("ggmf", **({"part": index, "n_parts": 2} | changes))
+def shard(index: int, **changes) -> bytes:
+    """One of two shards of the valid model."""
+    return tiny_ggml("ggmf", **({"shard": index, "n_shards": 2} | changes))
 
 
 def _long_pieces(folder: Path) -> Path:
@@ -224,8 +224,8 @@ GGML_CASES = [
     _ggmf("escapes in a name", r"a tensor \\x1b\[2J<b>, which", record("\x1b[2J<b>", (4,))),
     _ggmf("embedding as a vector", "has no token embedding", record(dims=(4,))),
     _ggmf(
-        "a million parts",
-        "dim is 1,048,576 and the embedding has 1 columns, expected at most 64 parts",
+        "a million shards",
+        "dim is 1,048,576 and the embedding has 1 columns, expected at most 64 shards",
         record(dims=(1, 6)),
         dim=2**20,
     ),
@@ -282,29 +282,29 @@ GGML_CASES = [
         lambda: cut(quantized_ggml("q4_0"), 18),
         ".bin",
     ),
-    _parts("second part missing", r"bin.1: is missing", lambda: [part(0), None]),
-    _parts("second part empty", r"bin.1: is empty", lambda: [part(0), b""]),
-    _parts("second part cut", r"bin.1: .* are left", lambda: [part(0), cut(part(1), 5)]),
-    _parts("second part of a whole", r"bin.1: .* is f16", lambda: [part(0), tiny_ggml("ggmf")]),
-    _parts(
-        "second part of another format",
+    _shards("second shard missing", r"bin.1: is missing", lambda: [shard(0), None]),
+    _shards("second shard empty", r"bin.1: is empty", lambda: [shard(0), b""]),
+    _shards("second shard cut", r"bin.1: .* are left", lambda: [shard(0), cut(shard(1), 5)]),
+    _shards("second shard of a whole", r"bin.1: .* is f16", lambda: [shard(0), tiny_ggml("ggmf")]),
+    _shards(
+        "second shard of another format",
         "its header or vocabulary differs",
-        lambda: [part(0), tiny_ggml("ggml", part=1, n_parts=2)],
+        lambda: [shard(0), tiny_ggml("ggml", shard=1, n_shards=2)],
     ),
-    _parts(
-        "second part is a picture",
+    _shards(
+        "second shard is a picture",
         r"bin.1: starts with b'.x89PNG'",
-        lambda: [part(0), b"\x89PNG" * 9],
+        lambda: [shard(0), b"\x89PNG" * 9],
     ),
-    _parts(
-        "parts of two sizes",
+    _shards(
+        "shards of two sizes",
         r"bin.1: layers.0.wv is f16 \(2, 8\), in hostile.bin it is f16 \(2, 4\)",
-        lambda: [part(0), part(1, **{"layers.0.wv": np.ones((4, 8), "<f4")})],
+        lambda: [shard(0), shard(1, **{"layers.0.wv": np.ones((4, 8), "<f4")})],
     ),
-    _parts(
-        "a part with a weight more",
-        "bin.1: has layers.1.ffn_norm, which hostile.bin has not",
-        lambda: [part(0), part(1) + record("layers.1.ffn_norm.weight", (4,))],
+    _shards(
+        "a shard with a weight more",
+        "bin.1: has layers.1.ffn_norm, which hostile.bin does not have",
+        lambda: [shard(0), shard(1) + record("layers.1.ffn_norm.weight", (4,))],
     ),
     sparse_case(
         "10 GB of nothing as a vocabulary",

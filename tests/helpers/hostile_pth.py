@@ -1,4 +1,4 @@
-"""Malformed torch files: zips that lie, pickles that want too much, parts that disagree."""
+"""Malformed torch files: zips that lie, pickles that want too much, shards that disagree."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from helpers.small_models import (
     op_int,
     op_tensor,
     op_text,
-    part_of,
     pickle_of,
     pth_file,
     random_weights,
+    shard_of,
     torch_zip,
 )
 
@@ -36,10 +36,10 @@ def _arrays() -> dict[str, np.ndarray]:
     return random_weights(config, np.random.default_rng(5))
 
 
-def arrays(part: int = 0, n_parts: int = 1, **changed) -> dict[str, np.ndarray]:
-    """Meta's names and what one part holds, of one layer that is four numbers wide."""
+def arrays(shard: int = 0, n_shards: int = 1, **changed) -> dict[str, np.ndarray]:
+    """Meta's names and what one shard holds, of one layer that is four numbers wide."""
     cut = {
-        meta_name(name): part_of(meta_name(name), array, part, n_parts).astype("<f2")
+        meta_name(name): shard_of(meta_name(name), array, shard, n_shards).astype("<f2")
         for name, array in _arrays().items()
     }
     return cut | {"rope.freqs": np.ones(1, "<f2")} | changed
@@ -79,11 +79,11 @@ def meta_folder(folder: Path, files: Mapping[str, bytes]) -> Path:
     return path
 
 
-def meta_files(n_parts: int = 1, params: object = PARAMS, **changed) -> dict[str, bytes]:
-    """The files of a folder in Meta's layout; `changed` are parts."""
+def meta_files(n_shards: int = 1, params: object = PARAMS, **changed) -> dict[str, bytes]:
+    """The files of a folder in Meta's layout; `changed` are shards."""
     files = {"params.json": params if isinstance(params, bytes) else json.dumps(params).encode()}
-    for part in range(n_parts):
-        files[f"consolidated.{part:02d}.pth"] = pth_file(arrays(part, n_parts))
+    for shard in range(n_shards):
+        files[f"consolidated.{shard:02d}.pth"] = pth_file(arrays(shard, n_shards))
     return files | {f"consolidated.{name[1:]}.pth": data for name, data in changed.items()}
 
 
@@ -179,7 +179,7 @@ def _big(name: str, says: str, record: str) -> Case:
 
 
 def _same_in_both(**changed: np.ndarray) -> dict[str, bytes]:
-    """Two parts that agree on weights that no LLaMA has so."""
+    """Two shards that agree on weights that no LLaMA has so."""
     return meta_files(
         2, _00=pth_file(arrays(0, 2, **changed)), _01=pth_file(arrays(1, 2, **changed))
     )
@@ -342,19 +342,19 @@ META_CASES = [
         r"ffn_dim_multiplier is 'x{39}, expected a number$",
         lambda: meta_files(params=PARAMS | {"ffn_dim_multiplier": "x" * 1000}),
     ),
-    _folder("a part of 0 bytes", "01.pth: its zip directory", lambda: meta_files(2, _01=b"")),
+    _folder("a shard of 0 bytes", "01.pth: is empty", lambda: meta_files(2, _01=b"")),
     _folder(
-        "a part that is legacy and cut",
+        "a shard that is legacy and cut",
         f"01.pth: {DAMAGED}",
         lambda: meta_files(2, _01=legacy_pth_file(arrays(1, 2))[:60]),
     ),
     _folder(
-        "a part of a whole",
-        "these parts are not of one model",
+        "a shard of a whole",
+        "these shards are not of one model",
         lambda: meta_files(2, _01=pth_file(arrays())),
     ),
     _folder(
-        "three dimensions in two parts",
+        "three dimensions in two shards",
         r"layers.0.wv has shape \(1, 2, 4\), expected a matrix",
         lambda: _same_in_both(**{WV: np.ones((1, 2, 4), "<f2")}),
     ),
@@ -369,7 +369,7 @@ META_CASES = [
         lambda: _same_in_both(**{"tok_embeddings.weight": np.ones((6, 0), "<f2")}),
     ),
     _folder(
-        "twenty parts, all the first",
+        "twenty shards, all the first",
         r"layers.0.wq has shape \(80, 4\)",
         lambda: (
             {f"consolidated.{i:02d}.pth": pth_file(arrays()) for i in range(20)}

@@ -91,12 +91,12 @@ def meta_name(name: str) -> str:
     return f"layers.{layer}.{LAYER_NAMES[kind]}.weight"
 
 
-def part_of(stored_name: str, array: np.ndarray, part: int, n_parts: int) -> np.ndarray:
-    """What one of several parts holds of a weight."""
-    if array.ndim == 1 or n_parts == 1:
+def shard_of(stored_name: str, array: np.ndarray, shard: int, n_shards: int) -> np.ndarray:
+    """What one of several shards holds of a weight."""
+    if array.ndim == 1 or n_shards == 1:
         return array
     axis = 1 if any(name in stored_name for name in BY_COLUMNS) else 0
-    return np.ascontiguousarray(np.split(array, n_parts, axis=axis)[part])
+    return np.ascontiguousarray(np.split(array, n_shards, axis=axis)[shard])
 
 
 # --- vocabulary ---------------------------------------------------------------------------------
@@ -196,10 +196,10 @@ def ggml_file(
     version: int = 1,
     dtype: str = "f16",
     multiple_of: int = OLD_MULTIPLE_OF,
-    part: int = 0,
-    n_parts: int = 1,
+    shard: int = 0,
+    n_shards: int = 1,
 ) -> bytes:
-    """One part of a checkpoint in a format of 2023."""
+    """One shard of a checkpoint in a format of 2023."""
     ftype = {"f32": 0, "f16": 1}[dtype]
     out = magic + (b"" if magic == b"lmgg" else struct.pack("<I", version))
     out += struct.pack(
@@ -211,7 +211,7 @@ def ggml_file(
         out += b"" if magic == b"lmgg" else struct.pack("<f", score)
     for name, array in weights.items():
         stored_name = meta_name(name)
-        piece = part_of(stored_name, array, part, n_parts)
+        piece = shard_of(stored_name, array, shard, n_shards)
         is_f16 = dtype == "f16" and piece.ndim == 2
         out += struct.pack("<3i", piece.ndim, len(stored_name), int(is_f16))
         out += b"".join(struct.pack("<i", n) for n in piece.shape[::-1]) + stored_name.encode()
@@ -221,11 +221,11 @@ def ggml_file(
     return out
 
 
-def write_ggml_parts(path: Path, n_parts: int, *args, **kwargs) -> Path:
-    """All parts: path, path.1, path.2 ..."""
-    for part in range(n_parts):
-        target = path if part == 0 else path.with_name(f"{path.name}.{part}")
-        target.write_bytes(ggml_file(*args, part=part, n_parts=n_parts, **kwargs))
+def write_ggml_shards(path: Path, n_shards: int, *args, **kwargs) -> Path:
+    """All shards: path, path.1, path.2 ..."""
+    for shard in range(n_shards):
+        target = path if shard == 0 else path.with_name(f"{path.name}.{shard}")
+        target.write_bytes(ggml_file(*args, shard=shard, n_shards=n_shards, **kwargs))
     return path
 
 
@@ -314,7 +314,7 @@ def write_meta_folder(
     config: ModelConfig,
     weights: dict[str, np.ndarray],
     *,
-    n_parts: int = 1,
+    n_shards: int = 1,
     dtype: str = "<f2",
     multiple_of: int = OLD_MULTIPLE_OF,
     params: dict | None = None,
@@ -328,14 +328,14 @@ def write_meta_folder(
         "max_seq_len": config.max_seq_len,
     }  # fmt: skip
     (folder / "params.json").write_text(json.dumps(stated | (params or {})))
-    for part in range(n_parts):
+    for shard in range(n_shards):
         arrays = {
-            meta_name(name): part_of(meta_name(name), array, part, n_parts).astype(dtype)
+            meta_name(name): shard_of(meta_name(name), array, shard, n_shards).astype(dtype)
             for name, array in weights.items()
         }
         arrays["rope.freqs"] = np.ones(config.head_dim // 2, dtype)
-        (folder / f"consolidated.{part:02d}.pth").write_bytes(
-            pth_file(arrays, top=f"consolidated.{part:02d}")
+        (folder / f"consolidated.{shard:02d}.pth").write_bytes(
+            pth_file(arrays, top=f"consolidated.{shard:02d}")
         )
     if tokenizer is not None:
         (folder / "tokenizer.model").write_bytes(tokenizer.read_bytes())

@@ -11,7 +11,7 @@ from llama_edu.matmul.product import matmul
 from llama_edu.quants.blocks import BLOCK_TYPES, dequantize
 from llama_edu.quants.quantize import quantize
 
-TYPES = [name for name, block in BLOCK_TYPES.items() if block.split or name in ("f16", "bf16")]
+TYPES = [name for name, block in BLOCK_TYPES.items() if block.unpack or name in ("f16", "bf16")]
 
 
 def assert_products(y: np.ndarray, x: np.ndarray, w: np.ndarray) -> None:

@@ -15,7 +15,7 @@ from helpers import ground_truth as gt
 from helpers.small_lab import N_BYTES, TENSORS, decode
 
 from llama_edu.errors import FormatError, MeasurementError, RequestError
-from llama_edu.files.layout import SplitTensor, TensorSpec
+from llama_edu.files.layout import ShardedTensor, TensorSpec
 from llama_edu.pages.backends import BACKENDS
 from llama_edu.pages.lab import PageLab
 
@@ -247,7 +247,7 @@ def test_a_copy_that_does_not_fit_is_refused_in_words(path, monkeypatch):
 
 def test_a_split_checkpoint_is_refused_in_words(path):
     part = TENSORS["layers.0.wq"]
-    split = SplitTensor("layers.0.wq", "f32", (200, 30), 0, (part, part))
+    split = ShardedTensor("layers.0.wq", "f32", (200, 30), 0, (part, part))
     with pytest.raises(MeasurementError, match=r"layers\.0\.wq lies in several files.*convert"):
         PageLab(path, {"layers.0.wq": split})
 

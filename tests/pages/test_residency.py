@@ -8,14 +8,14 @@ import pytest
 from helpers import ground_truth as gt
 
 from llama_edu.errors import FormatError, MeasurementError
-from llama_edu.files.layout import SplitTensor, TensorSpec
+from llama_edu.files.layout import ShardedTensor, TensorSpec
 from llama_edu.pages import residency
 
 N_BYTES = 6 * 2**20 + 77
 TENSORS = {
     "output": TensorSpec("output", "f32", (512, 1024), 4 * 2**20, 2 * 2**20),
     "token_embedding": TensorSpec("token_embedding", "f32", (512, 1024), 1000, 2 * 2**20),
-    "layers.0.wq": SplitTensor(
+    "layers.0.wq": ShardedTensor(
         "layers.0.wq", "f32", (20, 50), 0,
         (TensorSpec("layers.0.wq", "f32", (10, 50), 3 * 2**20, 2000),
          TensorSpec("layers.0.wq", "f32", (10, 50), 64, 2000, file=1)),

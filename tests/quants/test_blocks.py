@@ -132,9 +132,9 @@ def test_the_nibble_orders_of_v1_and_v2_differ_as_they_should():
 
 
 @pytest.mark.parametrize("name", COMPUTABLE)
-def test_large_and_odd_arrays_are_cut_into_pieces_without_a_seam(name):
+def test_large_and_odd_arrays_are_cut_into_chunks_without_a_seam(name):
     block_size = BLOCK_TYPES[name].block_size
-    n_blocks = 70_000 // block_size  # a row alone is more than one piece
+    n_blocks = 70_000 // block_size  # a row alone is more than one chunk
     blocks = random_blocks(name, (2, 2, n_blocks))
     whole = dequantize(blocks)
     assert whole.shape == (2, 2, n_blocks * block_size)

@@ -75,7 +75,7 @@ def test_blocks_are_those_of_gguf_py_byte_for_byte(name):
 
 
 @pytest.mark.parametrize("name", ["f32", "f16", "bf16", *BLOCK_NAMES])
-def test_large_tensors_are_cut_into_pieces_without_a_seam(name):
+def test_large_tensors_are_cut_into_chunks_without_a_seam(name):
     x = weights((9, 8192 + 512))
     whole = quantize(x, name)
     assert whole[7].tobytes() == quantize(x[7], name).tobytes()

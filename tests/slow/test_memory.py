@@ -76,7 +76,7 @@ CONVERT = """
     from pathlib import Path
     from llama_edu.convert import convert
 
-    source, destination, to, type, limit, parts = sys.argv[1:]
+    source, destination, to, type, limit, shards = sys.argv[1:]
     status = Path("/proc/self/status").read_text()
     limit = int(re.search(r"VmData:\\s+(\\d+)", status)[1]) * 1024 + int(limit)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
@@ -86,7 +86,7 @@ CONVERT = """
     except MemoryError:
         enforced = True
     try:
-        done = convert(source, destination, to=to, type=type, parts=int(parts))
+        done = convert(source, destination, to=to, type=type, shards=int(shards))
         print(json.dumps({"enforced": enforced, "n_bytes": done.n_bytes}))
     except MemoryError:
         print(json.dumps({"enforced": enforced, "n_bytes": 0}))
@@ -94,7 +94,7 @@ CONVERT = """
 
 
 @pytest.mark.parametrize(
-    ("to", "type_name", "parts"),
+    ("to", "type_name", "shards"),
     [
         ("gguf", "f32", 1),
         ("gguf", "f16", 1),
@@ -105,30 +105,30 @@ CONVERT = """
         ("ggmf", "f16", 4),
     ],
 )
-def test_converting_stays_below_the_largest_tensor_and_100_mb(model, folder, to, type_name, parts):
+def test_converting_stays_below_the_largest_tensor_and_100_mb(model, folder, to, type_name, shards):
     largest = max(spec.n_bytes for spec in read_checkpoint(model).tensors.values())
     assert 60 * MB < largest < 70 * MB
     target = folder / f"{to}-{type_name}"
-    result = run(CONVERT, model, target, to, type_name, largest + 100 * MB, parts)
+    result = run(CONVERT, model, target, to, type_name, largest + 100 * MB, shards)
     if not result["enforced"]:
         pytest.skip("this kernel does not enforce RLIMIT_DATA")
     assert result["n_bytes"] > 20 * MB
 
 
 @pytest.fixture(scope="module")
-def in_parts(model, folder):
+def in_shards(model, folder):
     """The same model as two files of March 2023, which must be joined."""
-    path = folder / "parts" / "model.bin"
+    path = folder / "shards" / "model.bin"
     path.parent.mkdir()
     run(CONVERT, model, path, "ggmf", "f32", 2**40, 2)
     return path
 
 
 @pytest.mark.parametrize("type_name", ["keep", "f16", "q4_0"])
-def test_joining_parts_stays_below_the_largest_tensor_and_100_mb(in_parts, folder, type_name):
-    largest = max(spec.n_bytes for spec in read_checkpoint(in_parts).tensors.values())
+def test_joining_shards_stays_below_the_largest_tensor_and_100_mb(in_shards, folder, type_name):
+    largest = max(spec.n_bytes for spec in read_checkpoint(in_shards).tensors.values())
     target = folder / f"joined-{type_name}"
-    result = run(CONVERT, in_parts, target, "ggjt-v1", type_name, largest + 100 * MB, 1)
+    result = run(CONVERT, in_shards, target, "ggjt-v1", type_name, largest + 100 * MB, 1)
     if not result["enforced"]:
         pytest.skip("this kernel does not enforce RLIMIT_DATA")
     assert result["n_bytes"] > 20 * MB
@@ -138,7 +138,7 @@ def test_rows_in_another_order_stay_below_the_largest_tensor_and_100_mb(model, f
     there = folder / "hugging"
     run(CONVERT, model, there, "safetensors", "f32", 2**40, 1)
     largest = max(spec.n_bytes for spec in read_checkpoint(there).tensors.values())
-    program = CONVERT.replace("parts=int(parts)", f"tokenizer={str(_vocabulary(folder))!r}")
+    program = CONVERT.replace("shards=int(shards)", f"tokenizer={str(_vocabulary(folder))!r}")
     result = run(program, there, folder / "back.gguf", "gguf", "f32", largest + 100 * MB, 1)
     if not result["enforced"]:
         pytest.skip("this kernel does not enforce RLIMIT_DATA")

@@ -14,7 +14,8 @@ from helpers.small_models import random_weights, small_config
 
 from llama_edu.bundled import bundled_checkpoint
 from llama_edu.config import RopeScaling
-from llama_edu.convert.conversion import TYPES, convert
+from llama_edu.convert import convert
+from llama_edu.convert.planning import TYPES
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.gguf.writer import write_gguf
 from llama_edu.files.layout import PlannedTensor

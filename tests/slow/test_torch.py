@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.opened import read_pth
 from helpers.small_models import old_config, random_weights, small_config, write_meta_folder
 
 from llama_edu.bundled import bundled_checkpoint
@@ -22,7 +23,6 @@ from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.huggingface.folder import write_huggingface
 from llama_edu.files.layout import PlannedTensor
 from llama_edu.files.mapped import MappedFile
-from llama_edu.files.torch.pth import read_pth
 from llama_edu.files.vocabularies.detect import read_vocabulary
 from llama_edu.llama import load
 from llama_edu.quants.blocks import dequantize

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from llama_edu.errors import FormatError
 from llama_edu.files.cursor import Cursor
-from llama_edu.files.layout import (
-    MOST_LAYERS,
-)
+from llama_edu.files.layout import MOST_LAYERS
+from llama_edu.files.magic_numbers import GGJT, GGMF, GGML
 
 ALIGNMENT = 32
 
@@ -19,8 +18,11 @@ _MOST_PIECES = 2**17
 
 
 #: Magic number as it lies on disk -> (name, has a version field, aligned data).
-MAGICS = {b"lmgg": ("ggml", False, False), b"fmgg": ("ggmf", True, False),
-          b"tjgg": ("ggjt", True, True)}  # fmt: skip
+MAGICS = {
+    GGML: ("ggml", False, False),
+    GGMF: ("ggmf", True, False),
+    GGJT: ("ggjt", True, True),
+}
 
 
 _K_QUANTS = {10: "q2_k", 11: "q3_k", 12: "q4_k", 13: "q5_k", 14: "q6_k"}

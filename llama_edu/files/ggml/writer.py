@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 
@@ -16,15 +16,22 @@ from llama_edu.config import ModelConfig, hidden_dim_by_rule
 from llama_edu.errors import FormatError
 from llama_edu.files.ggml.header import ALIGNMENT, TYPE_IDS, Header
 from llama_edu.files.layout import LoadTensor, PlannedTensor
+from llama_edu.files.magic_numbers import GGJT, GGMF, GGML
 from llama_edu.files.names import from_ours
-from llama_edu.files.shards import split_axis
+from llama_edu.files.shards import cut_axis
 from llama_edu.vocabulary import CONTROL, UNKNOWN, UNKNOWN_TEXT, Vocabulary
 
-#: Name on the command line -> (magic on disk, version).
-TARGETS = {
-    "ggml": (b"lmgg", 0), "ggmf": (b"fmgg", 1),
-    "ggjt-v1": (b"tjgg", 1), "ggjt-v2": (b"tjgg", 2), "ggjt-v3": (b"tjgg", 3),
-}  # fmt: skip
+#: A format of this family in Python and on the command line.
+FormatName = Literal["ggml", "ggmf", "ggjt-v1", "ggjt-v2", "ggjt-v3"]
+
+#: What users call these formats -> (magic on disk, version).
+FORMATS: dict[FormatName, tuple[bytes, int]] = {
+    "ggml": (GGML, 0),
+    "ggmf": (GGMF, 1),
+    "ggjt-v1": (GGJT, 1),
+    "ggjt-v2": (GGJT, 2),
+    "ggjt-v3": (GGJT, 3),
+}
 
 #: Family of a type -> ftype, the header's word for what most matrices are.
 _FTYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q4_2": 5, "q4_3": 6, "q8_0": 7, "q5_0": 8,
@@ -65,14 +72,14 @@ def multiple_of_for(config: ModelConfig, stated: object = None) -> int:
     )
 
 
-def layouts(target: str) -> tuple[str, ...]:
+def layouts(name: FormatName) -> tuple[str, ...]:
     """The types that this version of the format has."""
-    return tuple(TYPE_IDS[max(1, TARGETS[target][1])].values())
+    return tuple(TYPE_IDS[max(1, FORMATS[name][1])].values())
 
 
 def write_ggml(
     files: Sequence[BinaryIO],
-    target: str,
+    name: FormatName,
     config: ModelConfig,
     vocabulary: Vocabulary,
     tensors: Sequence[PlannedTensor],
@@ -82,35 +89,37 @@ def write_ggml(
     """Write a checkpoint into one file, or cut by fairscale's rule into several.
 
     Args:
-        files: one binary file for each part, at its start.
-        target: a key of TARGETS. tensors: in the order in which they are to stand.
+        files: one binary file for each shard, at its start.
+        name: of the format. tensors: in the order in which they are to stand.
+        load: the data of a planned tensor as stored, RoPE's pairs side by side.
+        multiple_of: from which a reader derives hidden_dim.
     Raises:
-        FormatError: the sizes cannot be expressed, or cannot be cut into so many parts.
+        FormatError: a matrix cannot be cut into this many equal shards.
     """
-    magic, version = TARGETS[target]
+    magic, version = FORMATS[name]
     matrix_types = [t.type.partition("_v")[0] for t in tensors if len(t.shape) == 2]
     most = max(dict.fromkeys(matrix_types), key=matrix_types.count)  # the first of equals
     header = Header(
         magic, version, config.vocab_size, config.dim, multiple_of, config.n_heads,
         config.n_layers, config.dim // config.n_heads, _FTYPES[most],
     )  # fmt: skip
-    start = header.pack() + pack_vocabulary(vocabulary, with_scores=magic != b"lmgg")
+    start = header.pack() + pack_vocabulary(vocabulary, with_scores=magic != GGML)
     for file in files:
         file.write(start)
     type_ids = {name: type_id for type_id, name in TYPE_IDS[max(1, version)].items()}
     for tensor in tensors:
         data = load(tensor)
-        slices = [data] if len(files) == 1 else _cut(data, tensor, len(files))
-        for file, piece in zip(files, slices, strict=True):
-            row_length = tensor.shape[-1] * piece.shape[-1] // data.shape[-1]
-            shape = (*piece.shape[:-1], row_length)
-            name = from_ours(tensor.name, "meta").encode()
-            file.write(struct.pack("<iii", len(shape), len(name), type_ids[tensor.type]))
+        stored_name = from_ours(tensor.name, "meta").encode()
+        shards = [data] if len(files) == 1 else _cut(data, tensor, len(files))
+        for file, shard in zip(files, shards, strict=True):
+            row_length = tensor.shape[-1] * shard.shape[-1] // data.shape[-1]
+            shape = (*shard.shape[:-1], row_length)
+            file.write(struct.pack("<iii", len(shape), len(stored_name), type_ids[tensor.type]))
             file.write(struct.pack(f"<{len(shape)}i", *reversed(shape)))
-            file.write(name)
+            file.write(stored_name)
             if header.aligned:
                 file.write(bytes(-file.tell() % ALIGNMENT))
-            file.write(np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data)
+            file.write(np.ascontiguousarray(shard).reshape(-1).view(np.uint8).data)
 
 
 def pack_vocabulary(vocabulary: Vocabulary, *, with_scores: bool) -> bytes:
@@ -125,14 +134,14 @@ def pack_vocabulary(vocabulary: Vocabulary, *, with_scores: bool) -> bytes:
     return b"".join(packed)
 
 
-def _cut(data: np.ndarray, tensor: PlannedTensor, n_parts: int) -> list[np.ndarray]:
-    """The pieces of one stored tensor: views, or the same vector for every part."""
+def _cut(data: np.ndarray, tensor: PlannedTensor, n_shards: int) -> list[np.ndarray]:
+    """The shards of one stored tensor: views, or the same vector for every file."""
     if data.ndim == 1:
-        return [data] * n_parts
-    axis = split_axis(tensor.name)
-    if data.shape[axis] % n_parts:
+        return [data] * n_shards
+    axis = cut_axis(tensor.name)
+    if data.shape[axis] % n_shards:
         unit = "rows" if axis == 0 else "blocks of columns"
         raise FormatError(
-            f"{tensor.name}: {data.shape[axis]} {unit} cannot be cut into {n_parts} equal parts"
+            f"{tensor.name}: {data.shape[axis]} {unit} cannot be cut into {n_shards} equal shards"
         )
-    return np.split(data, n_parts, axis=axis)
+    return np.split(data, n_shards, axis=axis)

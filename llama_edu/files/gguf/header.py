@@ -1,8 +1,7 @@
 """One GGUF file's header: keys and values, and the table of tensors, before any meaning is given.
 
-Nothing here knows what a LLaMA is; `gguf` turns this into a Checkpoint. Numbers and strings are
-read at once; an array is skipped in one numpy pass, and its Python objects are made when somebody
-asks for them.
+Nothing here knows what a LLaMA is; `reader` turns this into a Checkpoint. `values` reads what a key
+has.
 Source: docs/gguf.md in ggml-org/ggml; versions 1 and 2 as in PRs #2398 and #2821 of llama.cpp.
 """
 
@@ -17,41 +16,20 @@ from pathlib import Path
 import numpy as np
 
 from llama_edu.errors import FormatError
-from llama_edu.files.cursor import LETTERS, Cursor
-from llama_edu.files.gguf.string_array import ByteStrings, Texts, string_starts
+from llama_edu.files.cursor import ByteOrder, Cursor, NumberKind
+from llama_edu.files.gguf.string_array import Texts
+from llama_edu.files.gguf.values import MAX_KEY_BYTES, MAX_METADATA_BYTES, Entry, ValueReader
 from llama_edu.files.layout import n_bytes_for
+from llama_edu.files.magic_numbers import GGUF
 from llama_edu.quants.blocks import GGML_TYPE_IDS
 
-MAGIC = b"GGUF"
 DEFAULT_ALIGNMENT = 32
 
-#: Value types by their number in the file.
-VALUE_TYPES = (
-    "u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64"
-)  # fmt: skip
-
-# Real files stay far below these; above them a header is damaged or hostile. The first bounds the
-# memory that a header can claim, the second the time.
-MAX_METADATA_BYTES = 128 * 2**20
-MAX_STRINGS = 2**19  # Llama 3 has 280,147 merges
+# Real files stay far below these; above them a header is damaged or hostile.
 MAX_ENTRIES = 2**16
-MAX_KEY_BYTES = 2**16 - 1  # docs/gguf.md
 MAX_NAME_BYTES = 63  # GGML_MAX_NAME is 64 and counts the NUL
 MAX_DIMENSIONS = 4
 MAX_ALIGNMENT = 2**20
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One key's value: its type in words, where it lies, and the value.
-
-    `value` is int, float, bool, str, a numpy array (on a private copy, read-only), or Texts.
-    """
-
-    type: str
-    offset: int
-    n_bytes: int
-    value: object
 
 
 @dataclass(frozen=True)
@@ -79,7 +57,7 @@ class GgufHeader:
 
     path: Path
     version: int
-    order: str
+    order: ByteOrder
     n_bytes: int
     alignment: int
     entries: dict[str, Entry]
@@ -164,44 +142,24 @@ def read_header(data: mmap | bytes, path: Path, cursor: Cursor | None = None) ->
 
     Args:
         data: the file, mapped. Nothing that is returned points into it.
+        path: begins every error.
         cursor: one with a trace, for the hex view.
     Raises:
         FormatError: the header is not one, or contradicts itself or the size of the file.
     """
     cursor = cursor or Cursor(data, path)
     version, n_tensors, n_entries = _read_counts(cursor)
-    count_kind = "u32" if version == 1 else "u64"
-    length_bytes = 4 if version == 1 else 8
-    _bound(cursor, n_entries, MAX_ENTRIES, length_bytes + 6, "n_kv")
-    _bound(cursor, n_tensors, MAX_ENTRIES, 2 * length_bytes + 17, "n_tensors")
-    values = _Values(cursor, count_kind, length_bytes, terminated=version < 3)
+    values = ValueReader.of(cursor, version)
+    values.bound(n_entries, MAX_ENTRIES, values.length_bytes + 6, "n_kv")
+    values.bound(n_tensors, MAX_ENTRIES, 2 * values.length_bytes + 17, "n_tensors")
     metadata_offset = cursor.offset
-    entries: dict[str, Entry] = {}
-    for _ in range(n_entries):
-        with cursor.inside("key"):
-            key = values.name(MAX_KEY_BYTES)
-        if not key or key in entries:
-            what = "occurs twice" if key else "is empty"
-            raise FormatError(f"{path}: key {key!r} {what}; the file is damaged")
-        with cursor.inside(key):
-            entries[key] = values.entry()
-        if cursor.offset - metadata_offset > MAX_METADATA_BYTES:
-            raise FormatError(
-                f"{path}: metadata up to {key} take {cursor.offset - metadata_offset:,} bytes, "
-                f"expected at most {MAX_METADATA_BYTES:,}; the file is damaged"
-            )
+    entries = _read_entries(values, n_entries)
     alignment = _alignment(entries, path)
     infos_offset = cursor.offset
-    infos: dict[str, TensorInfo] = {}
-    for i in range(n_tensors):
-        with cursor.inside(f"tensor {i}"):
-            info = _read_info(cursor, values, "u32" if version == 1 else "u64", alignment)
-        if info.name in infos:
-            raise FormatError(f"{path}: tensor {info.name} occurs twice; the file is damaged")
-        infos[info.name] = info
+    infos = _read_infos(values, n_tensors, alignment)
     infos_end = cursor.offset
     data_offset = -(-infos_end // alignment) * alignment
-    for info in infos.values():
+    for info in infos:
         end = data_offset + info.offset + info.n_bytes
         if end > len(data):
             raise FormatError(
@@ -209,7 +167,7 @@ def read_header(data: mmap | bytes, path: Path, cursor: Cursor | None = None) ->
                 f"is truncated or damaged, download it again"
             )
     return GgufHeader(
-        path, version, cursor.order, len(data), alignment, entries, tuple(infos.values()),
+        path, version, cursor.order, len(data), alignment, entries, infos,
         metadata_offset, infos_offset, infos_end, data_offset,
     )  # fmt: skip
 
@@ -217,11 +175,11 @@ def read_header(data: mmap | bytes, path: Path, cursor: Cursor | None = None) ->
 def _read_counts(cursor: Cursor) -> tuple[int, int, int]:
     """Version, number of tensors, number of keys; sets the cursor's byte order."""
     magic = cursor.take(4, "magic")
-    if magic != MAGIC:
+    if magic != GGUF:
         raise FormatError(
-            f"{cursor.where}: starts with {magic!r}, expected {MAGIC!r}; this is no GGUF file"
+            f"{cursor.where}: starts with {magic!r}, expected {GGUF!r}; this is no GGUF file"
         )
-    cursor.import_optional(4, "version")
+    cursor.need(4, "version")
     # the low half is 0 only when the word is stored the other way round: no version reaches 65536
     (word,) = struct.unpack_from("<I", cursor.data, cursor.offset)
     cursor.order = ">" if word and word & 0xFFFF == 0 else "<"
@@ -231,16 +189,29 @@ def _read_counts(cursor: Cursor) -> tuple[int, int, int]:
             f"{cursor.where}: GGUF version {version}, expected 1, 2 or 3; the file is damaged or "
             f"newer than this program"
         )
-    kind = "u32" if version == 1 else "u64"
+    kind: NumberKind = "u32" if version == 1 else "u64"
     return version, cursor.integer(kind, "n_tensors"), cursor.integer(kind, "n_kv")
 
 
-def _bound(cursor: Cursor, count: int, most: int, smallest_bytes: int, name: str) -> None:
-    cursor.need_each(count, smallest_bytes, name)
-    if count > most:
-        raise FormatError(
-            f"{cursor.where}: {name} is {count:,}, expected at most {most:,}; the file is damaged"
-        )
+def _read_entries(values: ValueReader, n_entries: int) -> dict[str, Entry]:
+    """All keys with their values, in file order."""
+    cursor = values.cursor
+    start = cursor.offset
+    entries: dict[str, Entry] = {}
+    for _ in range(n_entries):
+        with cursor.inside("key"):
+            key = values.name(MAX_KEY_BYTES)
+        if not key or key in entries:
+            what = "occurs twice" if key else "is empty"
+            raise FormatError(f"{cursor.where}: key {key!r} {what}; the file is damaged")
+        with cursor.inside(key):
+            entries[key] = values.entry()
+        if cursor.offset - start > MAX_METADATA_BYTES:
+            raise FormatError(
+                f"{cursor.where}: metadata up to {key} take {cursor.offset - start:,} bytes, "
+                f"expected at most {MAX_METADATA_BYTES:,}; the file is damaged"
+            )
+    return entries
 
 
 def _alignment(entries: dict[str, Entry], path: Path) -> int:
@@ -260,7 +231,23 @@ def _alignment(entries: dict[str, Entry], path: Path) -> int:
     return value
 
 
-def _read_info(cursor: Cursor, values: _Values, dim_kind: str, alignment: int) -> TensorInfo:
+def _read_infos(values: ValueReader, n_tensors: int, alignment: int) -> tuple[TensorInfo, ...]:
+    """The tensor table, in file order."""
+    cursor = values.cursor
+    infos: dict[str, TensorInfo] = {}
+    for i in range(n_tensors):
+        with cursor.inside(f"tensor {i}"):
+            info = _read_info(values, alignment)
+        if info.name in infos:
+            raise FormatError(
+                f"{cursor.where}: tensor {info.name} occurs twice; the file is damaged"
+            )
+        infos[info.name] = info
+    return tuple(infos.values())
+
+
+def _read_info(values: ValueReader, alignment: int) -> TensorInfo:
+    cursor = values.cursor
     name = values.name(MAX_NAME_BYTES)
     if not name:
         raise FormatError(f"{cursor.where}: a tensor has an empty name; the file is damaged")
@@ -270,7 +257,7 @@ def _read_info(cursor: Cursor, values: _Values, dim_kind: str, alignment: int) -
             f"{cursor.where}: tensor {name} has {n_dims:,} dimensions, expected 1 to "
             f"{MAX_DIMENSIONS}; the file is damaged"
         )
-    innermost_first = [cursor.integer(dim_kind, f"dims[{i}]") for i in range(n_dims)]
+    innermost_first = [cursor.integer(values.count_kind, f"dims[{i}]") for i in range(n_dims)]
     type_id = cursor.integer("u32", "type")
     type_name = GGML_TYPE_IDS.get(type_id)
     if type_name is None:
@@ -293,107 +280,3 @@ def _read_info(cursor: Cursor, values: _Values, dim_kind: str, alignment: int) -
     shape = tuple(reversed(innermost_first))
     n_bytes = n_bytes_for(type_name, shape, f"{cursor.where}: tensor {name}")
     return TensorInfo(name, type_name, shape, offset, n_bytes)
-
-
-@dataclass(frozen=True)
-class _Values:
-    """Reads strings and typed values as this version of the format stores them."""
-
-    cursor: Cursor
-    count_kind: str
-    length_bytes: int
-    terminated: bool
-
-    def text(self, most_bytes: int) -> str:
-        """A string; bytes that are not UTF-8 are shown as escapes, so that names stay distinct."""
-        cursor = self.cursor
-        length = cursor.integer(self.count_kind, "length")
-        cursor.import_optional(length, "text")
-        if length > most_bytes:
-            raise FormatError(
-                f"{cursor.where}: a text at byte {cursor.offset:,} has {length:,} bytes, expected "
-                f"at most {most_bytes:,}; the file is damaged"
-            )
-        raw = cursor.take(length, "text")
-        # the first C writer counted the NUL at the end; llama.cpp PR #2839 ended that
-        if self.terminated and len(raw) > 1 and raw[-1] == 0:
-            raw = raw[:-1]
-        return raw.decode("utf-8", "backslashreplace")
-
-    def name(self, most_bytes: int) -> str:
-        """A string that errors and tables will show: no control characters, no terminal escapes."""
-        name = self.text(most_bytes)
-        if not name.isprintable():
-            raise FormatError(
-                f"{self.cursor.where}: the name {name[:80]!a} has characters that cannot be "
-                f"printed; the file is damaged"
-            )
-        return name
-
-    def entry(self) -> Entry:
-        """The type and the value that follow a key."""
-        kind = self.kind("value type")
-        offset = self.cursor.offset
-        value: object
-        if kind == "array":
-            kind, value = self.array()
-        else:
-            value = self.scalar(kind)
-        return Entry(kind, offset, self.cursor.offset - offset, value)
-
-    def kind(self, name: str) -> str:
-        number = self.cursor.integer("u32", name)
-        if number >= len(VALUE_TYPES):
-            raise FormatError(
-                f"{self.cursor.where}: {name} {number:,} at byte {self.cursor.offset - 4:,}, "
-                f"expected 0 to {len(VALUE_TYPES) - 1}; the file is damaged"
-            )
-        return VALUE_TYPES[number]
-
-    def scalar(self, kind: str) -> int | float | bool | str:
-        if kind == "string":
-            return self.text(MAX_METADATA_BYTES)
-        if kind in LETTERS:
-            return self.cursor.number(kind, "value")
-        value = self.cursor.integer("u8", "value")
-        if value > 1:
-            raise FormatError(
-                f"{self.cursor.where}: a bool at byte {self.cursor.offset - 1:,} is {value}, "
-                f"expected 0 or 1; the file is damaged"
-            )
-        return bool(value)
-
-    def array(self) -> tuple[str, np.ndarray | Texts]:
-        """An array, copied as one run of bytes; its strings become objects when asked for."""
-        cursor = self.cursor
-        kind = self.kind("element type")
-        count = cursor.integer(self.count_kind, "count")
-        if kind == "array":
-            raise FormatError(
-                f"{cursor.where}: an array of arrays at byte {cursor.offset:,}; no LLaMA file has "
-                f"one, expected numbers or strings"
-            )
-        start = cursor.offset
-        if kind == "string":
-            _bound(cursor, count, MAX_STRINGS, self.length_bytes, "string count")
-            starts, end = string_starts(
-                cursor.data, start, count,
-                length_bytes=self.length_bytes, order=cursor.order, where=str(cursor.where),
-            )  # fmt: skip
-        else:
-            dtype = np.dtype(np.bool_ if kind == "bool" else cursor.order + LETTERS[kind])
-            cursor.need_each(count, dtype.itemsize, "count")
-            end = start + count * dtype.itemsize
-        if end - start > MAX_METADATA_BYTES:
-            raise FormatError(
-                f"{cursor.where}: an array at byte {start:,} takes {end - start:,} bytes, expected "
-                f"at most {MAX_METADATA_BYTES:,}; the file is damaged"
-            )
-        cursor.skip(end - start, f"{count:,} x {kind}")
-        raw = cursor.data[start:end]
-        if kind == "string":
-            strings = ByteStrings(
-                raw, starts - start, self.length_bytes, terminated=self.terminated
-            )
-            return "array of string", Texts(strings)
-        return f"array of {kind}", np.frombuffer(raw, dtype)

@@ -8,22 +8,20 @@ meaning of a LLaMA. Pairs of RoPE lie side by side, as in Meta's files.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from llama_edu.config import ModelConfig, RopeScaling
 from llama_edu.errors import FormatError, ShapeError
-from llama_edu.files.cursor import Cursor
-from llama_edu.files.fields import Field, shown
-from llama_edu.files.gguf.header import Entry, GgufHeader, TensorInfo, read_header
-from llama_edu.files.gguf.string_array import Texts
+from llama_edu.files.gguf.fields import gaps_between_tensors, sections_of
+from llama_edu.files.gguf.header import GgufHeader, TensorInfo, read_header
 from llama_edu.files.gguf.vocabulary import read_gguf_vocabulary
-from llama_edu.files.layout import Checkpoint, Section, TensorSpec, check_tensors
-from llama_edu.files.mapped import MappedFile
-from llama_edu.files.names import to_ours
-from llama_edu.text import one_line, quoted
+from llama_edu.files.layout import Checkpoint, TensorSpec
+from llama_edu.files.mapped import OpenFiles
+from llama_edu.files.weights import check_tensors, our_name
+from llama_edu.text import quoted
 from llama_edu.vocabulary import Vocabulary
 
 ARCHITECTURE = "llama"
@@ -31,31 +29,24 @@ ARCHITECTURE = "llama"
 #: Divisors of RoPE's frequencies, (head_dim / 2,) f32: how Llama 3.1 files say that they scale.
 ROPE_FREQS = "rope_freqs.weight"
 
-#: Tensors that old converters wrote and that nothing computes with.
-_HARMLESS = re.compile(r"blk\.\d+\.(attn_rot_embd|rope_freqs)(\.weight)?")
-
 _SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\.gguf)?", re.DOTALL)
 
 #: What this reader adds to the file's own keys; a file cannot set these.
 _OWN_KEYS = ("rope_freqs", "gaps_bytes", "alignment_bytes")
 
 
-def read_gguf(path: Path) -> Checkpoint:
+def read_gguf(path: Path, files: OpenFiles) -> Checkpoint:
     """The checkpoint in a GGUF file, or in all files of a split one, found from any one of them.
 
-    No weight is read and no file stays open. `metadata` has the file's keys, and besides:
-    "rope_freqs", the TensorSpec of the divisors of RoPE's frequencies where the file has them;
-    "alignment_bytes"; "gaps_bytes", bytes between tensors that alignment does not explain.
+    No weight is read. `metadata` has the file's keys, and besides: "rope_freqs", the TensorSpec of
+    the divisors of RoPE's frequencies where the file has them; "alignment_bytes"; "gaps_bytes",
+    bytes between tensors that alignment does not explain.
 
     Raises:
-        FormatError: the file is damaged or hostile, is another kind of model, or a part is missing.
+        FormatError: the file is damaged or hostile, is another kind of model, or a shard is
+            missing.
     """
-    path = Path(path)
-    headers = [_open_header(path)]
-    paths = _split_paths(path, headers[0])
-    if len(paths) > 1:
-        headers = [_open_header(part) for part in paths]
-        _check_parts(headers)
+    headers = _headers(path, files)
     first = headers[0]
     architecture = first.text("general.architecture")
     if architecture != ARCHITECTURE:
@@ -63,59 +54,70 @@ def read_gguf(path: Path) -> Checkpoint:
             f"{path}: general.architecture is {quoted(architecture, 60)}, expected "
             f"'{ARCHITECTURE}'; this package computes LLaMA models only"
         )
-    infos = [(info, header, i) for i, header in enumerate(headers) for info in header.infos]
     vocabulary = read_gguf_vocabulary(first)
-    config = _config(first, vocabulary, [info for info, _, _ in infos])
-    tensors: dict[str, TensorSpec] = {}
-    ignored: list[str] = []
-    rope_freqs: TensorSpec | None = None
-    for info, header, index in infos:
-        if info.name == ROPE_FREQS:
-            rope_freqs = _spec("rope_freqs", info, header, index)
-            if (info.type, info.shape) != ("f32", (config.head_dim // 2,)):
-                raise FormatError(
-                    f"{header.path}: {ROPE_FREQS} is {info.type} {info.shape}, expected f32 "
-                    f"{(config.head_dim // 2,)}; the file is damaged"
-                )
-        elif _HARMLESS.fullmatch(info.name):
-            ignored.append(info.name)
-        else:
-            name = to_ours(info.name, "gguf")
-            if name is None:
-                raise FormatError(
-                    f"{header.path}: has a tensor {one_line(info.name)}, which no LLaMA has; "
-                    f"this is another kind of model"
-                )
-            if name in tensors:
-                raise FormatError(f"{header.path}: tensor {info.name} is in two files of the split")
-            tensors[name] = _spec(name, info, header, index)
-    check_tensors(tensors, config, path)
-    gaps_bytes = sum(_check_layout(header) for header in headers)
+    config = _config(first, vocabulary, [info for header in headers for info in header.infos])
     own: dict[str, object] = {"alignment_bytes": first.alignment}
-    if rope_freqs is not None:
-        own["rope_freqs"] = rope_freqs
+    tensors, ignored = _tensors(headers)
+    if "rope_freqs" in tensors:
+        own["rope_freqs"] = _checked_divisors(tensors.pop("rope_freqs"), config, headers)
+    check_tensors(tensors, config, path)
+    gaps_bytes = sum(map(gaps_between_tensors, headers))
     if gaps_bytes:
         own["gaps_bytes"] = gaps_bytes
     big = ", big-endian" if first.order == ">" else ""
-    files = f", {len(paths)} files" if len(paths) > 1 else ""
+    n_files = f", {len(headers)} files" if len(headers) > 1 else ""
     return Checkpoint(
-        format=f"GGUF v{first.version}{big}{files}",
+        format=f"GGUF v{first.version}{big}{n_files}",
         recognized_by="the bytes GGUF at the start",
-        paths=tuple(paths),
+        paths=tuple(header.path for header in headers),
         config=config,
         tensors=tensors,
         vocabulary=vocabulary,
-        sections=tuple(
-            section for i, header in enumerate(headers) for section in _sections(header, i)
-        ),
-        ignored=tuple(ignored),
+        sections=tuple(s for i, header in enumerate(headers) for s in sections_of(header, i)),
+        ignored=ignored,
         metadata={k: e.value for k, e in first.entries.items() if k not in _OWN_KEYS} | own,
     )
 
 
-def _open_header(path: Path) -> GgufHeader:
-    with MappedFile(path) as mapped:
-        return read_header(mapped.mmap, path)
+def _headers(path: Path, files: OpenFiles) -> list[GgufHeader]:
+    """The headers of all shards in order; one for a model in one file."""
+    found = read_header(files.open(path).mmap, path)
+    paths = _shard_paths(path, found)
+    if len(paths) == 1:
+        return [found]
+    headers = [found if p == path else read_header(files.open(p).mmap, p) for p in paths]
+    _check_shards(headers)
+    return headers
+
+
+def _tensors(headers: Sequence[GgufHeader]) -> tuple[dict[str, TensorSpec], tuple[str, ...]]:
+    """All tensors by our names, "rope_freqs" among them, and the names of those not needed."""
+    tensors: dict[str, TensorSpec] = {}
+    ignored: list[str] = []
+    for index, header in enumerate(headers):
+        for info in header.infos:
+            is_divisors = info.name == ROPE_FREQS
+            name = "rope_freqs" if is_divisors else our_name(info.name, "gguf", header.path)
+            if name is None:
+                ignored.append(info.name)
+            elif name in tensors:
+                raise FormatError(f"{header.path}: tensor {info.name} is in two files of the split")
+            else:
+                tensors[name] = _spec(name, info, header, index)
+    return tensors, tuple(ignored)
+
+
+def _checked_divisors(
+    spec: TensorSpec, config: ModelConfig, headers: Sequence[GgufHeader]
+) -> TensorSpec:
+    """The divisors of RoPE's frequencies; FormatError unless there is one for each pair."""
+    expected = (config.head_dim // 2,)
+    if (spec.type, spec.shape) != ("f32", expected):
+        raise FormatError(
+            f"{headers[spec.file].path}: {ROPE_FREQS} is {spec.type} {spec.shape}, expected f32 "
+            f"{expected}; the file is damaged"
+        )
+    return spec
 
 
 def _spec(name: str, info: TensorInfo, header: GgufHeader, file: int) -> TensorSpec:
@@ -125,7 +127,7 @@ def _spec(name: str, info: TensorInfo, header: GgufHeader, file: int) -> TensorS
     )  # fmt: skip
 
 
-def _split_paths(path: Path, header: GgufHeader) -> list[Path]:
+def _shard_paths(path: Path, header: GgufHeader) -> list[Path]:
     """All files of a split model in order; the one path when the model is not split."""
     count = header.integer("split.count", 1)
     if count <= 1:
@@ -139,17 +141,17 @@ def _split_paths(path: Path, header: GgufHeader) -> list[Path]:
     stem, suffix = found[1], found[4] or ""
     paths = []
     for i in range(count):  # count has five digits at most: the name says the same
-        part = path.with_name(f"{stem}-{i + 1:05d}-of-{count:05d}{suffix}")
-        if not part.is_file():
+        shard = path.with_name(f"{stem}-{i + 1:05d}-of-{count:05d}{suffix}")
+        if not shard.is_file():
             raise FormatError(
-                f"{part}: is missing, one of {count} files of a split model; download it too"
+                f"{shard}: is missing, one of {count} files of a split model; download it too"
             )
-        paths.append(part)
+        paths.append(shard)
     return paths
 
 
-def _check_parts(headers: Sequence[GgufHeader]) -> None:
-    """Raise FormatError unless the files are the numbered parts of one model."""
+def _check_shards(headers: Sequence[GgufHeader]) -> None:
+    """Raise FormatError unless the files are the numbered shards of one model."""
     first = headers[0]
     for i, header in enumerate(headers):
         found = header.integer("split.no"), header.integer("split.count")
@@ -254,104 +256,3 @@ def _rope_scaling(header: GgufHeader, key: str) -> RopeScaling | None:
             f"this way of stretching RoPE is not supported"
         )
     return RopeScaling("linear", factor)
-
-
-def _check_layout(header: GgufHeader) -> int:
-    """Bytes between tensors beyond what alignment needs; FormatError where two overlap."""
-    gaps_bytes, end, before = 0, 0, ""
-    for info in sorted(header.infos, key=lambda info: (info.offset, info.n_bytes)):
-        if info.n_bytes == 0:
-            continue
-        if info.offset < end:
-            raise FormatError(
-                f"{header.path}: tensors {before} and {info.name} overlap by "
-                f"{end - info.offset:,} bytes; the file is damaged"
-            )
-        gaps_bytes += info.offset - -(-end // header.alignment) * header.alignment
-        end, before = info.offset + info.n_bytes, info.name
-    return gaps_bytes
-
-
-def _sections(header: GgufHeader, file: int) -> Iterator[Section]:
-    """Every byte that is no tensor's, in order; parts of later files say which file."""
-    of_file = f" (file {file + 1})" if file else ""
-
-    def section(name: str, start: int, end: int) -> Iterator[Section]:
-        if end > start:
-            yield Section(name + of_file, start, end - start)
-
-    yield from section("header", 0, header.metadata_offset)
-    start, kind = header.metadata_offset, ""
-    previous_end = start
-    for key, entry in header.entries.items():
-        this = "vocabulary" if key.startswith("tokenizer.ggml.") else "metadata"
-        if this != kind:
-            yield from section(kind, start, previous_end)
-            start, kind = previous_end, this
-        previous_end = entry.offset + entry.n_bytes
-    yield from section(kind, start, header.infos_offset)
-    yield from section("tensor infos", header.infos_offset, header.infos_end)
-    end = header.infos_end
-    for info in sorted(header.infos, key=lambda info: info.offset):
-        start = header.data_offset + info.offset
-        yield from section("padding", end, start)
-        end = max(end, start + info.n_bytes)
-    aligned = min(-(-end // header.alignment) * header.alignment, header.n_bytes)
-    yield from section("padding", end, aligned)
-    yield from section("trailing", aligned, header.n_bytes)
-
-
-def gguf_fields(path: Path) -> Iterator[Field]:
-    """Every field of one GGUF file in order, for an annotated hex view; tensors are one field each.
-
-    Elements of arrays are made while iterating. Raises FormatError after the fields that could be
-    read, where the header is damaged.
-    """
-    path = Path(path)
-    error, header = None, None
-    with MappedFile(path) as mapped:
-        cursor = Cursor(mapped.mmap, path, trace=True)
-        try:
-            header = read_header(mapped.mmap, path, cursor)
-        except FormatError as found:
-            error = found.with_traceback(None)
-    entries: Mapping[str, Entry] = header.entries if header else {}
-    arrays = {e.offset + e.n_bytes: (k, e) for k, e in entries.items() if e.type[:5] == "array"}
-    for field in cursor.fields or ():
-        key, entry = arrays.get(field.end, ("", None))
-        if header is not None and entry is not None and " x " in field.name:
-            yield from _elements(field, key, entry, header)
-        else:
-            yield field
-    if error is not None:
-        raise error
-    assert header is not None
-    _check_layout(header)
-    end = header.infos_end
-    for info in sorted(header.infos, key=lambda info: info.offset):
-        start = header.data_offset + info.offset
-        if start > end:
-            yield Field(end, start - end, "padding", "")
-        if info.n_bytes:
-            yield Field(start, info.n_bytes, one_line(info.name), f"{info.type} {info.shape}")
-        end = max(end, start + info.n_bytes)
-    if header.n_bytes > end:
-        yield Field(end, header.n_bytes - end, "padding or trailing bytes", "")
-
-
-def _elements(field: Field, key: str, entry: Entry, header: GgufHeader) -> Iterator[Field]:
-    """The elements of one array, each with its index."""
-    if isinstance(entry.value, Texts):
-        length_bytes = 4 if header.version == 1 else 8
-        for i, (start, end) in enumerate(entry.value.raw.spans()):
-            at = field.offset + start
-            text_bytes = end - start - length_bytes
-            yield Field(at, length_bytes, f"{key}[{i}]: length", str(text_bytes))
-            if text_bytes:
-                yield Field(
-                    at + length_bytes, text_bytes, f"{key}[{i}]: text", shown(entry.value.raw[i])
-                )
-    elif isinstance(entry.value, np.ndarray):
-        n_bytes = entry.value.dtype.itemsize
-        for i, value in enumerate(entry.value):
-            yield Field(field.offset + i * n_bytes, n_bytes, f"{key}[{i}]", str(value))

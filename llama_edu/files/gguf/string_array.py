@@ -1,11 +1,11 @@
 """Arrays of strings whose lengths lie between them, and how to find where each begins, fast.
 
-A vocabulary of 32,000 pieces is a chain: each length says where the next length lies, so nobody
-can look up string 500, or what follows the array, without passing the 499 before it. One by one in
-Python that takes 2 ms for 32,000 strings. Here numpy guesses and then proves: a short string's
-length is a small number in a wide word, so seven zero bytes in a row almost always belong to a
-length. All places with that look are found in one pass over a window; the guess is proved where
-each guessed string ends exactly where the next guessed one begins, starting from a known place.
+A vocabulary of 32,000 pieces is a chain: each length says where the next length lies, so string
+500, or what follows the array, is found only by passing the strings before it. One by one in Python
+that takes 2 ms for 32,000 strings. Here numpy guesses and then proves: a short string's length is a
+small number in a wide word, so seven zero bytes in a row almost always belong to a length. All
+places with that look are found in one pass over a window; the guess is proved where each guessed
+string ends exactly where the next guessed one begins, starting from a known place.
 Where the proof fails (empty strings, strings over 255 bytes, zero bytes in a text) the chain is
 followed one by one for a while. The result is exact either way.
 """
@@ -20,18 +20,19 @@ from typing import overload
 import numpy as np
 
 from llama_edu.errors import FormatError
+from llama_edu.files.cursor import ByteOrder
 
 #: Bytes looked at in one pass: grows from the first to the second while the guesses hold, so that
 #: a file made to disappoint them costs little more than following it one by one.
 SMALL_WINDOW, LARGE_WINDOW = 4096, 256 * 1024
 
-#: A pass that proves fewer than this is followed by at least so many strings taken one by one, and
-#: by twice as many each time it happens again.
+#: A pass that proves fewer than this is followed by at least this many strings taken one by one,
+#: and by twice as many each time it happens again.
 FEW = 64
 
 
 def string_starts(
-    data: mmap | bytes, offset: int, count: int, *, length_bytes: int, order: str, where: str
+    data: mmap | bytes, offset: int, count: int, *, length_bytes: int, order: ByteOrder, where: str
 ) -> tuple[np.ndarray, int]:
     """Where each string of an array begins, and where the array ends.
 
@@ -68,7 +69,7 @@ def string_starts(
 
 
 def _prove_many(
-    data: mmap | bytes, offset: int, window: int, length_bytes: int, order: str
+    data: mmap | bytes, offset: int, window: int, length_bytes: int, order: ByteOrder
 ) -> tuple[np.ndarray, int]:
     """Starts of strings from `offset` on, as many as one pass proves, and the last one's end."""
     raw = np.frombuffer(data[offset : offset + window], np.uint8)
@@ -88,9 +89,7 @@ def _prove_many(
     holds = ends[:-1] == guessed[1:]
     n_proved = 1 + (len(holds) if holds.all() else int(holds.argmin()))
     after = offset + int(ends[n_proved - 1])
-    if after > len(
-        data
-    ):  # the last one reaches too far: leave it to the careful way, and its error
+    if after > len(data):  # the last one reaches too far: leave it, and its error, to _follow
         n_proved -= 1
         after = offset + int(ends[n_proved - 1]) if n_proved else offset
     return guessed[:n_proved] + offset, after
@@ -101,7 +100,7 @@ def _follow(
     offset: int,
     n: int,
     length_bytes: int,
-    order: str,
+    order: ByteOrder,
     where: str,
     index: int,
 ) -> list[int]:

@@ -25,17 +25,21 @@ from llama_edu.vocabulary import (
     UNKNOWN_TEXT,
     USER_DEFINED,
     Vocabulary,
+    VocabularyModel,
 )
 
 _SPACE_MARK = SPACE_MARK.encode()
 _BYTE_PIECE = re.compile(rb"<0x([0-9A-F]{2})>")
 
 #: What a model key says -> how the pieces are merged. The rest is refused by name.
-_MODELS = {"llama": "spm", "gpt2": "bpe"}
+_MODELS: dict[str, VocabularyModel] = {"llama": "spm", "gpt2": "bpe"}
 NO_VOCABULARY = ("no_vocab", "none")
 
 #: Pre-tokenizers whose files leave out add_bos_token and yet mean it (llama.cpp, llama-vocab.cpp).
 _BOS_BY_PRE_TOKENIZER = ("llama3", "llama-v3", "llama-bpe", "falcon3")
+
+#: Special tokens, as the keys of their ids begin.
+_SPECIAL = ("bos", "eos", "unknown")
 
 #: How files say "there is no such token".
 _NO_TOKEN = (-1, 2**32 - 1)
@@ -47,7 +51,7 @@ class GgufPieces(Sequence[bytes]):
     `stored` keeps the file's own spelling, from which a GGUF file is written without loss.
     """
 
-    def __init__(self, stored: ByteStrings, kinds: np.ndarray, model: str) -> None:
+    def __init__(self, stored: ByteStrings, kinds: np.ndarray, model: VocabularyModel) -> None:
         self.stored = stored
         self._kinds = kinds
         self._piece = _bpe_piece if model == "bpe" else _spm_piece
@@ -93,64 +97,71 @@ def read_gguf_vocabulary(header: GgufHeader) -> Vocabulary | None:
         FormatError: tokens, scores and types differ in number or are of a wrong type, a byte piece
             is malformed, or the merging method is one that this package does not know.
     """
-    where = header.path
-    model = header.text("tokenizer.ggml.model", NO_VOCABULARY[0])
-    if model in NO_VOCABULARY:
+    stated = header.text("tokenizer.ggml.model", NO_VOCABULARY[0])
+    if stated in NO_VOCABULARY:
         return None
-    if model not in _MODELS:
+    if stated not in _MODELS:
         raise FormatError(
-            f"{where}: tokenizer.ggml.model is {model!a}, expected llama or gpt2; this "
+            f"{header.path}: tokenizer.ggml.model is {stated!a}, expected llama or gpt2; this "
             f"package cannot encode text for it"
         )
+    model = _MODELS[stated]
+    is_spm = model == "spm"
     tokens = header.strings("tokenizer.ggml.tokens")
     if not tokens:
         raise header.lacks("tokenizer.ggml.tokens", "an array of string that is not empty")
-    n, kind_of_model = len(tokens), _MODELS[model]
     kinds = _kinds(header, tokens.raw)
-    scores = header.numbers("tokenizer.ggml.scores", ("f32",))
-    if scores is None:
-        scores = np.zeros(n, np.float32)
-    for name, array in (("scores", scores), ("token_type", kinds)):
-        if len(array) != n:
-            raise FormatError(
-                f"{where}: tokenizer.ggml.{name} has {len(array):,} entries, tokens {n:,}; "
-                f"expected one for each, the file is damaged"
-            )
-    if np.isnan(scores).any():
-        token = int(np.isnan(scores).argmax())
-        raise FormatError(
-            f"{where}: the score of token {token} is not a number; the file is damaged"
-        )
-    if kind_of_model == "spm":
+    scores = _scores(header, len(tokens))
+    _check_count(header, "token_type", kinds, len(tokens))
+    if is_spm:
         _check_byte_pieces(header, tokens.raw, kinds)
-    merges = header.strings("tokenizer.ggml.merges") if kind_of_model == "bpe" else ()
+    merges = () if is_spm else header.strings("tokenizer.ggml.merges")
     if merges is None:
         raise header.lacks("tokenizer.ggml.merges", "an array of string")
     pre_tokenizer = header.text("tokenizer.ggml.pre", "default")
-    defaults = (1, 2, 0) if kind_of_model == "spm" else (-1, -1, -1)
-    names = ("bos", "eos", "unknown")
-    bos_id, eos_id, unk_id = (
-        _token_id(header, f"tokenizer.ggml.{name}_token_id", default, n)
-        for name, default in zip(names, defaults, strict=True)
-    )
-    adds_bos = kind_of_model == "spm" or pre_tokenizer in _BOS_BY_PRE_TOKENIZER
+    defaults = {"bos": 1, "eos": 2, "unknown": 0} if is_spm else dict.fromkeys(_SPECIAL, -1)
+    ids = {name: _token_id(header, name, defaults[name], len(tokens)) for name in _SPECIAL}
+    adds_bos = is_spm or pre_tokenizer in _BOS_BY_PRE_TOKENIZER
     return Vocabulary(
-        pieces=GgufPieces(tokens.raw, kinds, kind_of_model),
-        scores=scores.astype(np.float32, copy=False),
+        pieces=GgufPieces(tokens.raw, kinds, model),
+        scores=scores,
         kinds=kinds,
-        model=kind_of_model,
-        unk_id=unk_id,
-        bos_id=bos_id,
-        eos_id=eos_id,
-        add_bos=header.flag("tokenizer.ggml.add_bos_token", adds_bos) and bos_id >= 0,
-        add_space_prefix=header.flag("tokenizer.ggml.add_space_prefix", kind_of_model == "spm"),
+        model=model,
+        unk_id=ids["unknown"],
+        bos_id=ids["bos"],
+        eos_id=ids["eos"],
+        add_bos=header.flag("tokenizer.ggml.add_bos_token", adds_bos) and ids["bos"] >= 0,
+        add_space_prefix=header.flag("tokenizer.ggml.add_space_prefix", is_spm),
         merges=merges,
         pre_tokenizer=pre_tokenizer,
     )
 
 
-def _token_id(header: GgufHeader, key: str, default: int, n: int) -> int:
-    """A token's id; -1 where the file says that there is none."""
+def _scores(header: GgufHeader, n_tokens: int) -> np.ndarray:
+    """(n_tokens,) float32; zeros where the file gives none. FormatError for one that is NaN."""
+    scores = header.numbers("tokenizer.ggml.scores", ("f32",))
+    if scores is None:
+        return np.zeros(n_tokens, np.float32)
+    _check_count(header, "scores", scores, n_tokens)
+    if np.isnan(scores).any():
+        token = int(np.isnan(scores).argmax())
+        raise FormatError(
+            f"{header.path}: the score of token {token} is not a number; the file is damaged"
+        )
+    return scores.astype(np.float32, copy=False)
+
+
+def _check_count(header: GgufHeader, name: str, array: np.ndarray, n_tokens: int) -> None:
+    if len(array) != n_tokens:
+        raise FormatError(
+            f"{header.path}: tokenizer.ggml.{name} has {len(array):,} entries, tokens "
+            f"{n_tokens:,}; expected one for each, the file is damaged"
+        )
+
+
+def _token_id(header: GgufHeader, name: str, default: int, n: int) -> int:
+    """The id of a special token; -1 where the file says that there is none."""
+    key = f"tokenizer.ggml.{name}_token_id"
     token = header.integer(key, default)
     if token in _NO_TOKEN or (key not in header.entries and token >= n):
         return -1

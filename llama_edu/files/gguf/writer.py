@@ -11,10 +11,12 @@ import numpy as np
 from llama_edu.config import ModelConfig
 from llama_edu.errors import RequestError
 from llama_edu.files.cursor import LETTERS
-from llama_edu.files.gguf.header import DEFAULT_ALIGNMENT, MAGIC, MAX_STRINGS, VALUE_TYPES
+from llama_edu.files.gguf.header import DEFAULT_ALIGNMENT
 from llama_edu.files.gguf.reader import ARCHITECTURE, ROPE_FREQS
+from llama_edu.files.gguf.values import MAX_STRINGS, VALUE_TYPES
 from llama_edu.files.gguf.vocabulary import NO_VOCABULARY, gguf_spelling
 from llama_edu.files.layout import LoadTensor, PlannedTensor, as_planned
+from llama_edu.files.magic_numbers import GGUF
 from llama_edu.files.names import from_ours
 from llama_edu.quants.blocks import BLOCK_TYPES, GGML_TYPE_IDS
 from llama_edu.rope import llama3_divisors
@@ -86,7 +88,7 @@ def write_gguf(
         infos.append(_info(name, tensor, offset))
         offset += tensor.n_bytes + _padding(tensor.n_bytes)
     counts = struct.pack("<IQQ", VERSION, len(infos), len(entries))
-    header = b"".join([MAGIC, counts, *entries, *infos])
+    header = b"".join([GGUF, counts, *entries, *infos])
     file.write(header + _ZEROS[: _padding(len(header))])
     for tensor in planned.values():
         made_here = tensor.name == "rope_freqs"

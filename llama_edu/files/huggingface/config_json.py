@@ -1,25 +1,19 @@
-"""What Hugging Face files mean: config.json as a ModelConfig, and tensor names as ours.
+"""What Hugging Face files mean: config.json as a ModelConfig and back, and whose names are used.
 
 Source: LlamaConfig in transformers (configuration_llama.py) and its defaults.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import replace
 
 from llama_edu.config import ModelConfig, RopeScaling
 from llama_edu.errors import FormatError, ShapeError
-from llama_edu.files.layout import TensorSpec
-from llama_edu.files.names import Dialect, to_ours
+from llama_edu.files.names import Dialect
 from llama_edu.text import one_line
 
 #: Kinds of model that are LLaMAs in all but name.
 _MODEL_TYPES = ("llama", "mistral")
-
-#: Frequencies of RoPE, which follow from rope_theta and which old files carry along.
-_HARMLESS = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq|rope\.freqs|freqs")
 
 _REQUIRED = object()
 
@@ -40,7 +34,30 @@ def config_from_json(values: Mapping[str, object], where: object) -> ModelConfig
             raise FormatError(f"{where}: {key} {found}, expected {_in_words(kinds)}")
         return value
 
-    model_type = get("model_type", str, "llama")
+    _refuse_other_models(get("model_type", str, "llama"), values, where)
+    n_heads = get("num_attention_heads", int)
+    rope = get("rope_parameters", dict, {}) or get("rope_scaling", dict, {})
+    try:
+        return ModelConfig(
+            dim=get("hidden_size", int),
+            hidden_dim=get("intermediate_size", int),
+            n_layers=get("num_hidden_layers", int),
+            n_heads=n_heads,
+            n_kv_heads=get("num_key_value_heads", int, n_heads),
+            vocab_size=get("vocab_size", int),
+            max_seq_len=get("max_position_embeddings", int, 2048),
+            norm_eps=float(get("rms_norm_eps", (int, float), 1e-6)),
+            rope_theta=_theta_from_json(rope, values, where),
+            head_dim=get("head_dim", int, 0),
+            rope_pairing="halves",
+            rope_scaling=_scaling_from_json(rope, where),
+        )
+    except (ShapeError, OverflowError) as error:
+        raise FormatError(f"{where}: {error}") from None
+
+
+def _refuse_other_models(model_type: str, values: Mapping[str, object], where: object) -> None:
+    """Raise FormatError for another architecture, or a LLaMA that computes more than ours."""
     if model_type not in _MODEL_TYPES:
         raise FormatError(
             f"{where}: model_type is {model_type[:60]!a}, expected {' or '.join(_MODEL_TYPES)}; "
@@ -56,28 +73,17 @@ def config_from_json(values: Mapping[str, object], where: object) -> ModelConfig
                 f"{where}: {key} is {str(found)[:60]!a}, expected {expected}; this kind of LLaMA "
                 f"is not supported"
             )
-    n_heads = get("num_attention_heads", int)
-    rope = get("rope_parameters", dict, {}) or get("rope_scaling", dict, {})
+
+
+def _theta_from_json(
+    rope: Mapping[str, object], values: Mapping[str, object], where: object
+) -> float:
     theta = rope.get("rope_theta", values.get("rope_theta"))
-    if theta is not None and (isinstance(theta, bool) or not isinstance(theta, int | float)):
+    if theta is None:
+        return 10000.0
+    if isinstance(theta, bool) or not isinstance(theta, int | float):
         raise FormatError(f"{where}: rope_theta is {str(theta)[:60]!a}, expected a number")
-    try:
-        return ModelConfig(
-            dim=get("hidden_size", int),
-            hidden_dim=get("intermediate_size", int),
-            n_layers=get("num_hidden_layers", int),
-            n_heads=n_heads,
-            n_kv_heads=get("num_key_value_heads", int, n_heads),
-            vocab_size=get("vocab_size", int),
-            max_seq_len=get("max_position_embeddings", int, 2048),
-            norm_eps=float(get("rms_norm_eps", (int, float), 1e-6)),
-            rope_theta=10000.0 if theta is None else float(theta),
-            head_dim=get("head_dim", int, 0),
-            rope_pairing="halves",
-            rope_scaling=_scaling_from_json(rope, where),
-        )
-    except (ShapeError, OverflowError) as error:
-        raise FormatError(f"{where}: {error}") from None
+    return float(theta)
 
 
 def _in_words(kinds: type | tuple[type, ...]) -> str:
@@ -165,30 +171,3 @@ def dialect_of(stored_names: Mapping[str, object], where: object) -> Dialect:
         f"{where}: has no model.embed_tokens.weight and no tok_embeddings.weight among "
         f"{len(stored_names):,} tensors such as {example}; this is another kind of model"
     )
-
-
-def with_our_names(
-    stored: Mapping[str, TensorSpec], dialect: Dialect, *, tied_output: bool, where: object
-) -> tuple[dict[str, TensorSpec], tuple[str, ...]]:
-    """Tensors by our names, and the stored names of those that nothing computes with.
-
-    Args:
-        stored: stored name -> TensorSpec.
-        dialect: whose names these are.
-        tied_output: the config says that the embedding is the output, so a stored copy is ignored.
-        where: begins every error.
-    """
-    tensors: dict[str, TensorSpec] = {}
-    ignored = []
-    for stored_name, spec in stored.items():
-        name = to_ours(stored_name, dialect)
-        if _HARMLESS.fullmatch(stored_name) or (tied_output and name == "output"):
-            ignored.append(stored_name)
-        elif name is None:
-            raise FormatError(
-                f"{where}: has a tensor {one_line(stored_name)}, which no LLaMA has; this "
-                f"is another kind of model"
-            )
-        else:
-            tensors[name] = replace(spec, name=name, stored_name=stored_name)
-    return tensors, tuple(ignored)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llama_edu.config import ModelConfig
@@ -19,7 +19,11 @@ from llama_edu.files.huggingface.config_json import (
     config_from_json,
     config_to_json,
     dialect_of,
-    with_our_names,
+)
+from llama_edu.files.huggingface.safetensors_writer import (
+    TORCH_DTYPES,
+    main_type,
+    write_safetensors,
 )
 from llama_edu.files.layout import (
     Checkpoint,
@@ -27,11 +31,11 @@ from llama_edu.files.layout import (
     PlannedTensor,
     Section,
     TensorSpec,
-    check_tensors,
 )
+from llama_edu.files.mapped import OpenFiles
 from llama_edu.files.output import atomic_output
 from llama_edu.files.strict_json import read_object
-from llama_edu.files.torch.pth import read_pth
+from llama_edu.files.weights import check_tensors, with_our_names
 from llama_edu.text import one_line, quoted
 
 #: (index, single file), in the order in which transformers looks for them.
@@ -54,47 +58,24 @@ def is_huggingface_folder(folder: Path) -> bool:
     )
 
 
-def read_huggingface(folder: Path) -> Checkpoint:
+def read_huggingface(folder: Path, files: OpenFiles) -> Checkpoint:
     """The checkpoint in a Hugging Face folder; no weight is read.
 
     Raises:
         FormatError: config.json or a file of weights is missing, a tensor is missing, twice or not
             where the index says, or the model is not a LLaMA.
     """
-    folder = Path(folder)
     where = folder / "config.json"
     values = read_object(where)
     config = config_from_json(values, where)
     tied = values.get("tie_word_embeddings") is True
     paths, placed = _weight_files(folder)
-    stored: dict[str, TensorSpec] = {}
-    other: list[str] = []
-    sections: list[Section] = []
-    for i, path in enumerate(paths):
-        if path.suffix == ".bin":
-            contents = read_pth(path)
-            other += contents.other_names
-            found: Mapping[str, TensorSpec] = {
-                name: replace(spec, file=i) for name, spec in contents.tensors.items()
-            }
-        else:
-            header = safetensors.read_header(path, i)
-            safetensors.refuse_uncomputable(header, path)
-            found, n_bytes = header.tensors, header.data_offset
-            other += header.other
-            sections.append(Section("header" + (f" (file {i + 1})" if i else ""), 0, n_bytes))
-        for name, spec in found.items():
-            if name in stored:
-                raise FormatError(
-                    f"{path}: has {one_line(name)}, which {paths[stored[name].file].name} "
-                    f"has as well; expected every tensor once"
-                )
-            stored[name] = spec
-    _check_index(placed, stored, paths, other)
-    dialect = dialect_of(stored, folder)
+    stored = _read_headers(paths, files)
+    _check_index(placed, stored.tensors, paths, stored.other_names)
+    dialect = dialect_of(stored.tensors, folder)
     if dialect == "meta":
         config = replace(config, rope_pairing="interleaved")
-    tensors, ignored = with_our_names(stored, dialect, tied_output=tied, where=folder)
+    tensors, ignored = with_our_names(stored.tensors, dialect, folder, tied_output=tied)
     if not tied and "output" not in tensors:
         raise FormatError(
             f"{folder}: has no lm_head.weight, and config.json does not say tie_word_embeddings; "
@@ -102,18 +83,55 @@ def read_huggingface(folder: Path) -> Checkpoint:
         )
     check_tensors(tensors, config, folder)
     kind = "safetensors" if paths[0].suffix == ".safetensors" else "pytorch_model.bin"
-    files = f"{len(paths)} files" if len(paths) > 1 else "1 file"
+    n_files = f"{len(paths)} files" if len(paths) > 1 else "1 file"
     return Checkpoint(
-        format=f"Hugging Face folder, {kind}, {files}",
+        format=f"Hugging Face folder, {kind}, {n_files}",
         recognized_by=f"a folder with config.json and {paths[0].name}",
         paths=tuple(paths),
         config=config,
         tensors=tensors,
         tokenizer_path=next((folder / n for n in _TOKENIZERS if (folder / n).is_file()), None),
-        sections=tuple(sections),
-        ignored=(*ignored, *other),
+        sections=tuple(stored.sections),
+        ignored=(*ignored, *stored.other_names),
         metadata=values,
     )
+
+
+@dataclass
+class _Stored:
+    """What the files of a folder hold together, by the names they give it."""
+
+    tensors: dict[str, TensorSpec] = field(default_factory=dict)
+    other_names: list[str] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=list)
+
+
+def _read_headers(paths: Sequence[Path], files: OpenFiles) -> _Stored:
+    """The headers of all files. FormatError where two files have one tensor."""
+    stored = _Stored()
+    for i, path in enumerate(paths):
+        mapped = files.open(path)
+        if path.suffix == ".bin":
+            from llama_edu.files.torch.pth import read_pth  # safetensors needs no unpickler
+
+            contents = read_pth(mapped, i)
+            found, other_names = contents.tensors, contents.other_names
+        else:
+            header = safetensors.read_header(mapped, i)
+            safetensors.refuse_uncomputable(header, path)
+            found, other_names = header.tensors, header.other
+            name = "header" + (f" (file {i + 1})" if i else "")
+            stored.sections.append(Section(name, 0, header.data_offset))
+        stored.other_names += other_names
+        for name, spec in found.items():
+            if name in stored.tensors:
+                first = paths[stored.tensors[name].file]
+                raise FormatError(
+                    f"{path}: has {one_line(name)}, which {first.name} has as well; "
+                    f"expected every tensor once"
+                )
+            stored.tensors[name] = spec
+    return stored
 
 
 def _weight_files(folder: Path) -> tuple[list[Path], dict[str, Path]]:
@@ -187,17 +205,16 @@ def write_huggingface(
     Args:
         folder: made where it does not exist; files of these names in it are replaced.
         config: the sizes.
-        tensors: as for `safetensors.write_safetensors`.
-        load: as for `safetensors.write_safetensors`.
+        tensors: as for `write_safetensors`.
+        load: as for `write_safetensors`.
         tokenizer_path: a tokenizer.model or tokenizer.json to copy.
         extra: more keys for config.json, such as bos_token_id.
     Raises:
         FormatError: the folder cannot be written.
         RequestError: a type that safetensors cannot express.
     """
-    folder = Path(folder)
     tied = all(tensor.name != "output" for tensor in tensors)
-    dtype = safetensors.TORCH_DTYPES[safetensors.main_type(tensors)]
+    dtype = TORCH_DTYPES[main_type(tensors)]
     values = {**(extra or {}), **config_to_json(config, tied_output=tied, dtype=dtype)}
     try:
         folder.mkdir(exist_ok=True)
@@ -205,7 +222,7 @@ def write_huggingface(
         raise FormatError(f"{folder}: cannot be made ({error.strerror})") from None
     n_bytes = sum(tensor.n_bytes for tensor in tensors)
     with atomic_output(folder / "model.safetensors", n_bytes) as file:
-        safetensors.write_safetensors(file, config, tensors, load)
+        write_safetensors(file, config, tensors, load)
     if tokenizer_path is not None:
         name = "tokenizer.json" if tokenizer_path.suffix == ".json" else "tokenizer.model"
         with atomic_output(folder / name) as file, tokenizer_path.open("rb") as source:

@@ -11,12 +11,14 @@ import io
 import math
 import struct
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from llama_edu.errors import FormatError, LlamaEduError
 from llama_edu.files.layout import TensorSpec
-from llama_edu.files.mapped import open_weights
+from llama_edu.files.magic_numbers import TORCH_LEGACY, ZIP
+from llama_edu.files.mapped import MappedFile
 from llama_edu.files.torch.unpickler import (
     NUMBER_TYPES,
     AllowListUnpickler,
@@ -28,9 +30,6 @@ from llama_edu.text import one_line
 #: Pickles and zip directories of real checkpoints are below 1 MB; longer ones are not read.
 _LARGEST_PICKLE_BYTES = 4 * 2**20
 _LARGEST_DIRECTORY_BYTES = 2**20
-
-#: First bytes of a file written by torch before 1.6.
-LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
 
 
 @dataclass(frozen=True)
@@ -50,62 +49,64 @@ class PthContents:
     pickle_range: tuple[int, int]
 
 
-def read_pth(path: Path) -> PthContents:
+def read_pth(mapped: MappedFile, file: int = 0) -> PthContents:
     """Where every tensor of a .pth file lies, by its stored name.
 
+    Args:
+        mapped: the open file.
+        file: becomes `TensorSpec.file`.
     Raises:
         FormatError: not a torch file, compressed, truncated, or a pickle outside the allow-list.
     """
-    with open_weights(path) as file:
-        start = file.read(len(LEGACY_MAGIC))
-    return _read_legacy(path) if start == LEGACY_MAGIC else _read_zip(path)
+    is_legacy = mapped.mmap[: len(TORCH_LEGACY)] == TORCH_LEGACY
+    return (_read_legacy if is_legacy else _read_zip)(mapped, file)
 
 
-class _ZipSource(io.FileIO):
-    """A zip whose directory, which zipfile reads at once, must not take much memory."""
+class _ZipSource:
+    """What zipfile needs of a file, on a mapping; the directory must not take much memory."""
+
+    def __init__(self, mapped: MappedFile) -> None:
+        self._mapped = mapped
+        self._offset = 0
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """As a file's seek; OSError before the first byte, as zipfile expects it."""
+        offset += (0, self._offset, self._mapped.n_bytes)[whence]
+        if offset < 0:
+            raise OSError(f"byte {offset} is before the start")
+        self._offset = offset
+        return offset
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return self._offset
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """As FileIO.read; FormatError for more than a directory can have."""
-        if size is not None and size > _LARGEST_DIRECTORY_BYTES:
+        """As a file's read, a copy; FormatError for more than a directory can have."""
+        if size is None or size < 0:
+            size = max(0, self._mapped.n_bytes - self._offset)
+        if size > _LARGEST_DIRECTORY_BYTES:
             raise FormatError(
-                f"{self.name}: its zip directory has {size:,} bytes, expected at most "
+                f"{self._mapped.path}: its zip directory has {size:,} bytes, expected at most "
                 f"{_LARGEST_DIRECTORY_BYTES:,}; the file is damaged"
             )
-        return super().read(size)
+        data = _bytes_at(self._mapped, self._offset, size)
+        self._offset += len(data)
+        return data
 
 
-def _read_zip(path: Path) -> PthContents:
-    """Torch 1.6 and later: find the records through the central directory."""
-    file_bytes = path.stat().st_size
+def _read_zip(mapped: MappedFile, file: int) -> PthContents:
+    """Torch 1.6 and later: a pickle, and each storage in a record of its own."""
+    path = mapped.path
     try:
-        with (
-            _ZipSource(path) as source,
-            zipfile.ZipFile(source) as archive,
-            open_weights(path) as file,
-        ):
-            infos = archive.infolist()
-            names = [info.filename for info in infos]
-            if len(set(names)) != len(names):
-                raise FormatError(f"{path}: two records of the zip have one name; it is damaged")
-            pickles = [n for n in names if n == "data.pkl" or n.endswith("/data.pkl")]
-            if len(pickles) != 1:
-                raise FormatError(
-                    f"{path}: a zip with {len(pickles)} data.pkl records, expected one; this is "
-                    f"not a PyTorch checkpoint"
-                )
-            top = pickles[0].removesuffix("data.pkl")
-            records = {
-                info.filename.removeprefix(top): _record_range(file, info, path, file_bytes)
-                for info in infos
-                if info.filename.startswith(top)
-            }
-            order = records.get("byteorder")
-            if order is not None and _bytes_at(file, order[0], min(order[1], 8)) != b"little":
-                raise FormatError(f"{path}: numbers are big-endian, expected little-endian")
-            pickle_range = records["data.pkl"]
-            if pickle_range[1] > _LARGEST_PICKLE_BYTES:
-                raise FormatError(f"{path}: data.pkl has {pickle_range[1]:,} bytes, too many")
-            program = _bytes_at(file, *pickle_range)
+        records = _records(mapped)
+        order = records.get("byteorder")
+        if order is not None and _bytes_at(mapped, order[0], min(order[1], 8)) != b"little":
+            raise FormatError(f"{path}: numbers are big-endian, expected little-endian")
+        pickle_range = records["data.pkl"]
+        if pickle_range[1] > _LARGEST_PICKLE_BYTES:
+            raise FormatError(f"{path}: data.pkl has {pickle_range[1]:,} bytes, too many")
+        program = _bytes_at(mapped, *pickle_range)
     except LlamaEduError:
         raise
     except Exception as error:  # zipfile meets a hostile directory with errors of many kinds
@@ -119,64 +120,96 @@ def _read_zip(path: Path) -> PthContents:
         for name, place in records.items()
         if name.startswith("data/")
     }
-    return _collect(contents, storages, pickle_range, path)
+    return _collect(contents, storages, pickle_range, path, file)
 
 
-def _record_range(file, info: zipfile.ZipInfo, path: Path, file_bytes: int) -> tuple[int, int]:
+def _records(mapped: MappedFile) -> dict[str, tuple[int, int]]:
+    """Where the data of each record of the zip lie, by its name below the folder of data.pkl."""
+    path = mapped.path
+    with zipfile.ZipFile(_ZipSource(mapped)) as archive:
+        infos = archive.infolist()
+    names = [info.filename for info in infos]
+    if len(set(names)) != len(names):
+        raise FormatError(f"{path}: two records of the zip have one name; it is damaged")
+    pickles = [n for n in names if n == "data.pkl" or n.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise FormatError(
+            f"{path}: a zip with {len(pickles)} data.pkl records, expected one; this is not a "
+            f"PyTorch checkpoint"
+        )
+    top = pickles[0].removesuffix("data.pkl")
+    return {
+        info.filename.removeprefix(top): _record_range(mapped, info)
+        for info in infos
+        if info.filename.startswith(top)
+    }
+
+
+def _record_range(mapped: MappedFile, info: zipfile.ZipInfo) -> tuple[int, int]:
     """First byte and size of a record's data; only the local header says how long it is itself."""
+    path = mapped.path
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
         raise FormatError(
             f"{path}: record {one_line(info.filename)} is compressed and cannot be mapped; save "
             f"it with torch.save"
         )
-    header = _bytes_at(file, info.header_offset, 30)
-    if len(header) < 30 or header[:4] != b"PK\x03\x04":
+    header = _bytes_at(mapped, info.header_offset, 30)
+    if len(header) < 30 or header[:4] != ZIP:
         raise FormatError(f"{path}: the zip has no record at byte {info.header_offset:,}")
     name_bytes, extra_bytes = struct.unpack_from("<HH", header, 26)
     start = info.header_offset + 30 + name_bytes + extra_bytes
-    if start + info.file_size > file_bytes:
+    if start + info.file_size > mapped.n_bytes:
         raise FormatError(
             f"{path}: record {one_line(info.filename)} ends at byte "
-            f"{start + info.file_size:,}, the file has {file_bytes:,}; it is truncated"
+            f"{start + info.file_size:,}, the file has {mapped.n_bytes:,}; it is truncated"
         )
     return start, info.file_size
 
 
-def _read_legacy(path: Path) -> PthContents:
+def _read_legacy(mapped: MappedFile, file: int) -> PthContents:
     """Before torch 1.6: five pickles in a row, then each storage's count and numbers."""
-    file_bytes = path.stat().st_size
-    with open_weights(path) as file:
-        head = io.BytesIO(file.read(_LARGEST_PICKLE_BYTES))
-        for _ in range(3):  # a magic number, the version, facts about the writer's machine
-            run(AllowListUnpickler(head, path), path)
-        start = head.tell()
-        unpickler = AllowListUnpickler(head, path)
-        contents = run(unpickler, path)
-        pickle_range = (start, head.tell() - start)
-        keys = run(AllowListUnpickler(head, path), path)
-        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-            raise FormatError(f"{path}: its list of storages is not a list of names")
-        storages, offset = {}, head.tell()
-        for key in keys:
-            if key not in unpickler.number_types:
-                raise FormatError(f"{path}: nothing says of what type storage {one_line(key)} is")
-            item_bytes = NUMBER_TYPES[unpickler.number_types[key]][1]
-            count = _bytes_at(file, offset, 8)
-            n_elements = int.from_bytes(count, "little", signed=True)
-            n_bytes = n_elements * item_bytes
-            if len(count) < 8 or n_elements < 0 or offset + 8 + n_bytes > file_bytes:
-                raise FormatError(
-                    f"{path}: storage {one_line(key)} at byte {offset:,} reaches beyond the "
-                    f"file's {file_bytes:,} bytes; it is truncated or damaged"
-                )
-            storages[key] = (offset + 8, n_bytes)
-            offset += 8 + n_bytes
-    return _collect(contents, storages, pickle_range, path)
+    path = mapped.path
+    head = io.BytesIO(_bytes_at(mapped, 0, _LARGEST_PICKLE_BYTES))
+    for _ in range(3):  # a magic number, the version, facts about the writer's machine
+        run(AllowListUnpickler(head, path), path)
+    start = head.tell()
+    unpickler = AllowListUnpickler(head, path)
+    contents = run(unpickler, path)
+    pickle_range = (start, head.tell() - start)
+    keys = run(AllowListUnpickler(head, path), path)
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise FormatError(f"{path}: its list of storages is not a list of names")
+    storages = _legacy_storages(mapped, keys, unpickler.number_types, head.tell())
+    return _collect(contents, storages, pickle_range, path, file)
 
 
-def _bytes_at(file, offset: int, n_bytes: int) -> bytes:
-    file.seek(offset)
-    return file.read(n_bytes)
+def _legacy_storages(
+    mapped: MappedFile, keys: list[str], number_types: Mapping[str, str], offset: int
+) -> dict[str, tuple[int, int]]:
+    """Where the numbers of each storage lie; every run of numbers follows its count."""
+    path, storages = mapped.path, {}
+    for key in keys:
+        if key not in number_types:
+            raise FormatError(f"{path}: nothing says of what type storage {one_line(key)} is")
+        item_bytes = NUMBER_TYPES[number_types[key]][1]
+        count = _bytes_at(mapped, offset, 8)
+        n_elements = int.from_bytes(count, "little", signed=True)
+        n_bytes = n_elements * item_bytes
+        if len(count) < 8 or n_elements < 0 or offset + 8 + n_bytes > mapped.n_bytes:
+            raise FormatError(
+                f"{path}: storage {one_line(key)} at byte {offset:,} reaches beyond the "
+                f"file's {mapped.n_bytes:,} bytes; it is truncated or damaged"
+            )
+        storages[key] = (offset + 8, n_bytes)
+        offset += 8 + n_bytes
+    return storages
+
+
+def _bytes_at(mapped: MappedFile, offset: int, n_bytes: int) -> bytes:
+    """A copy of the bytes from `offset` on, fewer where the file ends before."""
+    if offset < 0:  # a slice would count from the end
+        raise ValueError(f"byte {offset} is before the start")
+    return mapped.mmap[offset : offset + n_bytes]
 
 
 def _tensors_in(contents: object) -> dict[str, StoredTensor]:
@@ -208,52 +241,65 @@ def _settings_in(contents: object) -> dict[str, object]:
 
 def _collect(
     contents: object,
-    storages: dict[str, tuple[int, int]],
+    storages: Mapping[str, tuple[int, int]],
     pickle_range: tuple[int, int],
     path: Path,
+    file: int,
 ) -> PthContents:
     """Turn the pickle's tensors into specs, each checked against the record it lies in."""
     tensors, other_names = {}, []
     for name, tensor in _tensors_in(contents).items():
-        shown = one_line(name)
         type_name, item_bytes = NUMBER_TYPES[tensor.number_type]
         if type_name is None:
             other_names.append(name)
             continue
-        if tensor.storage.key not in storages:
-            raise FormatError(
-                f"{path}: {shown} lies in storage {one_line(tensor.storage.key)}, which the "
-                f"file does not have; it is damaged"
-            )
-        start, storage_bytes = storages[tensor.storage.key]
-        first = (tensor.storage.first + tensor.offset) * item_bytes
-        extent = 0
-        if 0 not in tensor.shape:
-            pairs = zip(tensor.shape, tensor.strides, strict=True)
-            extent = item_bytes * (1 + sum((n - 1) * stride for n, stride in pairs))
-        if first + extent > storage_bytes:
-            raise FormatError(
-                f"{path}: {shown} needs {first + extent:,} bytes of its storage, which has "
-                f"{storage_bytes:,}; the file is damaged"
-            )
-        if math.prod(tensor.shape) * item_bytes > extent:
-            raise FormatError(
-                f"{path}: {shown} of shape {tensor.shape} repeats its {extent:,} bytes, expected "
-                f"one place for each number; save it with .contiguous()"
-            )
+        where = f"{path}: {one_line(name)}"
+        offset, n_bytes = _bytes_of(tensor, item_bytes, storages, where)
         contiguous = tensor.strides == _c_strides(tensor.shape) or math.prod(tensor.shape) <= 1
         tensors[name] = TensorSpec(
             name=name,
             type=type_name,
             shape=tensor.shape,
-            offset=start + first,
-            n_bytes=extent,
+            offset=offset,
+            n_bytes=n_bytes,
+            file=file,
             stored_name=name,
             strides=None if contiguous else tensor.strides,
         )
     if not tensors:
         raise FormatError(f"{path}: holds no tensors, expected a dict of names and tensors")
     return PthContents(tensors, tuple(other_names), _settings_in(contents), pickle_range)
+
+
+def _bytes_of(
+    tensor: StoredTensor, item_bytes: int, storages: Mapping[str, tuple[int, int]], where: str
+) -> tuple[int, int]:
+    """First byte of a tensor in the file, and bytes from its first to its last number.
+
+    Raises FormatError where its storage is missing or too short, or numbers share a place.
+    """
+    if tensor.storage.key not in storages:
+        raise FormatError(
+            f"{where} lies in storage {one_line(tensor.storage.key)}, which the file does not "
+            f"have; it is damaged"
+        )
+    start, storage_bytes = storages[tensor.storage.key]
+    first = (tensor.storage.first + tensor.offset) * item_bytes
+    extent = 0
+    if 0 not in tensor.shape:
+        pairs = zip(tensor.shape, tensor.strides, strict=True)
+        extent = item_bytes * (1 + sum((n - 1) * stride for n, stride in pairs))
+    if first + extent > storage_bytes:
+        raise FormatError(
+            f"{where} needs {first + extent:,} bytes of its storage, which has {storage_bytes:,}; "
+            f"the file is damaged"
+        )
+    if math.prod(tensor.shape) * item_bytes > extent:
+        raise FormatError(
+            f"{where} of shape {tensor.shape} repeats its {extent:,} bytes, expected one place for "
+            f"each number; save it with .contiguous()"
+        )
+    return start + first, extent
 
 
 def _c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

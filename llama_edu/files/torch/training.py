@@ -7,49 +7,36 @@ many small trainers with it. Names and row order are Meta's; compiled models pre
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from llama_edu.config import ModelConfig
 from llama_edu.errors import FormatError, ShapeError
-from llama_edu.files.layout import Checkpoint, TensorSpec, check_tensors
-from llama_edu.files.names import to_ours
+from llama_edu.files.layout import Checkpoint, TensorSpec
+from llama_edu.files.mapped import OpenFiles
 from llama_edu.files.torch.meta_folder import DEFAULT_MAX_SEQ_LEN
 from llama_edu.files.torch.pth import read_pth
 from llama_edu.files.vocabularies.detect import find_tokenizer
-from llama_edu.text import one_line
+from llama_edu.files.weights import check_tensors, with_our_names
 
 #: llama2.c's model.py; the file says it only when it was changed.
 _NORM_EPS = 1e-5
 
 
-def read_training_checkpoint(path: Path) -> Checkpoint:
+def read_training_checkpoint(path: Path, files: OpenFiles) -> Checkpoint:
     """The checkpoint in one torch file that brings its own sizes.
 
     Raises:
-        FormatError: the file says no sizes (as one part of Meta's layout does not), or a tensor is
+        FormatError: the file says no sizes (as one shard of Meta's layout does not), or a tensor is
             none that a LLaMA has.
     """
-    contents = read_pth(path)
+    contents = read_pth(files.open(path))
     sizes = contents.settings
     if "dim" not in sizes or "n_heads" not in sizes:
         raise FormatError(
-            f"{path}: holds tensors but no model_args with their sizes; if it is one part of a "
+            f"{path}: holds tensors but no model_args with their sizes; if it is one shard of a "
             f"checkpoint in Meta's layout, give its folder, {path.parent}, where params.json is"
         )
-    tensors: dict[str, TensorSpec] = {}
-    ignored: list[str] = []
-    for stored_name, spec in contents.tensors.items():
-        name = to_ours(stored_name, "meta")
-        if name is not None:
-            tensors[name] = replace(spec, name=name)
-        elif stored_name.endswith(("freqs", "freqs_cos", "freqs_sin")):
-            ignored.append(stored_name)
-        else:
-            raise FormatError(
-                f"{path}: has a tensor {one_line(stored_name)}, which no LLaMA has; this "
-                f"is another kind of model"
-            )
+    tensors, ignored = with_our_names(contents.tensors, "meta", path)
     embedding, output = tensors.get("token_embedding"), tensors.get("output")
     if embedding is not None and output is not None and embedding.offset == output.offset:
         del tensors["output"]  # one storage under two names: tied
@@ -62,7 +49,7 @@ def read_training_checkpoint(path: Path) -> Checkpoint:
         config=config,
         tensors=tensors,
         tokenizer_path=find_tokenizer(path.parent),
-        ignored=tuple(ignored),
+        ignored=ignored,
         metadata=sizes,
     )
 

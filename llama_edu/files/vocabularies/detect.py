@@ -20,9 +20,13 @@ def is_sentencepiece(path: Path) -> bool:
     """
     from llama_edu.files.vocabularies.tokenizer_bin import looks_like_tokenizer_bin
 
-    with open_weights(path) as file:
-        head = file.read(64)
+    head = _head(path)
     return head[:1] == b"\x0a" and not looks_like_tokenizer_bin(head, path.stat().st_size)
+
+
+def _head(path: Path) -> bytes:
+    with open_weights(path) as file:
+        return file.read(64)
 
 
 def read_vocabulary(path: Path, vocab_size: int | None = None) -> Vocabulary:
@@ -38,14 +42,11 @@ def read_vocabulary(path: Path, vocab_size: int | None = None) -> Vocabulary:
 
     if is_sentencepiece(path):
         return read_sentencepiece(path)
-    with open_weights(path) as file:
-        head = file.read(64)
+    head = _head(path)
     if looks_like_tokenizer_bin(head, path.stat().st_size):
         return read_tokenizer_bin(path, vocab_size)
     if head.lstrip().startswith(b"{"):
-        from llama_edu.files.vocabularies.tokenizer_json import (
-            read_tokenizer_json,  # it imports this module
-        )
+        from llama_edu.files.vocabularies.tokenizer_json import read_tokenizer_json
 
         return read_tokenizer_json(path)
     raise FormatError(

@@ -46,9 +46,6 @@ def found_models(folder: str | os.PathLike[str]) -> list[FoundModel]:
             checkpoint = read_checkpoint(path)
         except (LlamaEduError, OSError):
             continue
-        line = (
-            f"{one_line(path.name)}: {checkpoint.format}, "
-            f"{checkpoint.config.n_parameters:,} parameters"
-        )
+        line = f"{one_line(path.name)}: {checkpoint.format}, {checkpoint.n_parameters:,} parameters"
         found.append(FoundModel(path, line))
     return found

@@ -6,8 +6,10 @@ import os
 import tempfile
 import threading
 from pathlib import Path
+from typing import cast
 
-from llama_edu.convert.conversion import TYPES, convert
+from llama_edu.convert import convert
+from llama_edu.convert.planning import TYPES, TypeName
 from llama_edu.llama import Llama, load
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import score_next
@@ -59,7 +61,7 @@ class WeightTypes:
                 with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
                     path = Path(folder) / f"{self._source.stem}-{weights}.gguf"
                     conversion = convert(
-                        self._source, path, to="gguf", type=weights,
+                        self._source, path, to="gguf", type=cast(TypeName, weights),
                         tokenizer=self._tokenizer, allow_requantize=True,
                     )  # fmt: skip
                     self._losses[weights] = conversion.losses

@@ -17,7 +17,7 @@ REASONS = {
 
 
 def model_name(llama: Llama) -> str:
-    """The file's name, or the folder's where the model lies in several parts."""
+    """The file's name, or the folder's where the model lies in several files."""
     paths = llama.checkpoint.paths
     return one_line(paths[0].name if len(paths) == 1 else paths[0].parent.name)
 
@@ -26,8 +26,9 @@ def model_line(llama: Llama) -> str:
     """Name and sizes of a model."""
     config = llama.config
     return (
-        f"{model_name(llama)}: {config.n_parameters:,} parameters, {config.n_layers} layers, "
-        f"{config.vocab_size:,} pieces, context {config.max_seq_len:,} tokens"
+        f"{model_name(llama)}: {llama.checkpoint.n_parameters:,} parameters, "
+        f"{config.n_layers} layers, {config.vocab_size:,} pieces, "
+        f"context {config.max_seq_len:,} tokens"
     )
 
 

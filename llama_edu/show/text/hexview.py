@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from llama_edu.errors import RequestError
-from llama_edu.files.anatomy import fields_of
+from llama_edu.files.anatomy import fields_in
 from llama_edu.files.fields import Field
+from llama_edu.files.mapped import MappedFile
 from llama_edu.text import visible
 
 _BYTES_PER_ROW = 8
@@ -24,10 +25,9 @@ def hex_view(path: Path, n_bytes: int, start: int = 0) -> str:
         raise RequestError(f"the hex view starts at byte {start}, expected 0 or more")
     if not path.is_file():
         raise RequestError(f"{path}: is a folder, expected one file for the hex view")
-    with path.open("rb") as file:
-        file.seek(start)
-        data = file.read(n_bytes)
-    return "\n".join(_rows(fields_of(path), data, start))
+    with MappedFile(path) as mapped:
+        data = mapped.mmap[start : start + n_bytes]
+        return "\n".join(_rows(fields_in(mapped), data, start))
 
 
 def _rows(fields: Iterable[Field], data: bytes, first: int) -> Iterable[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from llama_edu.errors import RequestError
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.ggml.header import ALIGNMENT
-from llama_edu.files.layout import Checkpoint, SplitTensor
+from llama_edu.files.layout import Checkpoint, ShardedTensor
 from llama_edu.table import lay_out
 from llama_edu.text import quoted
 from llama_edu.vocabulary import Vocabulary
@@ -42,12 +42,12 @@ def exhibit(path: Path, tokens: Sequence[int]) -> Exhibit:
 
     Raises:
         RequestError: the file has no vocabulary, lacks one of the tokens, or is one of several
-            parts.
+            shards.
         FormatError: it cannot be opened.
     """
     checkpoint = read_checkpoint(path)
     vocabulary = checkpoint.vocabulary
-    if checkpoint.is_split or vocabulary is None:
+    if checkpoint.is_sharded or vocabulary is None:
         raise RequestError(f"{path}: expected a checkpoint in one file, with its vocabulary")
     for token in tokens:
         if not 0 <= token < len(vocabulary):
@@ -69,8 +69,8 @@ def alignment_of(checkpoint: Checkpoint) -> int:
     """The largest power of two, up to 32, that divides the offsets of all tensors: measured."""
     offsets = []
     for tensor in checkpoint.tensors.values():
-        pieces = tensor.pieces if isinstance(tensor, SplitTensor) else (tensor,)
-        offsets += [piece.offset for piece in pieces]
+        shards = tensor.shards if isinstance(tensor, ShardedTensor) else (tensor,)
+        offsets += [shard.offset for shard in shards]
     return math.gcd(ALIGNMENT, *offsets)  # beyond what a format promises it would be luck
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
-from llama_edu.files.layout import Checkpoint, SplitTensor
+from llama_edu.files.layout import Checkpoint, ShardedTensor
 from llama_edu.table import lay_out
 from llama_edu.text import one_line
 
@@ -27,7 +27,7 @@ def checkpoint_report(
         f"{one_line(checkpoint.paths[0].name)}: {checkpoint.format}, recognized by "
         f"{checkpoint.recognized_by}",
         f"  files       {len(checkpoint.paths)}, {file_bytes:,} bytes",
-        f"  model       {config.n_parameters:,} parameters, {config.n_layers} layers, "
+        f"  model       {checkpoint.n_parameters:,} parameters, {config.n_layers} layers, "
         f"dim {config.dim}, hidden_dim {config.hidden_dim}",
         f"  attention   {config.n_heads} heads of {config.head_dim}, {config.n_kv_heads} key/value "
         f"heads; rotates {config.rope_pairing} pairs, theta {config.rope_theta:g}",
@@ -52,7 +52,7 @@ def checkpoint_report(
     if tensors:
         rows = [
             (name, tensor.type, " x ".join(map(str, tensor.shape)),
-             "in parts" if isinstance(tensor, SplitTensor) else tensor.offset)
+             "in shards" if isinstance(tensor, ShardedTensor) else tensor.offset)
             for name, tensor in checkpoint.tensors.items()
         ]  # fmt: skip
         heads = ("name", "type", "shape", "offset")
@@ -69,7 +69,7 @@ def checkpoint_as_dict(checkpoint: Checkpoint) -> dict[str, object]:
             {"name": path.name, "n_bytes": path.stat().st_size} for path in checkpoint.paths
         ],
         "config": dataclasses.asdict(checkpoint.config),
-        "n_parameters": checkpoint.config.n_parameters,
+        "n_parameters": checkpoint.n_parameters,
         "tied_output": checkpoint.tied_output,
         "types": {
             name: {"tensors": count, "n_bytes": n_bytes}
@@ -82,7 +82,7 @@ def checkpoint_as_dict(checkpoint: Checkpoint) -> dict[str, object]:
         },
         "tensors": [
             {"name": name, "type": tensor.type, "shape": list(tensor.shape)}
-            | ({} if isinstance(tensor, SplitTensor)
+            | ({} if isinstance(tensor, ShardedTensor)
                else {"offset": tensor.offset, "n_bytes": tensor.n_bytes, "file": tensor.file})
             for name, tensor in checkpoint.tensors.items()
         ],
@@ -105,9 +105,9 @@ def byte_budget(checkpoint: Checkpoint) -> dict[str, int]:
     for section in checkpoint.sections:
         budget[section.name] = budget.get(section.name, 0) + section.n_bytes
     ranges = {  # a set: a tied output may be the embedding's bytes under a second name
-        (piece.file, piece.offset, piece.n_bytes)
+        (shard.file, shard.offset, shard.n_bytes)
         for tensor in checkpoint.tensors.values()
-        for piece in (tensor.pieces if isinstance(tensor, SplitTensor) else (tensor,))
+        for shard in (tensor.shards if isinstance(tensor, ShardedTensor) else (tensor,))
     }
     budget["tensors"] = sum(n_bytes for _, _, n_bytes in ranges)
     file_bytes = sum(path.stat().st_size for path in checkpoint.paths)

@@ -2,10 +2,10 @@
 
 import pytest
 from helpers.hostile import check_case, check_hex_view
-from helpers.hostile_ggml import FORMATS, GGML_CASES, QUANTIZED, part, quantized_ggml, tiny_ggml
+from helpers.hostile_ggml import FORMATS, GGML_CASES, QUANTIZED, quantized_ggml, shard, tiny_ggml
+from helpers.opened import ggml_fields, read_ggml
 
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.ggml.reader import ggml_fields, read_ggml
 
 
 @pytest.mark.parametrize("case", GGML_CASES, ids=lambda case: case.name)
@@ -26,10 +26,10 @@ def test_the_files_from_which_the_cases_are_made_are_valid(fmt, tmp_path):
     assert read_checkpoint(path).config.hidden_dim == 12
 
 
-def test_the_two_parts_from_which_the_cases_are_made_are_valid(tmp_path):
+def test_the_two_shards_from_which_the_cases_are_made_are_valid(tmp_path):
     for index, name in enumerate(("model.bin", "model.bin.1")):
-        (tmp_path / name).write_bytes(part(index))
-    assert read_checkpoint(tmp_path / "model.bin").is_split
+        (tmp_path / name).write_bytes(shard(index))
+    assert read_checkpoint(tmp_path / "model.bin").is_sharded
 
 
 @pytest.mark.parametrize("type_name", QUANTIZED)

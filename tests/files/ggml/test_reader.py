@@ -7,13 +7,14 @@ import struct
 
 import numpy as np
 import pytest
+from helpers.opened import read_ggml
 from helpers.small_models import (
     ggml_file,
     old_config,
     random_weights,
     sentencepiece_vocabulary,
     small_vocabulary,
-    write_ggml_parts,
+    write_ggml_shards,
     write_meta_folder,
 )
 from hypothesis import given
@@ -22,8 +23,7 @@ from hypothesis import strategies as st
 from llama_edu.convert import convert
 from llama_edu.errors import FormatError
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.ggml.reader import read_ggml
-from llama_edu.files.layout import SplitTensor
+from llama_edu.files.layout import ShardedTensor
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.shards import join
 from llama_edu.llama import load
@@ -65,7 +65,7 @@ def values_in(path):
     files = [MappedFile(p) for p in checkpoint.paths]
     out = {}
     for name, tensor in checkpoint.tensors.items():
-        if isinstance(tensor, SplitTensor):
+        if isinstance(tensor, ShardedTensor):
             out[name] = join(tensor, lambda s: files[s.file].view(s)).astype(np.float32)
         else:
             out[name] = files[0].view(tensor).astype(np.float32)
@@ -74,13 +74,13 @@ def values_in(path):
     return checkpoint, out
 
 
-@pytest.mark.parametrize("n_parts", [1, 2, 4])
+@pytest.mark.parametrize("n_shards", [1, 2, 4])
 @pytest.mark.parametrize("dtype", ["f32", "f16"])
 @pytest.mark.parametrize("fmt", FORMATS)
-def test_a_file_written_by_hand_is_read_whole(tmp_path, config, weights, fmt, dtype, n_parts):
+def test_a_file_written_by_hand_is_read_whole(tmp_path, config, weights, fmt, dtype, n_shards):
     magic, version = FORMATS[fmt]
-    path = write_ggml_parts(
-        tmp_path / "model.bin", n_parts, config, weights, small_vocabulary(300), magic=magic,
+    path = write_ggml_shards(
+        tmp_path / "model.bin", n_shards, config, weights, small_vocabulary(300), magic=magic,
         version=version, dtype=dtype,
     )  # fmt: skip
     checkpoint, values = values_in(path)
@@ -88,7 +88,7 @@ def test_a_file_written_by_hand_is_read_whole(tmp_path, config, weights, fmt, dt
     for name, expected in weights.items():
         np.testing.assert_array_equal(values[name], expected)
     assert checkpoint.config == old_config(max_seq_len=2048)  # the file has no word for it
-    assert len(checkpoint.paths) == n_parts
+    assert len(checkpoint.paths) == n_shards
     vocabulary = checkpoint.vocabulary
     assert vocabulary.pieces == tuple(text for text, _ in small_vocabulary(300))
     scores = [0.0 if fmt == "ggml" else score for _, score in small_vocabulary(300)]
@@ -97,14 +97,14 @@ def test_a_file_written_by_hand_is_read_whole(tmp_path, config, weights, fmt, dt
     assert (vocabulary.kinds[3:259] == BYTE).all() and (vocabulary.kinds[259:] == NORMAL).all()
 
 
-@pytest.mark.parametrize("n_parts", [1, 2])
+@pytest.mark.parametrize("n_shards", [1, 2])
 @pytest.mark.parametrize("dtype", ["f32", "f16"])
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_our_writer_equals_the_one_by_hand_byte_for_byte(
-    tmp_path, config, weights, sentencepiece_model, fmt, dtype, n_parts
+    tmp_path, config, weights, sentencepiece_model, fmt, dtype, n_shards
 ):
     folder = write_meta_folder(
-        tmp_path / "meta", config, weights, n_parts=n_parts, tokenizer=sentencepiece_model
+        tmp_path / "meta", config, weights, n_shards=n_shards, tokenizer=sentencepiece_model
     )
     done = convert(folder, tmp_path / "ours.bin", to=fmt, type=dtype)
     magic, version = FORMATS[fmt]
@@ -258,8 +258,8 @@ def test_a_tensor_of_another_model_is_shown_with_its_escapes(tmp_path, tiny):
         read_ggml(path)
 
 
-def test_a_missing_part_is_named(tmp_path, config, weights):
-    path = write_ggml_parts(
+def test_a_missing_shard_is_named(tmp_path, config, weights):
+    path = write_ggml_shards(
         tmp_path / "model.bin", 4, config, weights, small_vocabulary(300), magic=b"fmgg"
     )
     (tmp_path / "model.bin.2").unlink()
@@ -267,9 +267,9 @@ def test_a_missing_part_is_named(tmp_path, config, weights):
         read_ggml(path)
 
 
-def test_parts_of_two_models_are_refused(tmp_path, config, weights):
-    arguments = {"magic": b"fmgg", "part": 1, "n_parts": 2}
-    path = write_ggml_parts(
+def test_shards_of_two_models_are_refused(tmp_path, config, weights):
+    arguments = {"magic": b"fmgg", "shard": 1, "n_shards": 2}
+    path = write_ggml_shards(
         tmp_path / "model.bin", 2, config, weights, small_vocabulary(300), magic=b"fmgg"
     )
     second = tmp_path / "model.bin.1"
@@ -280,5 +280,5 @@ def test_parts_of_two_models_are_refused(tmp_path, config, weights):
         read_ggml(path)
     fewer = {name: array for name, array in weights.items() if name != "layers.1.wv"}
     second.write_bytes(ggml_file(config, fewer, small_vocabulary(300), **arguments))
-    with pytest.raises(FormatError, match=r"bin.1: layers.1.wv is missing, in model.bin it is f16"):
+    with pytest.raises(FormatError, match=r"bin.1: has no layers.1.wv, which model.bin has"):
         read_ggml(path)

@@ -4,11 +4,11 @@ import pytest
 from helpers.gguf_by_hand import Gguf, gguf_bytes
 from helpers.hostile import check_case, check_opens_safely
 from helpers.hostile_gguf import GGUF_CASES
+from helpers.opened import gguf_fields, read_gguf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llama_edu.errors import FormatError
-from llama_edu.files.gguf.reader import gguf_fields, read_gguf
 
 
 @pytest.mark.parametrize("case", GGUF_CASES, ids=lambda case: case.name)

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.gguf_by_hand import KINDS, SCORES, Gguf, gguf_bytes, gguf_keys, gguf_shapes
+from helpers.opened import gguf_fields, read_gguf
 from helpers.small_models import random_weights, small_config
 
 from llama_edu.config import ModelConfig, RopeScaling
 from llama_edu.errors import FormatError, RequestError, ShapeError
 from llama_edu.files.gguf import string_array
-from llama_edu.files.gguf.reader import gguf_fields, read_gguf
 from llama_edu.files.gguf.writer import write_gguf
 from llama_edu.files.layout import PlannedTensor
 from llama_edu.files.mapped import MappedFile

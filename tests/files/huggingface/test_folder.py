@@ -5,16 +5,13 @@ import json
 import numpy as np
 import pytest
 from helpers.huggingface_by_hand import hugging_config, to_huggingface
+from helpers.opened import read_huggingface
 from helpers.small_models import pth_file, random_weights, small_config
 
 from llama_edu.config import ModelConfig, RopeScaling
 from llama_edu.errors import FormatError
 from llama_edu.files.huggingface.config_json import config_from_json, config_to_json
-from llama_edu.files.huggingface.folder import (
-    is_huggingface_folder,
-    read_huggingface,
-    write_huggingface,
-)
+from llama_edu.files.huggingface.folder import is_huggingface_folder, write_huggingface
 from llama_edu.files.layout import PlannedTensor
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.names import from_ours

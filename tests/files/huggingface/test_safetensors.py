@@ -9,17 +9,14 @@ import pytest
 from helpers.hostile import check_case, check_opens_safely
 from helpers.hostile_safetensors import SAFETENSORS_CASES, safetensors_bytes
 from helpers.huggingface_by_hand import halves_row_by_row, hugging_config, to_huggingface
+from helpers.opened import read_safetensors, safetensors_fields
 from helpers.small_models import random_weights, small_config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llama_edu.config import RopeScaling
 from llama_edu.errors import FormatError, RequestError
-from llama_edu.files.huggingface.safetensors import (
-    read_safetensors,
-    safetensors_fields,
-    write_safetensors,
-)
+from llama_edu.files.huggingface.safetensors_writer import write_safetensors
 from llama_edu.files.layout import PlannedTensor
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.names import from_ours

@@ -47,12 +47,12 @@ def test_the_training_file_from_which_the_cases_are_made_is_valid(tmp_path, lega
     assert checkpoint.tensors["layers.0.wq"].shape == (4, 4)
 
 
-@pytest.mark.parametrize("n_parts", [1, 2])
-def test_the_folders_from_which_the_cases_are_made_are_valid(tmp_path, n_parts):
-    whole = meta_folder(tmp_path, meta_files(n_parts))
-    assert len(read_checkpoint(whole).paths) == n_parts
+@pytest.mark.parametrize("n_shards", [1, 2])
+def test_the_folders_from_which_the_cases_are_made_are_valid(tmp_path, n_shards):
+    whole = meta_folder(tmp_path, meta_files(n_shards))
+    assert len(read_checkpoint(whole).paths) == n_shards
 
 
 def test_a_folder_of_legacy_files_opens(tmp_path):
-    parts = {f"_{i:02d}": legacy_pth_file(arrays(i, 2)) for i in range(2)}
-    assert read_checkpoint(meta_folder(tmp_path, meta_files(2, **parts))).is_split
+    shards = {f"_{i:02d}": legacy_pth_file(arrays(i, 2)) for i in range(2)}
+    assert read_checkpoint(meta_folder(tmp_path, meta_files(2, **shards))).is_sharded

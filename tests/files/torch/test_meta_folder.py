@@ -1,4 +1,4 @@
-"""Meta's layout: one part or several, and every contradiction between parts, sizes and tensors."""
+"""Meta's layout: one shard or several; contradictions between shards, sizes and tensors."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from helpers.small_models import (
     OLD_MULTIPLE_OF,
     meta_name,
     old_config,
-    part_of,
     pth_file,
     random_weights,
+    shard_of,
     small_config,
     write_meta_folder,
 )
 
 from llama_edu.errors import FormatError
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.layout import SplitTensor
+from llama_edu.files.layout import ShardedTensor
 from llama_edu.files.mapped import MappedFile
-from llama_edu.files.shards import join, join_rows, split_axis
+from llama_edu.files.shards import cut_axis, join, join_rows
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def config():
 
 @pytest.fixture
 def folder(tmp_path, config, weights):
-    return write_meta_folder(tmp_path / "model", config, weights, n_parts=2)
+    return write_meta_folder(tmp_path / "model", config, weights, n_shards=2)
 
 
 def change_params(folder, **changes):
@@ -40,29 +40,29 @@ def change_params(folder, **changes):
     path.write_text(json.dumps({k: v for k, v in params.items() if v is not ...}))
 
 
-def rewrite_part(folder, part, arrays):
-    (folder / f"consolidated.{part:02d}.pth").write_bytes(pth_file(arrays))
+def rewrite_shard(folder, shard, arrays):
+    (folder / f"consolidated.{shard:02d}.pth").write_bytes(pth_file(arrays))
 
 
-def part_arrays(weights, part, n_parts=2, dtype="<f2"):
+def shard_arrays(weights, shard, n_shards=2, dtype="<f2"):
     return {
-        meta_name(n): part_of(meta_name(n), a, part, n_parts).astype(dtype)
+        meta_name(n): shard_of(meta_name(n), a, shard, n_shards).astype(dtype)
         for n, a in weights.items()
     }
 
 
-@pytest.mark.parametrize("n_parts", [1, 2, 4])
-def test_the_whole_is_found_in_one_part_or_several(tmp_path, config, weights, n_parts):
-    folder = write_meta_folder(tmp_path / "model", config, weights, n_parts=n_parts)
+@pytest.mark.parametrize("n_shards", [1, 2, 4])
+def test_the_whole_is_found_in_one_shard_or_several(tmp_path, config, weights, n_shards):
+    folder = write_meta_folder(tmp_path / "model", config, weights, n_shards=n_shards)
     checkpoint = read_checkpoint(folder)
     assert checkpoint.config == config
-    assert checkpoint.format == f"Meta .pth, {n_parts} part{'s' if n_parts > 1 else ''}"
-    assert checkpoint.ignored == ("rope.freqs",) and checkpoint.is_split == (n_parts > 1)
+    assert checkpoint.format == f"Meta .pth, {n_shards} shard{'s' if n_shards > 1 else ''}"
+    assert checkpoint.ignored == ("rope.freqs",) and checkpoint.is_sharded == (n_shards > 1)
     assert checkpoint.n_bytes == 2 * sum(array.size for array in weights.values())
     files = [MappedFile(path) for path in checkpoint.paths]
     for name, expected in weights.items():
         tensor = checkpoint.tensors[name]
-        if isinstance(tensor, SplitTensor):
+        if isinstance(tensor, ShardedTensor):
             assert tensor.shape == expected.shape
             whole = join(tensor, lambda spec: files[spec.file].view(spec))
             assert whole.flags.owndata == (tensor.axis is not None)
@@ -72,7 +72,7 @@ def test_the_whole_is_found_in_one_part_or_several(tmp_path, config, weights, n_
 
 
 def test_a_matrix_is_cut_by_columns_where_outputs_are_summed():
-    by_columns = {n for n in old_config().tensor_shapes() if "norm" not in n and split_axis(n)}
+    by_columns = {n for n in old_config().tensor_shapes() if "norm" not in n and cut_axis(n)}
     assert {n.rpartition(".")[2] for n in by_columns} == {"wo", "w_down", "token_embedding"}
 
 
@@ -99,11 +99,11 @@ def test_grouped_heads_and_a_multiplier_are_read(tmp_path, rng):
 
 def test_an_embedding_cut_by_rows_is_joined_by_rows(tmp_path, config, weights):
     """Llama 3 cuts the vocabulary, not the columns."""
-    folder = write_meta_folder(tmp_path / "model", config, weights, n_parts=2)
-    for part in range(2):
-        arrays = part_arrays(weights, part)
-        rows = np.split(weights["token_embedding"], 2)[part]
-        rewrite_part(folder, part, arrays | {"tok_embeddings.weight": rows.astype("<f2")})
+    folder = write_meta_folder(tmp_path / "model", config, weights, n_shards=2)
+    for shard in range(2):
+        arrays = shard_arrays(weights, shard)
+        rows = np.split(weights["token_embedding"], 2)[shard]
+        rewrite_shard(folder, shard, arrays | {"tok_embeddings.weight": rows.astype("<f2")})
     checkpoint = read_checkpoint(folder)
     assert checkpoint.tensors["token_embedding"].axis == 0
     assert checkpoint.tensors["token_embedding"].shape == (300, 32)
@@ -192,76 +192,78 @@ def test_sizes_that_contradict_the_tensors_are_named(folder, changes, sentence):
         read_checkpoint(folder)
 
 
-def test_a_missing_last_part_is_named(folder):
+def test_a_missing_last_shard_is_named(folder):
     (folder / "consolidated.01.pth").unlink()
-    expected = r"1 part found, expected 2: .*consolidated.01.pth is missing"
+    expected = r"1 shard found, expected 2: .*consolidated.01.pth is missing"
     with pytest.raises(FormatError, match=expected):
         read_checkpoint(folder)
 
 
-def test_a_missing_first_part_is_named(folder):
+def test_a_missing_first_shard_is_named(folder):
     (folder / "consolidated.00.pth").unlink()
     with pytest.raises(FormatError, match=r"consolidated.00.pth: is missing, but consolidated.01"):
         read_checkpoint(folder)
 
 
-def test_a_part_too_many_is_not_called_missing(folder):
+def test_a_shard_too_many_is_not_called_missing(folder):
     data = (folder / "consolidated.01.pth").read_bytes()
-    for part in (2, 3):
-        (folder / f"consolidated.{part:02d}.pth").write_bytes(data)
+    for shard in (2, 3):
+        (folder / f"consolidated.{shard:02d}.pth").write_bytes(data)
     with pytest.raises(FormatError) as caught:
         read_checkpoint(folder)
     assert "missing" not in str(caught.value) and "token_embedding" in str(caught.value)
 
 
-def test_parts_of_two_models_are_refused(folder, weights):
-    arrays = part_arrays(weights, 1)
+def test_shards_of_two_models_are_refused(folder, weights):
+    arrays = shard_arrays(weights, 1)
     del arrays["layers.1.attention.wv.weight"]
-    rewrite_part(folder, 1, arrays)
+    rewrite_shard(folder, 1, arrays)
     with pytest.raises(FormatError, match=r"01.pth: has no layers.1.wv, which consolidated.00.pth"):
         read_checkpoint(folder)
-    rewrite_part(folder, 1, part_arrays(weights, 1) | {"output.weight": np.ones((151, 32), "<f2")})
+    rewrite_shard(
+        folder, 1, shard_arrays(weights, 1) | {"output.weight": np.ones((151, 32), "<f2")}
+    )
     with pytest.raises(FormatError, match=r"output is f16 \(151, 32\), in consolidated.00.pth it "):
         read_checkpoint(folder)
-    rewrite_part(folder, 1, part_arrays(weights, 1, dtype="<f4"))
-    with pytest.raises(FormatError, match=r"01.pth: token_embedding is f32 .* these parts are not"):
+    rewrite_shard(folder, 1, shard_arrays(weights, 1, dtype="<f4"))
+    with pytest.raises(FormatError, match=r"01.pth: token_embedding is f32 .* these shards"):
         read_checkpoint(folder)
 
 
-def test_a_part_with_more_than_the_first_is_refused(folder, weights):
-    arrays = part_arrays(weights, 0)
+def test_a_shard_with_more_than_the_first_is_refused(folder, weights):
+    arrays = shard_arrays(weights, 0)
     del arrays["layers.1.attention.wv.weight"]
-    rewrite_part(folder, 0, arrays)
+    rewrite_shard(folder, 0, arrays)
     with pytest.raises(
-        FormatError, match=r"01.pth: has layers.1.wv, which consolidated.00.pth has"
+        FormatError, match=r"01.pth: has layers.1.wv, which consolidated.00.pth does not have"
     ):
         read_checkpoint(folder)
 
 
 def test_a_tensor_of_another_kind_of_model_is_named(folder, weights):
-    arrays = part_arrays(weights, 0) | {"layers.0.conv\x1b[2J.weight": np.ones(3, "<f2")}
-    rewrite_part(folder, 0, arrays)
+    arrays = shard_arrays(weights, 0) | {"layers.0.conv\x1b[2J.weight": np.ones(3, "<f2")}
+    rewrite_shard(folder, 0, arrays)
     with pytest.raises(FormatError, match=r"a tensor layers.0.conv\\x1b\[2J.weight, which no LLa"):
         read_checkpoint(folder)
 
 
 def test_a_checkpoint_without_its_embedding_is_refused(folder, weights):
-    for part in range(2):
-        arrays = part_arrays(weights, part)
+    for shard in range(2):
+        arrays = shard_arrays(weights, shard)
         del arrays["tok_embeddings.weight"]
-        rewrite_part(folder, part, arrays)
+        rewrite_shard(folder, shard, arrays)
     with pytest.raises(FormatError, match="has no matrix token_embedding; the checkpoint is incom"):
         read_checkpoint(folder)
 
 
-def test_a_truncated_part_names_its_file(folder):
+def test_a_truncated_shard_names_its_file(folder):
     path = folder / "consolidated.01.pth"
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(FormatError, match=r"consolidated.01.pth: its zip directory cannot be read"):
         read_checkpoint(folder)
 
 
-def test_an_lfs_pointer_in_place_of_a_part_names_its_file(folder):
+def test_an_lfs_pointer_in_place_of_a_shard_names_its_file(folder):
     (folder / "consolidated.01.pth").write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(FormatError, match=r"consolidated.01.pth: "):
         read_checkpoint(folder)

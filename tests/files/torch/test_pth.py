@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.opened import read_pth
 from helpers.small_models import (
     legacy_pth_file,
     op_int,
@@ -24,7 +25,6 @@ from hypothesis import strategies as st
 
 from llama_edu.errors import FormatError
 from llama_edu.files.mapped import MappedFile
-from llama_edu.files.torch.pth import read_pth
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 import json
 
 import pytest
+from helpers.opened import read_gguf
 from helpers.small_models import llama2c_v0, random_weights, small_config
 
 from llama_edu.errors import FormatError
-from llama_edu.files.gguf.reader import read_gguf
 from llama_edu.files.gguf.writer import write_gguf
 from llama_edu.files.layout import PlannedTensor
 from llama_edu.files.vocabularies.byte_level import PRE_TOKENIZERS

@@ -11,12 +11,12 @@ from helpers.small_models import (
     old_config,
     random_weights,
     small_vocabulary,
-    write_ggml_parts,
+    write_ggml_shards,
 )
 
 from llama_edu.convert import convert
 from llama_edu.errors import FormatError, RequestError, ShapeError
-from llama_edu.files.layout import SplitTensor, TensorSpec
+from llama_edu.files.layout import ShardedTensor, TensorSpec
 from llama_edu.files.shards import join
 from llama_edu.show.figures.alignment import KINDS, alignment_figure, tensor_starts
 from llama_edu.show.figures.split import n_runs, part_of_each, split_figure
@@ -78,7 +78,7 @@ def test_the_parts_drawn_are_the_parts_that_are_joined(axis):
         for part, piece in enumerate(pieces)
     )
     whole = join(
-        SplitTensor("x", "f32", (rows, columns), axis, specs), lambda spec: pieces[spec.file]
+        ShardedTensor("x", "f32", (rows, columns), axis, specs), lambda spec: pieces[spec.file]
     )
     np.testing.assert_array_equal(part_of_each(rows, columns, n_parts, axis), whole)
 
@@ -130,7 +130,7 @@ def test_the_museum_names_what_it_cannot_show(in_folder, files, rng):
     with pytest.raises(RequestError, match=r"new.ggjt: token 300, expected 0 to 299"):
         exhibit(files[".ggjt"], (300,))
     config = old_config()
-    write_ggml_parts(
+    write_ggml_shards(
         in_folder / "two.ggmf", 2, config, random_weights(config, rng),
         small_vocabulary(config.vocab_size), magic=b"fmgg",
     )  # fmt: skip

@@ -16,7 +16,7 @@ from helpers.small_models import (
     random_weights,
     small_vocabulary,
     torch_zip,
-    write_ggml_parts,
+    write_ggml_shards,
     write_meta_folder,
 )
 
@@ -35,11 +35,11 @@ def checkpoints(tmp_path, rng, config, weights):
     old_weights = random_weights(old, rng)
     (tmp_path / "c.bin").write_bytes(llama2c_v0(config, weights))
     (tmp_path / "j.bin").write_bytes(ggml_file(old, old_weights, small_vocabulary(300)))
-    parts = write_ggml_parts(
+    shards = write_ggml_shards(
         tmp_path / "p.bin", 2, old, old_weights, small_vocabulary(300), magic=b"fmgg"
     )
-    folder = write_meta_folder(tmp_path / "meta", old, old_weights, n_parts=2)
-    paths = (tmp_path / "c.bin", tmp_path / "j.bin", parts, folder)
+    folder = write_meta_folder(tmp_path / "meta", old, old_weights, n_shards=2)
+    paths = (tmp_path / "c.bin", tmp_path / "j.bin", shards, folder)
     return [read_checkpoint(path) for path in paths]
 
 
@@ -91,7 +91,7 @@ def test_the_report_names_format_sizes_and_places(checkpoints):
         f"{checkpoints[1].tensors['layers.1.w_up'].offset:,}", "96 x 32",
     ):  # fmt: skip
         assert part in text
-    assert "in parts" in checkpoint_report(checkpoints[3], tensors=True)
+    assert "in shards" in checkpoint_report(checkpoints[3], tensors=True)
     assert "in a separate file" in checkpoint_report(checkpoints[0])
 
 
@@ -100,7 +100,7 @@ def test_the_same_facts_survive_json(checkpoints):
         facts = json.loads(json.dumps(checkpoint_as_dict(checkpoint)))
         assert facts["config"]["dim"] == checkpoint.config.dim
         assert len(facts["tensors"]) == len(checkpoint.tensors)
-        assert facts["n_parameters"] == checkpoint.config.n_parameters
+        assert facts["n_parameters"] == checkpoint.n_parameters
         assert [file["n_bytes"] for file in facts["files"]] == [
             path.stat().st_size for path in checkpoint.paths
         ]

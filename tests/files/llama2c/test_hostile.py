@@ -3,10 +3,10 @@
 import pytest
 from helpers.hostile import check_case, check_hex_view
 from helpers.hostile_llama2c import LLAMA2C_CASES, TOKENIZER_CASES, pieces, valid
+from helpers.opened import read_llama2c
 
 from llama_edu.errors import FormatError
 from llama_edu.files.anatomy import fields_of
-from llama_edu.files.llama2c import read_llama2c
 from llama_edu.files.vocabularies.detect import read_vocabulary
 
 

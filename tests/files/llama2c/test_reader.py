@@ -7,11 +7,11 @@ import struct
 
 import numpy as np
 import pytest
+from helpers.opened import read_llama2c
 from helpers.small_models import llama2c_v0, random_weights, small_vocabulary, tokenizer_bin
 
 from llama_edu.errors import FormatError
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.llama2c import read_llama2c
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.vocabularies.tokenizer_bin import read_tokenizer_bin
 from llama_edu.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN

@@ -1,0 +1,102 @@
+"""What a conversion will write: every tensor with its type, what that loses, the vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+from llama_edu.config import output_name
+from llama_edu.convert.output_formats import OutputFormat
+from llama_edu.errors import FormatError, RequestError
+from llama_edu.files.layout import Checkpoint, PlannedTensor, ShardedTensor, TensorSpec
+from llama_edu.files.vocabularies.detect import read_vocabulary
+from llama_edu.quants.blocks import BLOCK_TYPES
+from llama_edu.quants.repack import can_repack, repack_is_exact
+from llama_edu.vocabulary import Vocabulary
+
+#: A type for the matrices; "keep" leaves every one as it is.
+TypeName = Literal["keep", "f32", "f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0"]
+
+#: What --type may say.
+TYPES: tuple[TypeName, ...] = get_args(TypeName)
+
+
+def plan(checkpoint: Checkpoint, output: OutputFormat, type: TypeName) -> list[PlannedTensor]:
+    """Every tensor that will be written, in the source's order, with its type.
+
+    Raises:
+        FormatError: a type that the format does not have, or rows that are no whole blocks of it.
+    """
+    planned = []
+    names = list(checkpoint.tensors)
+    if checkpoint.tied_output and not output.tied_output:  # the matrix is then written twice
+        names.append("output")
+    for name in names:
+        tensor = source_of(checkpoint, name)
+        if len(tensor.shape) == 1:
+            wanted = "f32"
+        else:
+            wanted = tensor.type if type == "keep" else type
+        stored = BLOCK_TYPES[output.stored_type(wanted)]
+        if tensor.shape[-1] % stored.block_size:
+            raise FormatError(
+                f"{name}: rows of {tensor.shape[-1]} numbers cannot become {stored.name}, whose "
+                f"blocks have {stored.block_size}; choose f16 or f32"
+            )
+        planned.append(PlannedTensor(name, stored.name, tensor.shape))
+    return planned
+
+
+def source_of(checkpoint: Checkpoint, name: str) -> TensorSpec | ShardedTensor:
+    """The tensor from which one of this name is made; for a tied output it is the embedding."""
+    return checkpoint.tensors[output_name(checkpoint.tensors) if name == "output" else name]
+
+
+def losses(
+    checkpoint: Checkpoint, planned: Sequence[PlannedTensor], *, allowed: bool
+) -> tuple[str, ...]:
+    """Name what quantized blocks lose by becoming other blocks; RequestError unless allowed."""
+    found: dict[str, None] = {}
+    for tensor in planned:
+        source = source_of(checkpoint, tensor.name).type
+        if source == tensor.type or not BLOCK_TYPES[source].is_quantized:
+            continue
+        if not BLOCK_TYPES[tensor.type].is_quantized:
+            continue
+        if can_repack(source, tensor.type):
+            if repack_is_exact(source, tensor.type):
+                continue
+            loss = "the codes stay, their scales are rounded from float32 to float16"
+        else:
+            loss = "the numbers are rounded a second time, on top of the first"
+        found[f"{source} to {tensor.type}: {loss}"] = None
+    if found and not allowed:
+        raise RequestError(
+            f"{checkpoint.paths[0]}: {'; '.join(found)}; convert from the original floats, or add "
+            f"--allow-requantize to accept this"
+        )
+    return tuple(found)
+
+
+def vocabulary_of(checkpoint: Checkpoint, tokenizer: str | Path | None = None) -> Vocabulary:
+    """The vocabulary to write: from the given file, the checkpoint, or the file beside it.
+
+    Raises:
+        FormatError: there is none, or it has another number of pieces than the weights.
+    """
+    path = tokenizer or checkpoint.tokenizer_path
+    vocabulary = checkpoint.vocabulary
+    if path is not None:  # a file of 2023 without scores has a path only to find them there
+        vocabulary = read_vocabulary(Path(path), checkpoint.config.vocab_size)
+    if vocabulary is None:
+        raise FormatError(
+            f"{checkpoint.paths[0]}: has no vocabulary and no tokenizer.model lies beside it; give "
+            f"one with --tokenizer FILE"
+        )
+    if len(vocabulary) != checkpoint.config.vocab_size:
+        raise FormatError(
+            f"{path or checkpoint.paths[0]}: has {len(vocabulary)} pieces, the weights have "
+            f"{checkpoint.config.vocab_size}; this is another model's tokenizer"
+        )
+    return vocabulary
