@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llama_edu.show.figures.picture import Picture
+from llama_edu.show.figures.alt_figure import AltFigure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,5 +32,5 @@ def save_figure(
         return "matplotlib is missing from this run; `pip install matplotlib` adds the figure."
     figure = Figure(figsize=size, dpi=120, layout="constrained")
     draw(figure)
-    (FOLDER / name).write_bytes(Picture(figure, alt).png())
+    (FOLDER / name).write_bytes(AltFigure(figure, alt).png())
     return f"![{alt}]({name})\n\n{caption}"

@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.models import SMALL, random_model
 from benchmarks.timing import interleave, table
 from llama_edu.errors import MeasurementError
-from llama_edu.pages.backends.choice import backend_names
+from llama_edu.pages.backends import backend_names
 from llama_edu.pages.lab import PageLab
 
 

@@ -13,6 +13,8 @@ from llama_edu.errors import RequestError
 from llama_edu.files.row_order import rows_side_by_side
 from llama_edu.llama import Llama, load
 from llama_edu.quants.blocks import dequantize
+from llama_edu.table import lay_out
+from llama_edu.text import visible
 
 #: Ids that every vocabulary has, for comparing logits where no text can be encoded.
 _FIXED_TOKENS = (1, 5, 3, 11, 7, 200, 31, 64)
@@ -53,20 +55,19 @@ class Comparison:
 
     def __str__(self) -> str:
         a, b = self.names
-        lines = [f"{a}  against  {b}"]
+        lines = [f"{visible(a)}  against  {visible(b)}"]
         different = [t for t in self.tensors if t.largest > 0]
         lines.append(
             f"  tensors  {len(self.tensors) - len(different)} of {len(self.tensors)} equal"
         )
         if different:
             first = different[0]
-            lines.append(f"  first that differs: {first.name}")
-            lines.append(f"    {'tensor':26s}{'types':>16s}{'largest':>12s}{'mean':>12s}")
+            lines.append(f"  first that differs: {visible(first.name)}")
             worst = sorted(different, key=lambda t: -t.largest)[:8]
-            lines += [
-                f"    {t.name:26s}{' / '.join(t.types):>16s}{t.largest:12.3g}{t.mean:12.3g}"
-                for t in worst
+            rows = [
+                (t.name, " / ".join(t.types), f"{t.largest:.3g}", f"{t.mean:.3g}") for t in worst
             ]
+            lines.append(lay_out(("tensor", "types", "largest", "mean"), rows, indent=" " * 4))
             if len(different) > len(worst):
                 lines.append(f"    and {len(different) - len(worst)} more that differ less")
         likeliest = "equal" if self.same_greedy else "differ"

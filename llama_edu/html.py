@@ -1,34 +1,58 @@
-"""A few facts about an object as HTML, for notebooks. Every name and value is escaped here."""
+"""Text and facts as HTML, for notebooks. What comes from a file shows and does nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llama_edu.text import visible
+from llama_edu.text import one_line, visible, visible_lines
 
 #: Longer values are cut: a hostile file may carry a name of megabytes.
 _LONGEST_VALUE = 200
 
 _LEFT = "text-align: left; padding: 0 12px 0 0; vertical-align: top"
 
+# JupyterLab's color variables follow its light and dark themes; the second value serves pages
+# that have none.
+MUTED = "color: var(--jp-ui-font-color2, #777)"
+ERROR = "color: var(--jp-error-color1, #d32f2f); overflow-wrap: anywhere"
+
+
+def escaped(text: str) -> str:
+    """A text as HTML that shows it on one line: `text.visible`, then no markup and no quotes."""
+    return _no_markup(visible(text))
+
+
+def escaped_lines(text: str) -> str:
+    """A text of several lines as HTML that shows it: `text.visible_lines`, then no markup."""
+    return _no_markup(visible_lines(text))
+
+
+def note_html(text: str, *, is_error: bool = False) -> str:
+    """A sentence about a model or a state; an error in the theme's error color, read aloud."""
+    if not is_error:
+        return f'<div style="line-height: 1.5; {MUTED}">{escaped_lines(text)}</div>'
+    return f'<div role="alert" style="line-height: 1.5; {ERROR}">{escaped_lines(text)}</div>'
+
 
 def facts_html(title: str, facts: Mapping[str, object]) -> str:
-    """A title and a table of two columns; text from files shows as text and nothing else.
+    """A title and a table of two columns; integers get thousands separators, long values are cut.
 
-    Control characters become their escapes; integers get thousands separators.
+    Title, names and values are escaped here.
     """
     rows = "".join(
-        f'<tr><th scope="row" style="{_LEFT}; font-weight: normal">{_shown(name)}</th>'
-        f'<td style="{_LEFT}">{_shown(value)}</td></tr>'
+        f'<tr><th scope="row" style="{_LEFT}; font-weight: normal">{_value_html(name)}</th>'
+        f'<td style="{_LEFT}">{_value_html(value)}</td></tr>'
         for name, value in facts.items()
     )
-    return f"<p><b>{_shown(title)}</b></p><table>{rows}</table>"
+    return f"<p><b>{_value_html(title)}</b></p><table>{rows}</table>"
 
 
-def _shown(value: object) -> str:
+def _value_html(value: object) -> str:
+    is_count = isinstance(value, int) and not isinstance(value, bool)
+    return escaped(one_line(f"{value:,}" if is_count else str(value), _LONGEST_VALUE))
+
+
+def _no_markup(text: str) -> str:
     from html import escape  # brings every named character of HTML: only where a notebook looks
 
-    text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-    if len(text) > _LONGEST_VALUE:
-        text = text[:_LONGEST_VALUE] + "..."
-    return escape(visible(text))
+    return escape(text)

@@ -1,34 +1,42 @@
-"""Plain text tables for the results of experiments."""
+"""Plain text tables: measurements, files side by side, and what stands in a checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from llama_edu.text import visible
 
-def lay_out(heads: Sequence[str], rows: Sequence[Sequence[object]], n_left: int = 1) -> str:
-    """A table as text: the first `n_left` columns to the left, numbers to the right.
 
-    None becomes "-", for what was not measured.
+def lay_out(
+    heads: Sequence[str] | None,
+    rows: Sequence[Sequence[object]],
+    align: str = "<>",
+    indent: str = "",
+) -> str:
+    """A table as text, each column as wide as its longest cell, two spaces between columns.
+
+    Args:
+        heads: the first line; None for a table without one.
+        rows: as many cells as heads. None becomes "-", for what was not measured; integers get
+            thousands separators; text is made `text.visible`.
+        align: "<" for a column to the left, ">" to the right; the last one stands for all columns
+            after it.
+        indent: what stands in front of each line.
     """
-    cells = [[_cell(value) for value in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
-
-    def line(row: Sequence[str]) -> str:
-        parts = [
-            cell.ljust(width) if i < n_left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        return "  ".join(parts).rstrip()
-
-    return "\n".join([line(heads), *map(line, cells)])
+    cells = [[_cell(value) for value in row] for row in ([heads] if heads else []) + [*rows]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    align = align.ljust(len(widths), align[-1])
+    lines = []
+    for row in cells:
+        columns = zip(row, align, widths, strict=False)
+        lines.append(indent + "  ".join(f"{cell:{side}{width}}" for cell, side, width in columns))
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return str(value)
+    return f"{value:,}" if isinstance(value, int) else visible(str(value))
 
 
 def mib(n_bytes: int | None) -> str | None:

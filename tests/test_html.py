@@ -10,7 +10,7 @@ from helpers.tiny import open_tiny
 from llama_edu.config import ModelConfig
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.layout import Checkpoint, TensorSpec
-from llama_edu.html import facts_html
+from llama_edu.html import escaped, escaped_lines, facts_html, note_html
 from llama_edu.transformer.cache import KVCache
 
 EVIL = '<img src=x onerror="alert(1)">\x1b[2J'
@@ -57,6 +57,35 @@ def test_text_from_a_file_is_never_markup_nor_a_terminal_command(hostile):
     for thing in (hostile, spec):
         assert "<img" not in thing._repr_html_() and "&lt;img" in thing._repr_html_()
         assert "\x1b" not in thing._repr_html_() and "\x1b" not in repr(thing)
+
+
+HOSTILE = EVIL + "\x00\u202e\u2066\ud800\r&amp;'\""
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        escaped, escaped_lines, note_html, lambda text: note_html(text, is_error=True),
+        lambda text: facts_html(text, {text: text}),
+    ],
+)  # fmt: skip
+def test_every_function_shows_hostile_text_and_obeys_none_of_it(make):
+    html = make(HOSTILE)
+    assert "<img" not in html and "&lt;img src=x onerror=&quot;" in html
+    for character, escape in {
+        "\x1b": r"\x1b", "\x00": r"\x00", "\u202e": r"\u202e", "\u2066": r"\u2066",
+        "\ud800": r"\ud800", "\r": r"\r", "&amp;": "&amp;amp;", "'": "&#x27;",
+    }.items():  # fmt: skip
+        assert escape in html and (character not in html or character in make("") + escape)
+    html.encode("utf-8")
+
+
+def test_line_ends_are_kept_only_by_the_function_for_lines():
+    assert escaped("a\nb<") == r"a\nb&lt;" and escaped_lines("a\nb<") == "a\nb&lt;"
+
+
+def test_only_an_error_is_read_aloud():
+    assert 'role="alert"' in note_html("no", is_error=True) and "role" not in note_html("yes")
 
 
 def test_a_name_of_megabytes_is_cut():

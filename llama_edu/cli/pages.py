@@ -81,8 +81,8 @@ def _as_dict(observed) -> dict[str, object]:
         "n_new": observed.n_new,
         "whole": _record_as_dict(observed.whole),
         "steps": [
-            {"text": step.text, "n_new_pages": step.n_new, **_record_as_dict(step.record)}
-            for step in observed.steps
+            {"text": step.text, "n_new_pages": n_new, **_record_as_dict(step.record)}
+            for step, n_new in zip(observed.steps, observed.new_pages(), strict=True)
         ],
     }
 
@@ -115,6 +115,6 @@ def _record_as_dict(record) -> dict[str, object]:
                 "n_bytes": row.n_bytes,
                 "touched_bytes": row.touched_bytes,
             }
-            for row in (record.table() if record.pages is not None else ())
+            for row in (record.touched.by_tensor() if record.pages is not None else ())
         ],
     }

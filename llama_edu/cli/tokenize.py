@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print one line per token."""
     from llama_edu.llama import load
+    from llama_edu.text import quoted
 
     with load(args.file, tokenizer=args.tokenizer) as llama:
         tokens = llama.tokenizer.encode(args.text)
@@ -29,5 +30,5 @@ def run(args: argparse.Namespace) -> None:
             return
         for token in tokens:
             piece = llama.tokenizer.piece(token)
-            shown = ascii(piece.decode("utf-8", "backslashreplace")) if piece else "(control)"
+            shown = quoted(piece.decode("utf-8", "backslashreplace")) if piece else "(control)"
             print(f"{token:6d}  {shown}")

@@ -13,6 +13,7 @@ import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from llama_edu.pages import linux
 from llama_edu.pages.faults import FaultCounter, FaultCounts
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.residency import evict, prefetch
+from llama_edu.pages.verdict import Kind
 from llama_edu.table import lay_out, percent
 
 FAULTS_2023 = 411_522
@@ -35,25 +37,29 @@ FAULT_AROUND_BYTES = 65_536
 _ROW_BYTES = 4000
 
 
+State = Literal["warm", "cold", "warm, in single pages"]
+Access = Literal["every page", "10 % of the rows"]
+
+
 @dataclass(frozen=True)
 class Reading:
     """One access to the file, read naively and truly.
 
     Attributes:
         state: of the page cache before. access: what was read.
-        faults: on a plain mapping, or None where nobody counts them.
+        faults: on a plain mapping, or None where they are not counted.
         naive_fraction: faults times page size, over the file.
         rss_fraction: of the file, in this process's page table afterwards.
         true_fraction: touched pages over pages. verdict: how far that can be trusted.
     """
 
-    state: str
-    access: str
+    state: State
+    access: Access
     faults: FaultCounts | None
     naive_fraction: float | None
     rss_fraction: float | None
     true_fraction: float | None
-    verdict: str
+    verdict: Kind
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ class Illusion:
             f"{around:,} bytes, {around / FILE_BYTES_2023:.0%} of it. Reading all of it takes at "
             f"least {dense:,} faults; the count fits a complete read.",
             f"Here, on a file of {self.file_bytes:,} bytes (naive and Rss: counts only, wrong):",
-            lay_out(heads, rows, n_left=2),
+            lay_out(heads, rows, "<<>"),
         ])  # fmt: skip
 
 
@@ -108,7 +114,7 @@ def illusion(
     return Illusion(file_bytes, tuple(r for r in readings if r is not None))
 
 
-def _accesses(n_bytes: int) -> dict[str, np.ndarray]:
+def _accesses(n_bytes: int) -> dict[Access, np.ndarray]:
     """What is read -> the first byte of each piece, such that each page of it is touched."""
     every = np.arange(0, n_bytes, mmap.PAGESIZE)
     n_rows = n_bytes // _ROW_BYTES
@@ -133,7 +139,7 @@ def _in_small_pages(file: Path) -> None:
     prefetch(file)
 
 
-_STATES: dict[str, Callable[[Path], None]] = {
+_STATES: dict[State, Callable[[Path], None]] = {
     "warm": _warm,
     "cold": _cold,
     "warm, in single pages": _in_small_pages,
@@ -141,7 +147,7 @@ _STATES: dict[str, Callable[[Path], None]] = {
 
 
 def _read(
-    file: Path, backend: str, state: str, prepare: Callable[[Path], None], access: str,
+    file: Path, backend: str, state: State, prepare: Callable[[Path], None], access: Access,
     where: np.ndarray,
 ) -> Reading | None:  # fmt: skip
     """One reading, or None where the file cannot be brought into that state."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -25,19 +26,23 @@ from llama_edu.table import lay_out, mib, milliseconds
 _STEP_BYTES = 1 << 20
 
 
+#: Of the page cache before a lap: the file is in none of its pages, or in all of them.
+State = Literal["cold", "warm"]
+
+
 @dataclass(frozen=True)
 class Lap:
     """One way of loading, from one state of the page cache.
 
     Attributes:
-        way: of loading. state: "cold" or "warm".
+        way: of loading. state: of the page cache.
         open_s: until there was an array. first_s: the first pass over it. second_s: the next.
-        anonymous_bytes: private memory taken, besides the page cache; None where nobody tells.
-        cached_bytes: of the file, in the page cache afterwards; None where nobody tells.
+        anonymous_bytes: private memory taken, besides the page cache; None if not told.
+        cached_bytes: of the file, in the page cache afterwards; None if not told.
     """
 
     way: str
-    state: str
+    state: State
     open_s: float
     first_s: float
     second_s: float
@@ -61,7 +66,7 @@ class LoadRace:
         heads = ("way", "cache", "open ms", "open + 1st pass", "2nd pass", "private MiB",
                  "cached MiB")  # fmt: skip
         return f"A file of {self.file_bytes:,} bytes, loaded and read through:\n" + lay_out(
-            heads, rows, n_left=2
+            heads, rows, "<<>"
         )
 
 
@@ -82,7 +87,7 @@ def load_race(
     laps = []
     with weight_file(path, n_bytes, folder) as file:
         file_bytes = file.stat().st_size
-        for state in ("cold", "warm"):
+        for state in get_args(State):
             for way, load in _WAYS.items():
                 if state == "cold" and not _is_evicted(file):
                     continue
@@ -95,7 +100,7 @@ def load_race(
 
 
 def _run(
-    way: str, state: str, file: Path, load: Callable[[Path], np.ndarray],
+    way: str, state: State, file: Path, load: Callable[[Path], np.ndarray],
     clock: Callable[[], float],
 ) -> Lap | None:  # fmt: skip
     """One lap, or None where this system does not know the way."""

@@ -2,7 +2,7 @@
 
 A dense model reads all weights for each token, in the same order. If they do not fit, the kernel
 has thrown out each page just before it is wanted again, so that little is gained from what does fit
-until all of it fits: a cliff. Keeping a part for good and reading the rest anew wins by that part.
+until all of it fits: a cliff. Keeping a part for good and reading the rest again wins by that part.
 
 Where a control group can be made, a child process is limited by the kernel. Elsewhere the budget is
 emulated: this process gives pages back itself (MADV_PAGEOUT), least recently used first, and the
@@ -20,6 +20,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -38,7 +39,9 @@ _BLOCK_BYTES = 2 << 20
 #: What a limited child needs besides the file: page tables, read buffers.
 _SLACK_BYTES = 6 << 20
 
-STRATEGIES = ("plain mapping", "keep a part", "MADV_RANDOM")
+Strategy = Literal["plain mapping", "keep a part", "MADV_RANDOM"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+Method = Literal["control group", "emulated"]
 
 
 @dataclass(frozen=True)
@@ -46,18 +49,18 @@ class Token:
     """One pass over all weights under a memory cap, the average of all but the first pass.
 
     Attributes:
-        cap_fraction: memory allowed, over the file. strategy: one of STRATEGIES.
-        elapsed_s: per pass. read_bytes: from the disk per pass, None where nobody tells.
+        cap_fraction: memory allowed, over the file. strategy: how the file is read.
+        elapsed_s: per pass. read_bytes: from the disk per pass, None if not told.
         major_faults: per pass; far fewer than pages, as one wait brings in many.
-        method: "control group" or "emulated".
+        method: how the memory was limited.
     """
 
     cap_fraction: float
-    strategy: str
+    strategy: Strategy
     elapsed_s: float
     read_bytes: int | None
     major_faults: float | None
-    method: str
+    method: Method
 
     @property
     def tokens_per_s(self) -> float:
@@ -129,9 +132,9 @@ def memory_cap(
         return MemoryCap(file.stat().st_size, tuple(tokens), why)
 
 
-def _in_group(file: Path, cap: float, strategy: str, n_passes: int) -> Token:
+def _in_group(file: Path, cap: float, strategy: Strategy, n_passes: int) -> Token:
     """One measurement in a child process that the kernel limits."""
-    _evict(file)  # cached pages stay charged to whoever read them first
+    _evict(file)  # cached pages stay charged to the process that read them first
     limit = int(cap * file.stat().st_size) + _SLACK_BYTES
     code = "import sys; from llama_edu.experiments.memory_cap import _child; _child(*sys.argv[1:])"
     package = str(Path(__file__).parents[2])
@@ -145,7 +148,7 @@ def _in_group(file: Path, cap: float, strategy: str, n_passes: int) -> Token:
     return Token(**json.loads(done.stdout))
 
 
-def _child(file: str, cap: str, strategy: str, n_passes: str, group: str) -> None:
+def _child(file: str, cap: str, strategy: Strategy, n_passes: str, group: str) -> None:
     """What the limited process does: join the group, measure, print."""
     # everything imported and allocated so far stays charged to the group it came from
     Path(group, "cgroup.procs").write_text("0")
@@ -153,7 +156,7 @@ def _child(file: str, cap: str, strategy: str, n_passes: str, group: str) -> Non
     print(json.dumps(token.__dict__))
 
 
-def _measure(file: Path, cap: float, strategy: str, n_passes: int, *, emulate: bool) -> Token:
+def _measure(file: Path, cap: float, strategy: Strategy, n_passes: int, *, emulate: bool) -> Token:
     """Passes over the file by this process, all but the first of them counted."""
     if emulate:
         _evict(file)
@@ -189,7 +192,7 @@ def _pass(mapping: mmap.mmap, budget: _Budget) -> None:
 class _Budget:
     """Gives back pages after use: to keep a part, and to emulate a limit where there is none."""
 
-    def __init__(self, mapping: mmap.mmap, n_bytes: int, strategy: str, emulate: bool) -> None:
+    def __init__(self, mapping: mmap.mmap, n_bytes: int, strategy: Strategy, emulate: bool) -> None:
         self._mapping = mapping
         self._n_blocks = max(2, n_bytes // _BLOCK_BYTES)
         self._keep = strategy == "keep a part"

@@ -16,6 +16,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from llama_edu.errors import MeasurementError
 from llama_edu.experiments.subjects import weight_file
@@ -51,11 +52,14 @@ sys.stdin.readline()
 """
 
 
+How = Literal["mmap", "read()"]
+
+
 @dataclass(frozen=True)
 class Group:
     """Processes that hold the same file at the same time; averages over them, in bytes."""
 
-    how: str
+    how: How
     n_processes: int
     rss_bytes: int
     pss_bytes: int
@@ -98,11 +102,11 @@ def sharing(
     if not Path("/proc/self/smaps").exists():
         raise MeasurementError("sharing: this system has no /proc/self/smaps, expected Linux")
     with weight_file(path, n_bytes, folder) as file:
-        groups = [_measure(file, how, n) for how in ("mmap", "read()") for n in n_processes]
+        groups = [_measure(file, how, n) for how in get_args(How) for n in n_processes]
         return Sharing(file.stat().st_size, tuple(groups))
 
 
-def _measure(file: Path, how: str, n: int) -> Group:
+def _measure(file: Path, how: How, n: int) -> Group:
     with ExitStack() as stack:
         children = [stack.enter_context(_start(file, how)) for _ in range(n)]
         for child in children:
@@ -117,7 +121,7 @@ def _measure(file: Path, how: str, n: int) -> Group:
     return Group(how, n, rss, pss, private)
 
 
-def _start(file: Path, how: str) -> subprocess.Popen[str]:
+def _start(file: Path, how: How) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _CHILD, how, str(file)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,

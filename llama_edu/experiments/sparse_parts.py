@@ -7,22 +7,26 @@ even that saving is gone.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from llama_edu.experiments.subjects import model_file
+from llama_edu.experiments.token_steps import recorded
 from llama_edu.llama import load
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
+from llama_edu.pages.verdict import Kind
 from llama_edu.table import lay_out, percent
+from llama_edu.text import visible
 from llama_edu.transformer.cache import KVCache
-from llama_edu.transformer.model import forward
+from llama_edu.transformer.model import Model, forward
 
 
 @dataclass(frozen=True)
-class Part:
+class KindOfTensor:
     """One kind of tensor: its pages, those of the first token, and of all tokens together."""
 
     name: str
@@ -36,15 +40,15 @@ class SparseParts:
     """How much of each kind of tensor a text needed.
 
     Attributes:
-        unneeded: pages that no token touched, outside the embedding table.
+        unneeded: pages with a byte of any tensor but the embedding table that no token touched.
         verdict: how far the counts can be trusted; the least trusted of all records.
     """
 
     file_name: str
     n_tokens: int
-    parts: tuple[Part, ...]
+    parts: tuple[KindOfTensor, ...]
     unneeded: int
-    verdict: str
+    verdict: Kind
     tied_output: bool
 
     def __str__(self) -> str:
@@ -56,7 +60,7 @@ class SparseParts:
         heads = ("kind of tensor", "pages", "1 token", "%", f"{self.n_tokens} tokens", "%")
         tied = " The output matrix is the embedding table." if self.tied_output else ""
         return "\n".join([
-            f"{self.file_name}: pages that tokens need. Verdict: {self.verdict}.{tied}",
+            f"{visible(self.file_name)}: pages that tokens need. Verdict: {self.verdict}.{tied}",
             lay_out(heads, rows),
             f"Pages of other tensors that no token needed: {self.unneeded:,}.",
         ])  # fmt: skip
@@ -72,17 +76,19 @@ def sparse_parts(
         backend: the instrument; where none works the pages are computed, and so labeled.
     """
     with model_file(path) as file, PageLab.open(file, backend) as lab, load(file, lab=lab) as llama:
-        cache = KVCache(llama.config, n_tokens)
-        token = 1  # BOS
-        records: list[Record] = []
-        for _ in range(n_tokens):
-            with lab.record("token") as record:
-                logits = forward(llama.model, [token], cache)
-            records.append(record)
-            token = int(np.argmax(logits[-1]))
+        records = [record for _, record in recorded(lab, _greedy_tokens(llama.model, n_tokens))]
         tied = llama.checkpoint.tied_output
         name = llama.checkpoint.paths[0].name
     return _summary(name, records, tied)
+
+
+def _greedy_tokens(model: Model, n_tokens: int) -> Iterator[int]:
+    """The likeliest token after BOS, and so on; without a tokenizer, which a file may lack."""
+    cache = KVCache(model.config, n_tokens)
+    token = 1  # BOS
+    for _ in range(n_tokens):
+        token = int(np.argmax(forward(model, [token], cache)[-1]))
+        yield token
 
 
 def _summary(name: str, records: list[Record], tied: bool) -> SparseParts:
@@ -92,13 +98,13 @@ def _summary(name: str, records: list[Record], tied: bool) -> SparseParts:
         if record.pages is not None:
             union |= record.pages
     parts = []
-    for row in first.by_kind():
-        pages = first.extent(row.name)
-        parts.append(Part(row.name, row.n_pages, row.n_touched, int((pages & union).sum())))
+    for row in first.touched.by_kind():
+        pages = first.touched.extent(row.name)
+        parts.append(KindOfTensor(row.name, row.n_pages, row.n_touched, int((pages & union).sum())))
     outside = np.zeros(first.n_pages, bool)
     for part in parts:
         if part.name != "token_embedding":
-            outside |= first.extent(part.name)
+            outside |= first.touched.extent(part.name)
     kinds = sorted({record.verdict.kind for record in records}, key=lambda kind: kind == "exact")
     return SparseParts(
         name, len(records), tuple(parts), int((outside & ~union).sum()), kinds[0], tied

@@ -6,34 +6,23 @@ faults that the 2023 reading was made of, and on request token by token.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 
+from llama_edu.experiments.token_steps import TokenSteps
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.llama import load
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
+from llama_edu.pages.touches import Step
+from llama_edu.table import lay_out
+from llama_edu.text import one_line
 from llama_edu.transformer.generate import Generation
 from llama_edu.transformer.sampling import SamplingSettings
-
-
-@dataclass(frozen=True)
-class TokenRecord:
-    """The pages that one step needed.
-
-    Attributes:
-        text: the piece that the step read; the prompt, for the first.
-        record: its pages. n_new: how many of them no earlier step had touched, or None where the
-            instrument sees no pages.
-    """
-
-    text: str
-    record: Record
-    n_new: int | None
 
 
 @dataclass(frozen=True)
@@ -51,19 +40,28 @@ class TokenPages:
     n_prompt: int
     n_new: int
     whole: Record
-    steps: tuple[TokenRecord, ...]
+    steps: tuple[Step, ...]
     lab: str
+
+    def new_pages(self) -> list[int | None]:
+        """For each step, how many of its pages no step before it touched; None without pages."""
+        seen = np.zeros(self.whole.n_pages, bool)
+        counts: list[int | None] = []
+        for step in self.steps:
+            pages = step.record.pages
+            counts.append(None if pages is None else int((pages & ~seen).sum()))
+            seen |= False if pages is None else pages
+        return counts
 
     def __str__(self) -> str:
         lines = [str(self.whole)]
         if self.steps:
-            lines.append(f"{'step':>5s}  {'pages':>9s} {'new':>9s}  verdict      text")
-            for number, step in enumerate(self.steps):
-                touched = step.record.n_touched
-                lines.append(
-                    f"{number:5d}  {_count(touched):>9s} {_count(step.n_new):>9s}  "
-                    f"{step.record.verdict.kind:12s} {ascii(step.text)[1:-1][:40]}"
-                )
+            rows = [
+                (number, step.record.n_touched, n_new, step.record.verdict.kind,
+                 one_line(step.text, 40))
+                for number, step, n_new in zip(count(), self.steps, self.new_pages())
+            ]  # fmt: skip
+            lines.append(lay_out(("step", "pages", "new", "verdict", "text"), rows, ">>><"))
         return "\n".join(lines)
 
 
@@ -100,31 +98,15 @@ def observe_tokens(
                 text = "".join(token.text for token in generation)
             return record, generation, text
 
-    def watch_steps(lab: PageLab) -> Iterator[TokenRecord]:
+    def watch_steps(lab: PageLab) -> tuple[Step, ...]:
         with ExitStack() as stack:
-            tokens = iter(start(lab, stack))
-            seen = np.zeros(lab.n_pages, bool)
-            text, number = prompt, 0
-            while True:
-                with lab.record(f"step {number}") as record:
-                    token = next(tokens, None)
-                if token is None:
-                    return
-                n_new = None if record.pages is None else int((record.pages & ~seen).sum())
-                seen |= False if record.pages is None else record.pages
-                # this step read what the piece before it made necessary, and wrote the next one
-                yield TokenRecord(text, record, n_new)
-                text, number = token.text, number + 1
+            return tuple(TokenSteps(lab, start(lab, stack), prompt))
 
     with PageLab.of(checkpoint, backend) as lab:
         whole, generation, text = watch_whole(lab)
-        steps = tuple(watch_steps(lab)) if per_token else ()
+        steps = watch_steps(lab) if per_token else ()
         described = lab.describe()
     for _ in range(2):  # the first run lets the heap grow, whose faults are none of the file's
         with PageLab.of(checkpoint, "faults") as plain:
             whole.plain_faults = watch_whole(plain)[0].faults
     return TokenPages(text, generation.n_prompt, generation.n_new, whole, steps, described)
-
-
-def _count(n: int | None) -> str:
-    return "-" if n is None else f"{n:,}"

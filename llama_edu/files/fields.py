@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llama_edu.text import one_line, quoted
+
 #: Characters of a value that a field shows; a chat template can be thousands long.
 SHOWN_CHARACTERS = 60
 
@@ -30,5 +32,6 @@ class Field:
 
 def shown(value: object) -> str:
     """A value as one short line: strings and bytes quoted and escaped, long ones cut."""
-    text = ascii(value) if isinstance(value, str | bytes) else str(value)
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
+    if isinstance(value, str | bytes):
+        return quoted(value, SHOWN_CHARACTERS)
+    return one_line(str(value), SHOWN_CHARACTERS)

@@ -10,6 +10,7 @@ from llama_edu.config import ModelConfig
 from llama_edu.errors import FormatError
 from llama_edu.files.layout import ShardedTensor, TensorSpec
 from llama_edu.files.names import Dialect, to_ours
+from llama_edu.text import one_line
 
 #: Stored names of tensors that files carry along and that nothing computes with: RoPE's
 #: frequencies, which follow from rope_theta.
@@ -30,7 +31,7 @@ def our_name(stored_name: str, dialect: Dialect, where: object) -> str | None:
     name = to_ours(stored_name, dialect)
     if name is None and not _HARMLESS[dialect].fullmatch(stored_name):
         raise FormatError(
-            f"{where}: has a tensor {ascii(stored_name)[1:-1][:80]}, which no LLaMA has; this is "
+            f"{where}: has a tensor {one_line(stored_name)}, which no LLaMA has; this is "
             f"another kind of model"
         )
     return name

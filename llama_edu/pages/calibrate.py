@@ -1,6 +1,6 @@
 """Calibration: touch known pages, and believe the instrument only if it reports exactly those.
 
-This is what makes the lab safe on a kernel, file system or container that nobody here has seen: an
+This is what makes the lab safe on a kernel, file system or container that was never tried: an
 instrument that misses a page, or adds one, is refused on the mapping where it did so.
 """
 

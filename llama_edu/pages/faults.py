@@ -36,7 +36,7 @@ class FaultCounts:
 
 
 def process_faults() -> FaultCounts | None:
-    """Faults of this process since it began, all threads, or None where nobody counts them.
+    """Faults of this process since it began, all threads, or None where they are not counted.
 
     Source: getrusage(2), ru_minflt and ru_majflt.
     """

@@ -7,7 +7,7 @@
     print(record)                               # pages per tensor, and how far to trust them
 
 The lab maps the file privately and throws the mapping away at the end: instruments change how the
-kernel treats a mapping, and nobody else should inherit that.
+kernel treats a mapping, and no other user of the file should inherit that.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from llama_edu.errors import MeasurementError, RequestError
 from llama_edu.files.layout import Checkpoint, ShardedTensor, TensorSpec
 from llama_edu.files.mapped import ClosedAtExit, check_range, open_weights
 from llama_edu.pages.arithmetic import n_pages_of
-from llama_edu.pages.backends.choice import open_backend
+from llama_edu.pages.backends import open_backend
 from llama_edu.pages.calibrate import calibrate
 from llama_edu.pages.faults import FaultCounts, process_faults
 from llama_edu.pages.ledger import Ledger
 from llama_edu.pages.record import Record
 from llama_edu.pages.trace import FaultTrace
 from llama_edu.pages.verdict import Verdict
+from llama_edu.text import visible
 
 
 class PageLab(ClosedAtExit):
@@ -41,7 +42,7 @@ class PageLab(ClosedAtExit):
         path: one weight file.
         tensors: name -> TensorSpec; all of them in this file.
         backend: "auto" for the best that passes calibration here, or one of
-            `backends.backend_names()`.
+            `pages.backends.backend_names()`.
         clock: seconds; a test may bring its own.
 
     Attributes:
@@ -107,7 +108,7 @@ class PageLab(ClosedAtExit):
         if isinstance(tensor, TensorSpec):
             return self.backend.mapped.view(tensor)
         if tensor not in self.tensors:
-            raise RequestError(f"{tensor}: no such tensor in {self.path.name}")
+            raise RequestError(f"{visible(tensor)}: no such tensor in {self.path.name}")
         return self.backend.mapped.view(self.tensors[tensor])
 
     @contextmanager
@@ -192,7 +193,7 @@ class PageLab(ClosedAtExit):
 
     def describe(self) -> str:
         """Which instrument is in use and why the better ones are not, one line each."""
-        lines = [f"{self.path.name}: {self.n_pages:,} pages of {self.page_size:,} bytes"]
+        lines = [f"{visible(self.path.name)}: {self.n_pages:,} pages of {self.page_size:,} bytes"]
         lines += [f"refused   {name}: {why}" for name, why in self.refused.items()]
         lines.append(f"in use    {self.backend.name}: {self.backend.sees}")
         return "\n".join(lines)

@@ -1,8 +1,8 @@
 """Ledger: what the forward pass says it reads, as byte ranges, and so the pages it must touch.
 
 No instrument is involved: this is the prediction that a measurement is compared with, and the only
-answer on a machine that lets nobody measure. It is right as long as the code that writes into it
-tells the truth, which the tests check page by page.
+answer on a machine where nothing can be measured. It is right as long as the code that writes into
+it tells the truth, which the tests check page by page.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def present_pages(address: int, n_pages: int) -> np.ndarray:
 
 
 def mincore_pages(address: int, n_bytes: int) -> np.ndarray:
-    """Which pages mincore(2) calls resident: in the page cache, brought in by anybody.
+    """Which pages mincore(2) calls resident: in the page cache, brought in by any process.
 
     Returns:
         (n_pages,) bool, a new array. All True, wrongly, where this user neither owns nor may write
@@ -195,7 +195,7 @@ def register_write_protect(address: int, n_bytes: int) -> int:
     Nothing is ever write-protected and no event is delivered. What counts is a side effect: in
     registered memory the kernel maps one page per fault instead of the pages around it as well
     (`uffd_disable_fault_around` in include/linux/userfaultfd_k.h, Linux 6.7). That is no promise
-    of any interface, so whoever relies on it calibrates first. Closing the descriptor ends it.
+    of any interface, so calibrate before relying on it. Closing the descriptor ends it.
     """
     import fcntl
 
@@ -284,7 +284,7 @@ def vm_counters() -> dict[str, int]:
 
 
 def available_memory() -> int | None:
-    """Bytes that this process can still take without pressure, or None where nobody tells.
+    """Bytes that this process can still take without pressure, or None if not told.
 
     The least of what the machine has left and what the control groups (v1 or v2) allow.
     """

@@ -2,63 +2,18 @@
 
 from __future__ import annotations
 
-import html
-import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 
 from llama_edu.errors import MeasurementError
 from llama_edu.files.layout import TensorSpec
-from llama_edu.pages.arithmetic import bytes_in_pages, page_range
+from llama_edu.html import escaped
+from llama_edu.pages.arithmetic import bytes_in_pages, n_pages_of
+from llama_edu.pages.by_tensor import TensorPages
 from llama_edu.pages.faults import FaultCounts
 from llama_edu.pages.verdict import DEFINITION, Verdict
 from llama_edu.text import visible
-
-_LAYER = re.compile(r"layers\.(\d+)\.(.+)")
-
-#: Name of the row for the pages that hold no byte of any tensor.
-REST = "(rest of the file)"
-
-#: Lines of the tensor table that `str(record)` shows before it groups tensors by kind.
-_MOST_ROWS = 24
-
-
-def layer_of(name: str) -> str:
-    """The layer that a tensor belongs to, "layer 3"; its own name if it is in none."""
-    found = _LAYER.match(name)
-    return f"layer {found[1]}" if found else name
-
-
-def kind_of(name: str) -> str:
-    """The kind of a tensor, the same in all layers, "layers.*.wq"; its own name if in none."""
-    found = _LAYER.match(name)
-    return f"layers.*.{found[2]}" if found else name
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a page table: a tensor, or several together.
-
-    Attributes:
-        name: of the tensor or group.
-        n_pages: pages in which at least one byte of it lies.
-        n_touched: how many of those were touched. Two neighbors on one page both count it.
-        n_bytes: its bytes in the file.
-        touched_bytes: how many of those lie in touched pages.
-    """
-
-    name: str
-    n_pages: int
-    n_touched: int
-    n_bytes: int
-    touched_bytes: int
-
-    @property
-    def fraction(self) -> float:
-        """Touched pages over pages; 0.0 for a tensor without pages."""
-        return self.n_touched / self.n_pages if self.n_pages else 0.0
 
 
 class Record:
@@ -122,7 +77,7 @@ class Record:
 
     @property
     def faults(self) -> FaultCounts | None:
-        """Faults of the whole process during the block, or None where nobody counts them."""
+        """Faults of the whole process during the block, or None where they are not counted."""
         self._need_end()
         return self._faults
 
@@ -150,7 +105,7 @@ class Record:
     @property
     def n_pages(self) -> int:
         """Pages of the file."""
-        return -(-self.file_bytes // self.page_size)
+        return n_pages_of(self.file_bytes, self.page_size)
 
     @property
     def n_touched(self) -> int | None:
@@ -160,7 +115,9 @@ class Record:
     @property
     def touched_bytes(self) -> int | None:
         """Bytes of the file that lie in touched pages."""
-        return None if self.pages is None else self._touched(0, self.file_bytes)
+        if self.pages is None:
+            return None
+        return bytes_in_pages(0, self.file_bytes, self.pages, self.page_size)
 
     @property
     def naive_bytes(self) -> int | None:
@@ -177,75 +134,17 @@ class Record:
             f"file; {how}"
         )
 
-    def table(self) -> list[Row]:
-        """One row per tensor in file order, then REST: header, vocabulary, padding.
+    @property
+    def touched(self) -> TensorPages:
+        """The touched pages per tensor, layer or kind; its text is a table.
 
         Raises MeasurementError with "counts only": there are no pages to put in it.
         """
-        order = sorted(self.tensors.values(), key=lambda spec: spec.offset)
-        rows = [self._row(spec.name, [spec]) for spec in order]
-        in_tensors = self._bitmap(order)
-        rest_bytes = self.file_bytes - sum(spec.n_bytes for spec in order)
-        outside = ~in_tensors
-        if outside.any():
-            touched = outside & self._measured()
-            rows.append(Row(REST, int(outside.sum()), int(touched.sum()),
-                            rest_bytes, self._bytes_of(touched)))  # fmt: skip
-        return rows
-
-    def by_layer(self) -> list[Row]:
-        """One row per layer; tensors outside the layers have a row each. In file order."""
-        return self._grouped(layer_of)
-
-    def by_kind(self) -> list[Row]:
-        """One row per kind of tensor, all layers together: "layers.*.wq" and so on."""
-        return self._grouped(kind_of)
-
-    def extent(self, name: str) -> np.ndarray:
-        """(n_pages,) bool: pages that hold a byte of the tensor, layer or kind of this name."""
-        return self._bitmap(
-            spec
-            for spec in self.tensors.values()
-            if name in (spec.name, layer_of(spec.name), kind_of(spec.name))
-        )
-
-    def _grouped(self, key: Callable[[str], str]) -> list[Row]:
-        groups: dict[str, list[TensorSpec]] = {}
-        for spec in sorted(self.tensors.values(), key=lambda spec: spec.offset):
-            groups.setdefault(key(spec.name), []).append(spec)
-        return [self._row(name, specs) for name, specs in groups.items()]
-
-    def _row(self, name: str, specs: list[TensorSpec]) -> Row:
-        pages = self._bitmap(specs)
-        return Row(
-            name,
-            int(pages.sum()),
-            int((pages & self._measured()).sum()),
-            sum(spec.n_bytes for spec in specs),
-            sum(self._touched(spec.offset, spec.n_bytes) for spec in specs),
-        )
-
-    def _measured(self) -> np.ndarray:
         if self.pages is None:
             raise MeasurementError(
                 f"record {self.label!r}: counts only, no pages; {'; '.join(self.verdict.reasons)}"
             )
-        return self.pages
-
-    def _bitmap(self, specs: Iterable[TensorSpec]) -> np.ndarray:
-        pages = np.zeros(self.n_pages, bool)
-        for spec in specs:
-            span = page_range(spec.offset, spec.n_bytes, self.page_size)
-            pages[span.start : span.stop] = True
-        return pages
-
-    def _touched(self, offset: int, n_bytes: int) -> int:
-        return bytes_in_pages(offset, n_bytes, self._measured(), self.page_size)
-
-    def _bytes_of(self, pages: np.ndarray) -> int:
-        return bytes_in_pages(0, self.file_bytes, pages, self.page_size)
-
-    # what people see
+        return TensorPages(self.tensors, self.file_bytes, self.page_size, self.pages)
 
     @property
     def headline(self) -> str:
@@ -253,10 +152,9 @@ class Record:
         if self.n_touched is None:
             return f"{self.label}: no page count. Verdict: {self.verdict}"
         share = self.n_touched / self.n_pages
-        verb = "needed" if self.verdict.kind == "computed, not measured" else "touched"
         return (
-            f"{self.label}: {self.n_touched:,} of {self.n_pages:,} pages {verb} ({share:.1%}), "
-            f"{self.touched_bytes:,} bytes. Verdict: {self.verdict}"
+            f"{self.label}: {self.n_touched:,} of {self.n_pages:,} pages {self.verdict.verb} "
+            f"({share:.1%}), {self.touched_bytes:,} bytes. Verdict: {self.verdict}"
         )
 
     @property
@@ -271,13 +169,6 @@ class Record:
             f"Verdict: counts only, wrong as an amount of memory: {self.why_naive_is_wrong}"
         )
 
-    def shown_rows(self) -> list[Row]:
-        """The rows that people want to see: tensors of a small file, kinds of a large one."""
-        rows = self.table()
-        if len(rows) <= _MOST_ROWS:
-            return rows
-        return self.by_kind() + [row for row in rows if row.name == REST]
-
     def __repr__(self) -> str:
         if not self._finished:
             return f"Record({self.label!r}, not ended)"
@@ -289,42 +180,12 @@ class Record:
     def __str__(self) -> str:
         if not self._finished:
             return repr(self)
-        lines = [self.headline]
-        if self.pages is not None:
-            rows = self.shown_rows()
-            width = max(len("total"), *(len(visible(row.name)) for row in rows))
-            lines.append(f"{'':{width}}  {'pages':>10} {'touched':>10} {'%':>6} {'bytes':>15}")
-            lines += [_line(row, width) for row in rows]
-            lines.append(_line(self._total(), width))
-        lines.append(self.naive_line)
-        lines.append(f"instrument: {self.backend}; {DEFINITION}")
-        return "\n".join(lines)
-
-    def _total(self) -> Row:
-        return Row("total", self.n_pages, int(self._measured().sum()), self.file_bytes,
-                   self.touched_bytes or 0)  # fmt: skip
+        table = [] if self.pages is None else [str(self.touched)]
+        how = f"instrument: {self.backend}; {DEFINITION}"
+        return "\n".join([self.headline, *table, self.naive_line, how])
 
     def _repr_html_(self) -> str:
         if not self._finished:
-            return f"<p>{html.escape(repr(self))}</p>"
-        parts = [f"<p><b>{html.escape(self.headline)}</b></p>"]
-        if self.pages is not None:
-            cells = "".join(
-                f"<tr><td style='text-align:left'>{html.escape(visible(row.name))}</td>"
-                f"<td>{row.n_pages:,}</td><td>{row.n_touched:,}</td><td>{row.fraction:.1%}</td>"
-                f"<td>{row.touched_bytes:,}</td></tr>"
-                for row in [*self.shown_rows(), self._total()]
-            )
-            head = (
-                "<tr><th></th><th>pages</th><th>touched</th><th>%</th><th>bytes touched</th></tr>"
-            )
-            parts.append(f"<table>{head}{cells}</table>")
-        parts.append(f"<p>{html.escape(self.naive_line)}</p>")
-        return "".join(parts)
-
-
-def _line(row: Row, width: int) -> str:
-    return (
-        f"{visible(row.name):{width}}  {row.n_pages:>10,} {row.n_touched:>10,} "
-        f"{row.fraction:>6.1%} {row.touched_bytes:>15,}"
-    )
+            return f"<p>{escaped(repr(self))}</p>"
+        table = "" if self.pages is None else self.touched._repr_html_()
+        return f"<p><b>{escaped(self.headline)}</b></p>{table}<p>{escaped(self.naive_line)}</p>"

@@ -1,7 +1,7 @@
 """What of a file is in the page cache now, and asking the kernel to change that.
 
-The page cache belongs to the whole machine: a cached page may have been read by anybody, or by
-nobody (read-ahead). All that one can do is give advice; each call's return code is reported, and
+The page cache belongs to the whole machine: a cached page may have been read by any process, or by
+none (read-ahead). A program can only give advice; each call's return code is reported, and
 what it really did is looked up afterwards.
 """
 
@@ -23,6 +23,8 @@ from llama_edu.files.mapped import MappedFile, open_weights
 from llama_edu.pages import linux
 from llama_edu.pages.arithmetic import page_range
 from llama_edu.pages.reclaim import may_ask_about
+from llama_edu.table import lay_out, percent
+from llama_edu.text import visible
 
 #: One "will need" for a whole file fetches only one read-ahead window of it (128 KiB to 8 MiB on
 #: common machines), and says nothing; in pieces of this size all of it is fetched.
@@ -68,19 +70,13 @@ class Residency:
         return f"Residency({self.file_name!r}, {self.n_resident} of {len(self.pages)} pages)"
 
     def __str__(self) -> str:
-        width = max([len("total"), *(len(row.name) for row in self.rows)])
         total = ResidentRow("total", len(self.pages), self.n_resident, self.file_bytes)
-        lines = [
-            f"{self.file_name}: {self.n_resident:,} of {len(self.pages):,} pages are in the page "
-            f"cache now, put there by anybody (mincore)",
-            f"{'':{width}}  {'pages':>10} {'cached':>10} {'%':>6} {'bytes':>15}",
-        ]
-        lines += [
-            f"{row.name:{width}}  {row.n_pages:>10,} {row.n_resident:>10,} {row.fraction:>6.1%} "
-            f"{row.n_bytes:>15,}"
-            for row in (*self.rows, total)
-        ]
-        return "\n".join(lines)
+        rows = [(row.name, row.n_pages, row.n_resident, percent(row.fraction), row.n_bytes)
+                for row in (*self.rows, total)]  # fmt: skip
+        return (
+            f"{visible(self.file_name)}: {self.n_resident:,} of {len(self.pages):,} pages are in "
+            f"the page cache now, put there by any process (mincore)\n"
+        ) + lay_out(("", "pages", "cached", "%", "bytes"), rows)
 
 
 @dataclass(frozen=True)
@@ -127,7 +123,7 @@ def residency(
     """
     path = Path(path)
     with open_weights(path):
-        pass  # a missing file is named before anything else is said about it
+        pass  # a missing file is named before anything else about it
     if not may_ask_about(path):
         raise MeasurementError(
             f"{path}: this user neither owns the file nor may write it (or this is no Unix); the "
@@ -143,7 +139,7 @@ def residency(
 def evict(
     path: Path | str, tensors: Mapping[str, TensorSpec | ShardedTensor] | None = None, file: int = 0
 ) -> Change:
-    """Ask the kernel to forget the cached pages of a file, and look what it did.
+    """Ask the kernel to forget the cached pages of a file, and look at the result.
 
     Pages that any process has mapped stay, as do files on a file system in memory. Source:
     posix_fadvise(2), POSIX_FADV_DONTNEED.
@@ -172,7 +168,7 @@ def prefetch(
     most_s: float = 5.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Change:
-    """Ask the kernel to fetch a file into the page cache, piece by piece, and look what it did.
+    """Ask the kernel to fetch a file into the page cache, piece by piece, and look at the result.
 
     The advice returns before the disk has answered; the pages are looked at until all are there,
     until none came for a tenth of a second, or for `most_s` seconds. Source: posix_fadvise(2),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -13,19 +14,24 @@ from llama_edu.pages.faults import FaultCounts
 from llama_edu.pages.record import Record
 from llama_edu.pages.verdict import Kind, Verdict
 
-#: What a page can be colored by.
-MODES = ("first", "last", "count")
+#: What a page can be colored by: the first step that touched it, the last, or how many did.
+Mode = Literal["first", "last", "count"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 @dataclass(frozen=True)
 class Step:
     """One step of a text: what the model read in it, and the pages that this took.
 
-    `text` is what was read: the prompt in the first step, one token's piece in each later one.
+    Attributes:
+        text: what was read: the prompt in the first step, one token's text in each later one.
+        record: the pages.
+        tokens: the ids that were read; empty where they are not known.
     """
 
     text: str
     record: Record
+    tokens: tuple[int, ...] = ()
 
 
 class Touches:
@@ -33,13 +39,13 @@ class Touches:
 
     Attributes:
         steps: in order.
-        plain_faults: number of steps -> faults of so many steps on a plain mapping, where counted.
+        plain_faults: number of steps -> faults of that many steps on a plain mapping, if counted.
     """
 
     def __init__(self, steps: Sequence[Step] = ()) -> None:
         self.steps: list[Step] = []
         self.plain_faults: dict[int, FaultCounts] = {}
-        self._known: dict[str, tuple[int, np.ndarray]] = {}
+        self._known: dict[Mode, tuple[int, np.ndarray]] = {}
         for step in steps:
             self.add(step)
 
@@ -63,7 +69,7 @@ class Touches:
     def __len__(self) -> int:
         return len(self.steps)
 
-    def values(self, mode: str, n_steps: int | None = None) -> np.ndarray:
+    def values(self, mode: Mode, n_steps: int | None = None) -> np.ndarray:
         """What to color the pages by, after the first `n_steps` steps (all of them by default).
 
         Returns:
@@ -139,10 +145,10 @@ class Summary:
     @property
     def true_line(self) -> str:
         """The count and how far to trust it."""
-        verb = "needed" if self.verdict.kind == "computed, not measured" else "touched"
         return (
-            f"{self.n_touched:,} of {self.n_pages:,} pages {verb} ({self.touched_fraction:.1%}), "
-            f"{self.touched_bytes:,} bytes. Verdict: {self.verdict.kind}"
+            f"{self.n_touched:,} of {self.n_pages:,} pages {self.verdict.verb} "
+            f"({self.touched_fraction:.1%}), {self.touched_bytes:,} bytes. "
+            f"Verdict: {self.verdict.kind}"
         )
 
     @property
@@ -177,7 +183,7 @@ def combined(verdicts: Sequence[Verdict]) -> Verdict:
     return Verdict(kind, reasons)
 
 
-def value_word(mode: str, value: int) -> str:
+def value_word(mode: Mode, value: int) -> str:
     """What a value of Touches.values means, for a legend."""
     if mode == "count":
         return "once" if value == 0 else f"{value + 1} times"

@@ -29,6 +29,11 @@ class Verdict:
     kind: Kind
     reasons: tuple[str, ...] = ()
 
+    @property
+    def verb(self) -> str:
+        """What happened to the pages that it is about: "touched", or "needed" if only computed."""
+        return "needed" if self.kind == "computed, not measured" else "touched"
+
     @classmethod
     def from_doubts(
         cls, missed: Sequence[str], added: Sequence[str], notes: Sequence[str] = ()

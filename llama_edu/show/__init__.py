@@ -1,6 +1,6 @@
 """What people look at: text reports, figures, widgets.
 
-Only this room imports matplotlib or Jupyter.
+Only this package imports matplotlib or Jupyter.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _PARTS = {
     "ComparisonWidget": "llama_edu.show.panels.comparison",
     "GenerationStudio": "llama_edu.show.panels.studio",
     "GenerationWidget": "llama_edu.show.panels.generation",
-    "PageMapWidget": "llama_edu.show.panels.page_map",
+    "PageMapWidget": "llama_edu.show.panels.page_map.widget",
     "attempt": "llama_edu.show.runtime.attempt",
     "guess": "llama_edu.show.panels.guess",
     "wide": "llama_edu.show.text.wide",

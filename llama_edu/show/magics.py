@@ -14,18 +14,19 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from llama_edu.errors import RequestError
+from llama_edu.errors import LlamaEduError, RequestError
 from llama_edu.llama import Llama
 from llama_edu.pages.faults import FaultCounter, FaultCounts
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
 from llama_edu.pages.residency import Residency, evict
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.figures.page_map import records_figure
+from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.text.page_map import text_map
 
-magic: Any = need("IPython.core.magic", "%load_ext llama_edu")
-arguments: Any = need("IPython.core.magic_arguments", "%load_ext llama_edu")
-display: Any = need("IPython.display", "%load_ext llama_edu").display
+magic: Any = import_optional("IPython.core.magic", "%load_ext llama_edu")
+arguments: Any = import_optional("IPython.core.magic_arguments", "%load_ext llama_edu")
+display: Any = import_optional("IPython.display", "%load_ext llama_edu").display
 
 #: The names that the extension adds, as line and as cell magics.
 NAMES = ("pages", "faults")
@@ -200,11 +201,8 @@ def _show(record: Record) -> None:
     if record.pages is None:
         return
     try:
-        from llama_edu.show.figures.page_map import plot_pages
-        from llama_edu.show.figures.picture import Picture
-
-        figure = plot_pages(record, width_inches=7.0)
-    except ImportError:  # no matplotlib
+        figure = records_figure(record)
+    except LlamaEduError:  # no matplotlib
         print(text_map(record))
     else:
-        display(Picture(figure, text_map(record)))
+        display(figure)

@@ -76,7 +76,7 @@ XRAY = """xray = PageMapWidget(path, prompt="b", n_tokens=6, temperature=1.0, se
 xray.start().wait(20)
 xray"""
 RECORDED = "PageMapWidget.of([record])"
-PICTURES = "display(xray.picture()); display(PageMapWidget.of([record]).picture())"
+FIGURES = "display(xray.figure()); display(PageMapWidget.of([record]).figure())"
 
 
 @pytest.mark.timeout(150)
@@ -86,7 +86,7 @@ def test_markup_from_a_file_stays_text_in_every_widget_and_repr(run_cells, tmp_p
     dialogs = []
     page = run_cells(
         f"path, evil = {str(path)!r}, {EVIL!r}", SEE, REPRS, RAW, GENERATION, STUDIO, COMPARISON,
-        XRAY, RECORDED, PICTURES,
+        XRAY, RECORDED, FIGURES,
     )  # fmt: skip
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     generation = panel_of(page, "generation")
@@ -101,7 +101,7 @@ def test_markup_from_a_file_stays_text_in_every_widget_and_repr(run_cells, tmp_p
     assert words.count(MARKUP) > 10, "the file's texts are not shown at all"
     assert words.count(FILE_NAME) > 5
     assert "\x1b" not in words
-    # pictures that the widgets made themselves carry their bytes; the file's would ask for "x"
+    # images that the widgets made themselves carry their bytes; the file's would ask for "x"
     asked = outputs.locator("img").evaluate_all("all => all.map(one => one.getAttribute('src'))")
     assert len(asked) >= 4
     assert all(source.startswith(("blob:", "data:image/png")) for source in asked), asked

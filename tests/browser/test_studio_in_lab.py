@@ -140,7 +140,7 @@ RUN_LAST = """async source => {
 @pytest.mark.timeout(100)
 def test_a_page_that_is_closed_stops_the_text_that_it_showed(run_cells, notebook):
     page = run_cells(
-        "from llama_edu.show import GenerationStudio, presence\n"
+        "from llama_edu.show import GenerationStudio\nfrom llama_edu.show.runtime import presence\n"
         "presence.ASK_INTERVAL_S, presence.PATIENCE_S = 0.3, 1.2",
         "studio = GenerationStudio(n_tokens=1500, pace=20)\nstudio",
         "pass",

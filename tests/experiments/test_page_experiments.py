@@ -15,7 +15,6 @@ from llama_edu.experiments.memory_cap import memory_cap
 from llama_edu.experiments.sharing import sharing
 from llama_edu.experiments.sparse_parts import sparse_parts
 from llama_edu.matmul.heap import keep_freed_memory
-from llama_edu.table import lay_out
 
 pytestmark = pytest.mark.skipif(platform.system() != "Linux", reason="measures Linux")
 
@@ -153,11 +152,6 @@ def test_only_the_embedding_table_is_sparse(backend):
     assert all(p.n_pages == p.one_token_pages == p.all_tokens_pages for p in parts.values())
     assert result.unneeded == 0
     assert f"Verdict: {result.verdict}" in str(result)
-
-
-def test_a_table_lines_its_columns_up():
-    table = lay_out(("what", "n"), [("a", 1234), ("longer", None)])
-    assert table.splitlines() == ["what        n", "a       1,234", "longer      -"]
 
 
 def test_experiments_leave_no_files_behind(tmp_path):

@@ -15,4 +15,4 @@ def wait_for(condition):
 
 def n_written(panel):
     """How many tokens a panel has chosen in its text."""
-    return len(panel._writing.choices) if panel._writing else 0
+    return len(panel.writing.choices) if panel.writing else 0

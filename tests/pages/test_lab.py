@@ -16,7 +16,7 @@ from helpers.small_lab import N_BYTES, TENSORS, decode
 
 from llama_edu.errors import FormatError, MeasurementError, RequestError
 from llama_edu.files.layout import ShardedTensor, TensorSpec
-from llama_edu.pages.backends import choice
+from llama_edu.pages.backends import BACKENDS
 from llama_edu.pages.lab import PageLab
 
 PAGE = gt.PAGE
@@ -49,9 +49,11 @@ def test_predicted_and_measured_pages_are_the_same_set(lab):
         with lab.record(f"token {token}") as record:
             decode(lab, token)
         assert_pages(record, record.predicted)
-        n_needed = sum(row.n_touched for row in record.by_kind() if row.name == "layers.*.wq")
-        assert n_needed == record.by_kind()[1].n_pages
-        rows = {row.name: row for row in record.table()}
+        n_needed = sum(
+            row.n_touched for row in record.touched.by_kind() if row.name == "layers.*.wq"
+        )
+        assert n_needed == record.touched.by_kind()[1].n_pages
+        rows = {row.name: row for row in record.touched.by_tensor()}
         if record.backend != "private-copy":
             assert rows["token_embedding"].n_touched in (1, 2)
             assert rows["layers.0.w_up"].touched_bytes < 7700
@@ -87,13 +89,13 @@ def test_pages_shared_by_two_tensors_count_for_both_and_once_in_total(lab):
     with lab.record("all") as record:
         for name in TENSORS:
             lab.view(name).copy()
-    rows = record.table()
+    rows = record.touched.by_tensor()
     assert all(row.fraction == 1.0 for row in rows[:-1])
     assert [row.touched_bytes for row in rows[:-1]] == [40000, 12000, 7700, 12000, 40000]
     assert sum(row.n_touched for row in rows) > record.n_touched
     ranges = [(spec.offset, spec.n_bytes) for spec in TENSORS.values()]
     assert record.n_touched == gt.truth(ranges, N_BYTES).sum()
-    assert [row.name for row in record.by_layer()] == [
+    assert [row.name for row in record.touched.by_layer()] == [
         "token_embedding", "layer 0", "layer 1", "output",
     ]  # fmt: skip
 
@@ -168,12 +170,11 @@ def test_where_nothing_can_be_measured_the_computed_set_is_given(path, monkeypat
     def refuse(self, path):
         raise MeasurementError("not on this machine")
 
-    order = choice._order()
-    for kind in order[:-1]:
+    for kind in BACKENDS[:-1]:
         monkeypatch.setattr(kind, "__init__", refuse)
     with PageLab(path, TENSORS) as lab:
         assert lab.backend.name == "faults"
-        assert lab.refused == {kind.name: "not on this machine" for kind in order[:-1]}
+        assert lab.refused == {kind.name: "not on this machine" for kind in BACKENDS[:-1]}
         assert "refused   uffd: not on this machine" in lab.describe()
         with lab.record("nobody wrote") as empty:
             lab.view("output")[0].copy()
@@ -183,7 +184,7 @@ def test_where_nothing_can_be_measured_the_computed_set_is_given(path, monkeypat
     assert empty.pages is None
     assert "no page count" in str(empty)
     with pytest.raises(MeasurementError, match="counts only, no pages"):
-        empty.table()
+        _ = empty.touched
     assert record.verdict.kind == "computed, not measured"
     assert "pages needed" in str(record)
     assert_pages(record, record.predicted)

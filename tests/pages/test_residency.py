@@ -53,7 +53,7 @@ def test_prefetching_in_steps_brings_in_the_whole_file(path):
     change = residency.prefetch(path, TENSORS)
     assert change.after.pages.all()
     assert change.advice[0].n_calls == 7
-    assert str(change.after).endswith("1,537      1,537 100.0%       6,291,533")
+    assert str(change.after).endswith("1,537   1,537  100.0%  6,291,533")
 
 
 def test_looking_at_residency_reads_no_page(path):

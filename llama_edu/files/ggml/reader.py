@@ -30,6 +30,7 @@ from llama_edu.files.mapped import MappedFile, OpenFiles
 from llama_edu.files.shards import check_shards_agree, sharded
 from llama_edu.files.vocabularies.detect import find_tokenizer
 from llama_edu.files.weights import check_tensors, our_name
+from llama_edu.text import one_line
 from llama_edu.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
 
 #: The context these programs ran with unless told otherwise was 512, and LLaMA's own was 2048.
@@ -187,7 +188,7 @@ def _read_records(
         padding_bytes += n_padding
         name = our_name(stored.stored_name, "meta", cursor.where)
         if name in records or stored.stored_name in ignored:
-            shown = ascii(stored.stored_name)[1:-1]
+            shown = one_line(stored.stored_name)
             raise FormatError(f"{cursor.where}: has two tensors {shown}; the file is damaged")
         if name is None:
             ignored[stored.stored_name] = None
@@ -203,7 +204,7 @@ def _read_record(cursor: Cursor, header: Header, index: int) -> tuple[TensorSpec
     type_id = cursor.i32("type of a tensor")
     dims = [cursor.count("tensor size", least=1, at_most=2**31 - 1) for _ in range(n_dims)]
     name = cursor.take(name_bytes, "tensor name").decode("utf-8", "backslashreplace")
-    shown = ascii(name)[1:-1]
+    shown = one_line(name)
     types = TYPE_IDS[max(1, header.version)]
     type_name = types.get(type_id)
     if type_name is None:

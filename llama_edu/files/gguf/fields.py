@@ -14,6 +14,7 @@ from llama_edu.files.gguf.string_array import Texts
 from llama_edu.files.gguf.values import Entry
 from llama_edu.files.layout import Section
 from llama_edu.files.mapped import MappedFile
+from llama_edu.text import one_line
 
 
 def gaps_between_tensors(header: GgufHeader) -> int:
@@ -91,7 +92,7 @@ def gguf_fields(mapped: MappedFile) -> Iterator[Field]:
         if start > end:
             yield Field(end, start - end, "padding", "")
         if info.n_bytes:
-            yield Field(start, info.n_bytes, ascii(info.name)[1:-1], f"{info.type} {info.shape}")
+            yield Field(start, info.n_bytes, one_line(info.name), f"{info.type} {info.shape}")
         end = max(end, start + info.n_bytes)
     if header.n_bytes > end:
         yield Field(end, header.n_bytes - end, "padding or trailing bytes", "")

@@ -21,6 +21,7 @@ from llama_edu.files.gguf.vocabulary import read_gguf_vocabulary
 from llama_edu.files.layout import Checkpoint, TensorSpec
 from llama_edu.files.mapped import OpenFiles
 from llama_edu.files.weights import check_tensors, our_name
+from llama_edu.text import quoted
 from llama_edu.vocabulary import Vocabulary
 
 ARCHITECTURE = "llama"
@@ -50,7 +51,7 @@ def read_gguf(path: Path, files: OpenFiles) -> Checkpoint:
     architecture = first.text("general.architecture")
     if architecture != ARCHITECTURE:
         raise FormatError(
-            f"{path}: general.architecture is {ascii(architecture)[:60]}, expected "
+            f"{path}: general.architecture is {quoted(architecture, 60)}, expected "
             f"'{ARCHITECTURE}'; this package computes LLaMA models only"
         )
     vocabulary = read_gguf_vocabulary(first)
@@ -251,7 +252,7 @@ def _rope_scaling(header: GgufHeader, key: str) -> RopeScaling | None:
         return None
     if kind != "linear":
         raise FormatError(
-            f"{header.path}: {key}.scaling.type is {ascii(kind)[:40]}, expected none or linear; "
+            f"{header.path}: {key}.scaling.type is {quoted(kind, 40)}, expected none or linear; "
             f"this way of stretching RoPE is not supported"
         )
     return RopeScaling("linear", factor)

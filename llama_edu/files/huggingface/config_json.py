@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from llama_edu.config import ModelConfig, RopeScaling
 from llama_edu.errors import FormatError, ShapeError
 from llama_edu.files.names import Dialect
+from llama_edu.text import one_line
 
 #: Kinds of model that are LLaMAs in all but name.
 _MODEL_TYPES = ("llama", "mistral")
@@ -165,7 +166,7 @@ def dialect_of(stored_names: Mapping[str, object], where: object) -> Dialect:
         return "huggingface"
     if "tok_embeddings.weight" in stored_names:
         return "meta"
-    example = ascii(next(iter(stored_names), ""))[1:-1][:80]
+    example = one_line(next(iter(stored_names), ""))
     raise FormatError(
         f"{where}: has no model.embed_tokens.weight and no tok_embeddings.weight among "
         f"{len(stored_names):,} tensors such as {example}; this is another kind of model"

@@ -36,6 +36,7 @@ from llama_edu.files.mapped import OpenFiles
 from llama_edu.files.output import atomic_output
 from llama_edu.files.strict_json import read_object
 from llama_edu.files.weights import check_tensors, with_our_names
+from llama_edu.text import one_line, quoted
 
 #: (index, single file), in the order in which transformers looks for them.
 _WEIGHT_FILES = (
@@ -126,7 +127,7 @@ def _read_headers(paths: Sequence[Path], files: OpenFiles) -> _Stored:
             if name in stored.tensors:
                 first = paths[stored.tensors[name].file]
                 raise FormatError(
-                    f"{path}: has {ascii(name)[1:-1][:80]}, which {first.name} has as well; "
+                    f"{path}: has {one_line(name)}, which {first.name} has as well; "
                     f"expected every tensor once"
                 )
             stored.tensors[name] = spec
@@ -157,7 +158,7 @@ def _read_index(index: Path) -> tuple[list[Path], dict[str, Path]]:
         is_plain = isinstance(name, str) and Path(name).name == name and "\\" not in name
         if not is_plain or "\0" in name or not name.endswith((".safetensors", ".bin")):
             raise FormatError(
-                f"{index}: places {ascii(tensor)[1:-1][:80]} in {str(name)[:80]!a}, expected the "
+                f"{index}: places {one_line(tensor)} in {quoted(str(name))}, expected the "
                 f"name of a .safetensors or .bin file in the same folder; the file is damaged"
             )
         placed[tensor] = index.parent / name
@@ -186,7 +187,7 @@ def _check_index(
         spec = stored.get(name)
         if spec is None or paths[spec.file] != path:
             raise FormatError(
-                f"{path}: has no {ascii(name)[1:-1][:80]}, which the index places there; the files "
+                f"{path}: has no {one_line(name)}, which the index places there; the files "
                 f"are not of one model"
             )
 

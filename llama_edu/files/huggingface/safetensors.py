@@ -20,6 +20,7 @@ from llama_edu.files.layout import Checkpoint, Section, TensorSpec
 from llama_edu.files.mapped import MappedFile, OpenFiles
 from llama_edu.files.strict_json import MAX_JSON_BYTES, parse_object, read_object
 from llama_edu.files.weights import check_tensors, with_our_names
+from llama_edu.text import one_line
 
 #: safetensors' name -> (ours, bits). Ours is None where nothing here computes with the type.
 _DTYPES: dict[str, tuple[str | None, int]] = {
@@ -113,7 +114,7 @@ def _read_entry(
     name: str, entry: object, path: Path
 ) -> tuple[str | None, tuple[int, ...], int, int]:
     """Our type, shape, and the range of bytes of one row of the table."""
-    where = f"{path}: tensor {ascii(name)[1:-1][:80]}"
+    where = f"{path}: tensor {one_line(name)}"
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise FormatError(f"{where}: expected dtype, shape and data_offsets; the file is damaged")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -153,7 +154,7 @@ def _check_no_gaps(extents: list[tuple[int, int, str]], data_bytes: int, path: P
         if begin != end:
             what = "overlaps the one before" if begin < end else "leaves a gap before it"
             raise FormatError(
-                f"{path}: tensor {ascii(name)[1:-1][:80]} begins at byte {begin:,} of the data and "
+                f"{path}: tensor {one_line(name)} begins at byte {begin:,} of the data and "
                 f"{what}, expected {end:,}; the file is damaged"
             )
         end = next_end
@@ -210,7 +211,7 @@ def refuse_uncomputable(header: SafetensorsHeader, path: Path) -> None:
     for name in header.other:
         if name.endswith(".weight"):
             raise FormatError(
-                f"{path}: {ascii(name)[1:-1][:80]} has a type that this package cannot compute "
+                f"{path}: {one_line(name)} has a type that this package cannot compute "
                 f"with, expected F32, F16, BF16 or F64; convert the model first"
             )
 
@@ -251,9 +252,7 @@ def safetensors_fields(mapped: MappedFile) -> Iterator[Field]:
         if spec.offset > end:
             yield Field(end, spec.offset - end, "tensors of other types", "")
         if spec.n_bytes:
-            yield Field(
-                spec.offset, spec.n_bytes, ascii(spec.name)[1:-1], f"{spec.type} {spec.shape}"
-            )
+            yield Field(spec.offset, spec.n_bytes, one_line(spec.name), f"{spec.type} {spec.shape}")
         end = spec.end
     if mapped.n_bytes > end:
         yield Field(end, mapped.n_bytes - end, "tensors of other types", "")

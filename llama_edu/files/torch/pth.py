@@ -22,9 +22,9 @@ from llama_edu.files.torch.unpickler import (
     AllowListUnpickler,
     StoredTensor,
     run,
-    visible,
 )
 from llama_edu.files.torch.zip_records import bytes_at, records_of
+from llama_edu.text import one_line
 
 #: Pickles of real checkpoints are below 1 MB; longer ones are not read.
 _LARGEST_PICKLE_BYTES = 4 * 2**20
@@ -112,14 +112,14 @@ def _legacy_storages(
     path, storages = mapped.path, {}
     for key in keys:
         if key not in number_types:
-            raise FormatError(f"{path}: nothing says of what type storage {visible(key)} is")
+            raise FormatError(f"{path}: nothing says of what type storage {one_line(key)} is")
         item_bytes = NUMBER_TYPES[number_types[key]][1]
         count = bytes_at(mapped, offset, 8)
         n_elements = int.from_bytes(count, "little", signed=True)
         n_bytes = n_elements * item_bytes
         if len(count) < 8 or n_elements < 0 or offset + 8 + n_bytes > mapped.n_bytes:
             raise FormatError(
-                f"{path}: storage {visible(key)} at byte {offset:,} reaches beyond the "
+                f"{path}: storage {one_line(key)} at byte {offset:,} reaches beyond the "
                 f"file's {mapped.n_bytes:,} bytes; it is truncated or damaged"
             )
         storages[key] = (offset + 8, n_bytes)
@@ -168,7 +168,7 @@ def _collect(
         if type_name is None:
             other_names.append(name)
             continue
-        where = f"{path}: {visible(name)}"
+        where = f"{path}: {one_line(name)}"
         offset, n_bytes = _bytes_of(tensor, item_bytes, storages, where)
         contiguous = tensor.strides == _c_strides(tensor.shape) or math.prod(tensor.shape) <= 1
         tensors[name] = TensorSpec(
@@ -195,8 +195,8 @@ def _bytes_of(
     """
     if tensor.storage.key not in storages:
         raise FormatError(
-            f"{where} lies in storage {visible(tensor.storage.key)}, which the file does not have; "
-            f"it is damaged"
+            f"{where} lies in storage {one_line(tensor.storage.key)}, which the file does not "
+            f"have; it is damaged"
         )
     start, storage_bytes = storages[tensor.storage.key]
     first = (tensor.storage.first + tensor.offset) * item_bytes

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from llama_edu.errors import FormatError, LlamaEduError
+from llama_edu.text import one_line
 
 _MOST_DIMENSIONS = 8
 
@@ -153,7 +154,7 @@ class AllowListUnpickler(pickle._Unpickler):
             return _ALLOWED[module, name]
         except KeyError:
             raise FormatError(
-                f"{self._where}: its pickle asks for {visible(f'{module}.{name}')}, expected only "
+                f"{self._where}: its pickle asks for {one_line(f'{module}.{name}')}, expected only "
                 f"names that describe tensors; it may run code, so it was refused and nothing of "
                 f"it was run"
             ) from None
@@ -215,10 +216,5 @@ def run(unpickler: AllowListUnpickler, path: Path):
         raise
     except Exception as error:
         raise FormatError(
-            f"{path}: its pickle is damaged ({type(error).__name__}: {visible(str(error))})"
+            f"{path}: its pickle is damaged ({type(error).__name__}: {one_line(str(error))})"
         ) from None
-
-
-def visible(name: str) -> str:
-    """A name from the file with its control characters escaped, and cut."""
-    return ascii(name)[1:-1][:80]

@@ -8,7 +8,7 @@ import zipfile
 from llama_edu.errors import FormatError
 from llama_edu.files.magic_numbers import ZIP
 from llama_edu.files.mapped import MappedFile
-from llama_edu.files.torch.unpickler import visible
+from llama_edu.text import one_line
 
 #: Zip directories of real checkpoints are below 1 MB; longer ones are not read.
 _LARGEST_DIRECTORY_BYTES = 2**20
@@ -41,7 +41,7 @@ def _record_range(mapped: MappedFile, info: zipfile.ZipInfo) -> tuple[int, int]:
     path = mapped.path
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
         raise FormatError(
-            f"{path}: record {visible(info.filename)} is compressed and cannot be mapped; save "
+            f"{path}: record {one_line(info.filename)} is compressed and cannot be mapped; save "
             f"it with torch.save"
         )
     header = bytes_at(mapped, info.header_offset, 30)
@@ -51,7 +51,7 @@ def _record_range(mapped: MappedFile, info: zipfile.ZipInfo) -> tuple[int, int]:
     start = info.header_offset + 30 + name_bytes + extra_bytes
     if start + info.file_size > mapped.n_bytes:
         raise FormatError(
-            f"{path}: record {visible(info.filename)} ends at byte "
+            f"{path}: record {one_line(info.filename)} ends at byte "
             f"{start + info.file_size:,}, the file has {mapped.n_bytes:,}; it is truncated"
         )
     return start, info.file_size

@@ -1,15 +1,7 @@
-"""The ways to see which pages were touched, best first, and how one of them is chosen.
+"""What every way to see touched pages has in common.
 
-A backend owns the mapping that it measures. It is opened (or refuses, in words), calibrated on
-known pages of that very mapping, and only then believed. The order and what each one can do:
-
-| name | sees | needs |
-|---|---|---|
-| uffd | page table entries, where a fault makes only one | Linux 6.7, userfaultfd |
-| one-page | the same, by memory areas of one page | fewer pages than vm.max_map_count |
-| private-copy | accessed bits of a copy (prefetched pages too) | memory for a second copy |
-| mincore | pages that an evicted file gained in the page cache | owner or write permission |
-| faults | fault counters, no pages | nothing |
+A backend owns the mapping that it measures. It is opened or raises why it cannot be, calibrated on
+known pages of that very mapping, and only then believed.
 """
 
 from __future__ import annotations

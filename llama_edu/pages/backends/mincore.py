@@ -1,8 +1,8 @@
 """Touched pages as those that a cold file gained in the page cache: mincore after an eviction.
 
 The oldest way, and the one with the most conditions. The file is thrown out of the page cache, read
-ahead is switched off, and every page that is cached afterwards was read by somebody. That this
-somebody was us is certified by the count of major faults, one for each page.
+ahead is switched off, and every page that is cached afterwards was read by some process. That
+it was this one is certified by the count of major faults, one for each page.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class CacheBits(Backend):
         self._reclaim.stop()
         pages = self._resident()
         with contextlib.suppress(MeasurementError):
-            # a page that somebody else read, far from ours, has no entry in our page table
+            # a page that another process read, far from ours, has no entry in our page table
             pages &= linux.present_pages(self.mapped.address, self.n_pages)
         return Reading(
             pages,
@@ -87,7 +87,7 @@ class CacheBits(Backend):
     ) -> tuple[str, ...]:
         """Reasons to think that a page was brought in by someone else."""
         if not (process and thread and self._process and self._thread):
-            return ("nobody counts major faults here, so a stranger's pages cannot be told apart",)
+            return ("nothing counts major faults here, so other processes cannot be told apart",)
         n_pages = int(pages.sum())
         n_major = process.major - self._process.major
         if n_major != thread.major - self._thread.major:

@@ -1,8 +1,8 @@
 """Touched pages by the processor's accessed bits, on a private copy of the file in memory.
 
 The kernel reports accessed bits per memory area and mixes in marks that other processes leave on
-the same file pages. A copy that nobody else has is free of those; cutting it into small areas after
-the run turns the sums into a bitmap.
+the same file pages. A copy that no other process maps is free of those; cutting it into small areas
+after the run turns the sums into a bitmap.
 
 The bits say "translated", not "read": a prefetch instruction sets them on a page that is never
 read. numpy's float sum prefetches 128 numbers ahead and so marks pages it never reads.

@@ -11,8 +11,9 @@ import numpy as np
 from llama_edu.errors import RequestError
 from llama_edu.files.anatomy import fields_of
 from llama_edu.files.ggml.header import ALIGNMENT
-from llama_edu.show.figures.picture import Picture
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.figures.alt_figure import AltFigure, plain_label
+from llama_edu.show.runtime.optional import import_optional
+from llama_edu.text import one_line
 
 #: What a byte near the start of a tensor can be; a kind is an index into this.
 KINDS = ("what was before", "sizes and type", "name", "padding", "data")
@@ -81,15 +82,15 @@ def _kind_of(field_name: str) -> int:
     return _NAME if field_name == "tensor name" else _SIZES
 
 
-def alignment_picture(paths: Sequence[Path], n_tensors: int = 3) -> Picture:
+def alignment_figure(paths: Sequence[Path], n_tensors: int = 3) -> AltFigure:
     """Where the data of the first tensors start, one panel for each file, 32 bytes to a row.
 
     Raises:
         RequestError: as `tensor_starts`.
         LlamaEduError: matplotlib is not installed.
     """
-    figures = need("matplotlib.figure", "alignment_picture")
-    patches = need("matplotlib.patches", "alignment_picture")
+    figures = import_optional("matplotlib.figure", "alignment_figure")
+    patches = import_optional("matplotlib.patches", "alignment_figure")
     panels = [tensor_starts(path, n_tensors) for path in paths]
     heights = [sum(len(start.kinds) + 1 for start in panel) for panel in panels]
     figure = figures.Figure(
@@ -99,7 +100,7 @@ def alignment_picture(paths: Sequence[Path], n_tensors: int = 3) -> Picture:
     all_axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, path, panel in zip(all_axes, paths, panels, strict=True):
         _draw_panel(axes, panel)
-        axes.set_title(path.name, loc="left", fontsize=10)
+        axes.set_title(plain_label(path.name), loc="left", fontsize=10)
     all_axes[-1].set_xlabel(f"byte within a row of {ALIGNMENT}")
     figure.supylabel("offset of the row in the file (bytes)", fontsize=10)
     figure.legend(
@@ -111,18 +112,18 @@ def alignment_picture(paths: Sequence[Path], n_tensors: int = 3) -> Picture:
         handlelength=1, columnspacing=1.2,
     )  # fmt: skip
     columns = [
-        f"{path.name}: {', '.join(str(start.data_offset % ALIGNMENT) for start in panel)}"
+        f"{one_line(path.name)}: {', '.join(str(start.data_offset % ALIGNMENT) for start in panel)}"
         for path, panel in zip(paths, panels, strict=True)
     ]
     alt = (
         f"The bytes around the first tensors of {len(panels)} files, {ALIGNMENT} to a row. Byte of "
         f"the row where the numbers begin, in {'; in '.join(columns)}."
     )
-    return Picture(figure, alt)
+    return AltFigure(figure, alt)
 
 
 def _draw_panel(axes, starts: Sequence[TensorStart]) -> None:
-    colors = need("matplotlib.colors", "alignment_picture")
+    colors = import_optional("matplotlib.colors", "alignment_figure")
     y = 0
     ticks: dict[float, int] = {}
     for start in starts:

@@ -8,20 +8,20 @@ import numpy as np
 
 from llama_edu.experiments.illusion import Illusion
 from llama_edu.experiments.load_race import LoadRace
-from llama_edu.show.figures.picture import Picture
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.figures.alt_figure import AltFigure
+from llama_edu.show.runtime.optional import import_optional
 
 #: From dark to light; the same grays for eyes that see no color.
 _DARK, _MIDDLE, _LIGHT = "#00224e", "#7d7c78", "#fdd835"
 
 
-def race_picture(race: LoadRace) -> Picture:
+def race_figure(race: LoadRace) -> AltFigure:
     """How long each way took to open a file, to go through it once, and once again.
 
     Raises:
         LlamaEduError: matplotlib is not installed.
     """
-    figure = need("matplotlib.figure", "race_picture").Figure(
+    figure = import_optional("matplotlib.figure", "race_figure").Figure(
         figsize=(8, 4.6), dpi=100, layout="constrained"
     )
     states = [s for s in ("cold", "warm") if any(lap.state == s for lap in race.laps)]
@@ -47,16 +47,16 @@ def race_picture(race: LoadRace) -> Picture:
         f"Bars, one for each way of loading ({ways}), {' and '.join(states)}: the time to open, "
         f"then the first pass, then the second, in milliseconds."
     )
-    return Picture(figure, alt)
+    return AltFigure(figure, alt)
 
 
-def illusion_picture(result: Illusion) -> Picture:
+def illusion_figure(result: Illusion) -> AltFigure:
     """The naive reading, the Rss reading and the true share of the file, side by side.
 
     Raises:
         LlamaEduError: matplotlib is not installed.
     """
-    figure = need("matplotlib.figure", "illusion_picture").Figure(
+    figure = import_optional("matplotlib.figure", "illusion_figure").Figure(
         figsize=(8, 3.6), dpi=100, layout="constrained"
     )
     axes: Any = figure.add_subplot()
@@ -80,4 +80,4 @@ def illusion_picture(result: Illusion) -> Picture:
         f"Three bars for each reading ({states}): faults times page size, Rss, and the pages that "
         f"were truly touched, in percent of the file."
     )
-    return Picture(figure, alt)
+    return AltFigure(figure, alt)

@@ -1,29 +1,32 @@
-"""PageGrid: the pages of a file as a rectangle of cells, and its picture as a small PNG.
+"""PageGrid: the pages of a file as a rectangle of cells, and how they are drawn as a small PNG.
 
-The picture has a transparent ground and half-transparent grays, so that it stands on a light page
+The image has a transparent ground and half-transparent grays, so that it stands on a light page
 as well as on a dark one. Blue to yellow is told apart by color-blind eyes too.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from llama_edu.pages.arithmetic import page_range
+from llama_edu.pages.by_tensor import layer_of
 from llama_edu.pages.record import Record
 from llama_edu.show.figures.png import palette_png
 
 #: Width of the cells' part in pixels: what a notebook has room for beside its file browser, so that
-#: no line is lost by scaling. Its height is near the second number and never above the third; of a
-#: file that has more pages than so many pixels, a cell is several.
+#: no line is lost by scaling. Its height is near the second number and never above the third. Where
+#: a file has more pages than that has pixels, a cell is several pages.
 _WIDTH, _HEIGHT, _MOST_HEIGHT = 720, 420, 620
 #: The strip at the left whose two grays take turns with every layer.
 _STRIP, _STRIP_GAP = 12, 4
 #: Smaller cells than this have no softer edge, and no gaps between tensors and layers.
 _SMALLEST_WITH_EDGE = 5
+
+#: What a page that was never touched looks like on white paper, where its gray is not transparent.
+NEVER_ON_WHITE = "#dadada"
 
 # Colors of the palette. What a cell can have is even; the odd number after it is its edge.
 _NOTHING, _STRIP_A, _STRIP_B, _PICKED, _NEVER, _FIRST_SCALE = 0, 2, 3, 4, 6, 8
@@ -41,12 +44,12 @@ class Band:
 
 
 class PageGrid:
-    """Where each page of one file lies in the picture.
+    """Where each page of one file lies in the image.
 
     Attributes:
-        n_pages, columns, rows: of the file and of the picture.
+        n_pages, columns, rows: of the file and of the image.
         cell_px: width and height of a cell. pages_per_cell: 1 but for very large files.
-        bands: layers and single tensors in file order. width, height: of the picture, in pixels.
+        bands: layers and single tensors in file order. width, height: of the image, in pixels.
     """
 
     def __init__(self, record: Record) -> None:
@@ -69,17 +72,17 @@ class PageGrid:
             self._cut(self._in_cells(layer_of), 2)
 
     def png(self, values: np.ndarray, n_values: int, picked: int | None = None) -> bytes:
-        """The picture.
+        """The image as a file.
 
         Args:
             values: (n_pages,) int32, -1 for never, else 0 to n_values - 1; see Touches.values.
-            n_values: the color scale runs over so many values.
+            n_values: how many values the color scale runs over.
             picked: a page to put a frame around.
         """
         return palette_png(self._pixels(values, n_values, picked), _PALETTE)
 
     def colors(self, values: np.ndarray, n_values: int) -> np.ndarray:
-        """The same picture as (height, width, 4) uint8: red, green, blue, opacity."""
+        """The same image as (height, width, 4) uint8: red, green, blue, opacity."""
         return _PALETTE[self._pixels(values, n_values, None)]
 
     def _pixels(self, values: np.ndarray, n_values: int, picked: int | None) -> np.ndarray:
@@ -119,7 +122,7 @@ class PageGrid:
         self._ground[:, :_STRIP] = shades.repeat(self.cell_px)[:, None]
 
     def _cut(self, names: np.ndarray, n_px: int) -> None:
-        """A gap of so many pixels where two neighboring cells belong to different names."""
+        """A gap of `n_px` pixels where two neighboring cells belong to different names."""
         beside = names != np.roll(names, 1, 1)
         beside[:, 0] = False
         above = names != np.roll(names, 1, 0)
@@ -145,6 +148,11 @@ def scale_color(value: int, n_values: int) -> str:
     return "#" + _PALETTE[index, :3].tobytes().hex()
 
 
+def legend_values(n_values: int) -> list[int]:
+    """The values that a legend names: at most six, the first and the last among them."""
+    return sorted({round(i * (n_values - 1) / 5) for i in range(6)})
+
+
 def picked_color() -> str:
     """The color of the frame around the picked page, as #rrggbb."""
     return "#" + _PALETTE[_PICKED, :3].tobytes().hex()
@@ -159,21 +167,20 @@ def _scale_index(values: np.ndarray, n_values: int) -> np.ndarray:
 
 def _bands(record: Record) -> tuple[tuple[Band, ...], np.ndarray, np.ndarray]:
     """The bands; for each page the number of its band, and of its tensor; 0 is what is in none."""
-    layer_of = np.zeros(record.n_pages, np.int32)
-    tensor_of = np.zeros(record.n_pages, np.int32)
+    band_numbers = np.zeros(record.n_pages, np.int32)
+    tensor_numbers = np.zeros(record.n_pages, np.int32)
     bands: list[Band] = []
     specs = sorted(record.tensors.values(), key=lambda spec: spec.offset)
     for number, spec in enumerate(specs, 1):
-        layer = re.match(r"layers\.(\d+)\.", spec.name)
-        name = f"layer {layer[1]}" if layer else spec.name
+        name = layer_of(spec.name)
         span = page_range(spec.offset, max(1, spec.n_bytes), record.page_size)
         if not bands or bands[-1].name != name:
             bands.append(Band(name, span.start))
         # a page that two tensors share keeps the first one's number
-        for numbers, value in ((layer_of, len(bands)), (tensor_of, number)):
+        for numbers, value in ((band_numbers, len(bands)), (tensor_numbers, number)):
             part = numbers[span.start : span.stop]
             part[part == 0] = value
-    return tuple(bands), layer_of, tensor_of
+    return tuple(bands), band_numbers, tensor_numbers
 
 
 def _palette() -> np.ndarray:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from llama_edu.llama import Llama
-from llama_edu.show.figures.picture import Picture
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.figures.alt_figure import AltFigure
+from llama_edu.show.runtime.optional import import_optional
 
 #: Beginning of a weight's own name, without its layer -> the kind it is counted with.
 _KINDS = {
@@ -36,14 +36,14 @@ def needs_by_kind(llama: Llama) -> dict[str, tuple[int, int]]:
     return needs
 
 
-def needs_picture(llama: Llama) -> Picture:
+def needs_figure(llama: Llama) -> AltFigure:
     """One bar for each kind of weight: dark what one token needs of it, light the rest.
 
     Raises:
         LlamaEduError: matplotlib is not installed.
     """
     needs = needs_by_kind(llama)
-    figure = need("matplotlib.figure", "needs_picture").Figure(
+    figure = import_optional("matplotlib.figure", "needs_figure").Figure(
         figsize=(7.5, 0.9 + 0.36 * len(needs)), dpi=100, layout="constrained"
     )
     axes: Any = figure.add_subplot()
@@ -60,4 +60,4 @@ def needs_picture(llama: Llama) -> Picture:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9, loc="upper right")
     parts = "; ".join(f"{kind} {a:,} of {b:,} bytes" for kind, (a, b) in needs.items())
-    return Picture(figure, f"Bars of what one token needs: {parts}.")
+    return AltFigure(figure, f"Bars of what one token needs: {parts}.")

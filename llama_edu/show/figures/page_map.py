@@ -1,168 +1,131 @@
-"""The page map: every page of a weight file as one cell, colored by who touched it first.
+"""The page map as a figure that needs no kernel: for stored notebooks, web pages and paper.
 
-Needs matplotlib, which is imported when a map is drawn and not before.
+Cells, bands and colors are those of PageGrid, which the panel shows as well.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from llama_edu.errors import MeasurementError
-from llama_edu.pages.arithmetic import page_range
-from llama_edu.pages.record import Record, layer_of
+from llama_edu.pages.record import Record
+from llama_edu.pages.touches import Mode, Step, Touches, value_word
+from llama_edu.show.figures.alt_figure import AltFigure, plain_label
+from llama_edu.show.figures.grid import NEVER_ON_WHITE, PageGrid, legend_values, scale_color
+from llama_edu.show.runtime.optional import import_optional
+from llama_edu.show.text.page_map import text_map
+from llama_edu.text import one_line
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-#: Pages that nobody touched; every other color is darker or more saturated.
-_NEVER = "#e3e3e3"
-#: The color of a single record: blue of the Okabe-Ito palette, told apart by color-blind eyes.
-_TOUCHED = "#0072b2"
-#: Several records take their colors from this scale, which reads the same without red and green.
-_SCALE = "cividis"
-
-_MOST_LABELS = 40
-_MOST_LEGEND_ENTRIES = 10
-
-
-def first_touch(records: Sequence[Record]) -> np.ndarray:
-    """(n_pages,) int64: index of the first record that touched a page, -1 where none did.
-
-    Raises MeasurementError when the records are of different files or have no pages.
-    """
-    if not records:
-        raise MeasurementError("page map: no records, expected at least one")
-    first = np.full(records[0].n_pages, -1, np.int64)
-    for i, record in enumerate(records):
-        if record.file_name != records[0].file_name or record.n_pages != len(first):
-            raise MeasurementError(
-                f"page map: records of {records[0].file_name} and {record.file_name}, expected "
-                f"all of one file"
-            )
-        if record.pages is None:
-            raise MeasurementError(f"page map: {record.headline}; there are no pages to draw")
-        first[(first < 0) & record.pages] = i
-    return first
+#: Letters in a line below the map.
+_LINE_LETTERS = 112
+_TITLES: Mapping[Mode, str] = {
+    "first": "which token needed a page first",
+    "last": "which token needed a page last",
+    "count": "how many tokens needed a page",
+}
 
 
-def plot_pages(
-    records: Record | Sequence[Record],
-    *,
-    n_columns: int | None = None,
-    title: str | None = None,
-    width_inches: float = 9.0,
-) -> Figure:
-    """Draw the pages of a file in file order, row by row, one cell per page.
+def touches_figure(
+    touches: Touches, grid: PageGrid, mode: Mode, n_steps: int, alt: str
+) -> AltFigure:
+    """The map of a text after `n_steps` steps, with both readings below.
 
     Args:
-        records: one record, or several of the same file in the order in which they were made; a
-            page takes the color of the first that touched it.
-        n_columns: cells in a row; by default about twice as many as there are rows.
-        title: by default the file's name and the record's label.
-        width_inches: of the figure.
-
-    Returns:
-        a matplotlib Figure that no pyplot knows of, so it need not be closed.
+        alt: the words that stand in for the figure.
+    Raises:
+        LlamaEduError: matplotlib is not installed.
     """
-    from matplotlib.figure import Figure
+    n_values = len(touches)
+    summary = touches.summary(n_steps)
+    figure = _draw(
+        grid, touches.values(mode, n_steps), n_values,
+        title=f"{touches.steps[0].record.file_name}: {_TITLES[mode]}",
+        legend={value: value_word(mode, value) for value in legend_values(n_values)},
+        lines=(summary.true_line, summary.naive_line),
+    )  # fmt: skip
+    return AltFigure(figure, alt)
 
+
+def records_figure(records: Record | Sequence[Record], *, title: str | None = None) -> AltFigure:
+    """The map of one record, or of several of one file in the order in which they were made.
+
+    A page has the color of the first record that touched it. The words that stand in for the figure
+    are the text map of the only record, or the sentence below the map.
+
+    Args:
+        title: by default the file's name and what the colors say.
+    Raises:
+        MeasurementError: there is no record, one has no pages, or they are of several files.
+        LlamaEduError: matplotlib is not installed.
+    """
     records = [records] if isinstance(records, Record) else list(records)
-    first = first_touch(records)
-    n_pages = len(first)
-    columns = n_columns or max(16, int(np.sqrt(2 * n_pages)))
-    rows = -(-n_pages // columns)
-    cells = np.full(rows * columns, np.nan)
-    cells[:n_pages] = first
-
-    height = min(14.0, max(2.0, width_inches * 0.62 * rows / columns * 1.6))
-    figure = Figure(figsize=(width_inches, height + 1.6), layout="constrained")
-    axes = figure.subplots()
-    _draw_cells(axes, cells.reshape(rows, columns), len(records))
-    _draw_bands(axes, records[0], columns, rows)
+    if not records:
+        raise MeasurementError("page map: no records, expected at least one")
+    touches = Touches([Step(record.label, record) for record in records])
+    first, grid = touches.values("first"), PageGrid(records[0])
+    n_new = np.bincount(first[first >= 0], minlength=len(records))
     what = records[0].label if len(records) == 1 else "which record touched a page first"
-    axes.set_title(title or f"{records[0].file_name}: {what}")
-    _draw_legend(axes, records, first)
-    figure.supxlabel(textwrap.fill(caption(records, first), 110), fontsize=8, ha="center")
-    return figure
+    below = _records_line(touches, grid)
+    figure = _draw(
+        grid, first, len(records),
+        title=title or f"{records[0].file_name}: {what}",
+        legend={i: f"{one_line(records[i].label, 30)}: {n_new[i]:,} new"
+                for i in legend_values(len(records))},
+        lines=(below,),
+    )  # fmt: skip
+    return AltFigure(figure, text_map(records[0]) if len(records) == 1 else below)
 
 
-def caption(records: Sequence[Record], first: np.ndarray) -> str:
-    """What the map shows, in words, with the verdict on its number."""
-    n_touched = int((first >= 0).sum())
-    kinds = ", ".join(sorted({record.verdict.kind for record in records}))
-    page = records[0].page_size
+def _records_line(touches: Touches, grid: PageGrid) -> str:
+    """What the map of some records shows, with the verdict on its number."""
+    summary = touches.summary()
+    n_bytes = grid.pages_per_cell * summary.page_size
+    cell = "one page" if grid.pages_per_cell == 1 else f"{grid.pages_per_cell:,} pages"
     return (
-        f"Each cell is one page of {page:,} bytes, in file order, left to right and down; lines "
-        f"part the layers. {n_touched:,} of {len(first):,} pages ({n_touched / len(first):.1%}) "
-        f"were touched by {len(records)} record{'s' if len(records) > 1 else ''}; pale cells "
-        f"never. Verdict: {kinds}."
+        f"Each cell is {cell} of the file, {n_bytes:,} bytes, from left to right and down. "
+        f"{f'{len(touches)} records together: ' if len(touches) > 1 else ''}{summary.true_line}."
     )
 
 
-def _draw_cells(axes: Axes, cells: np.ndarray, n_records: int) -> None:
-    from matplotlib.colors import ListedColormap
-
-    # index 0 is "never"; cells beyond the last page are masked and stay white
-    colors = ListedColormap([_NEVER, *_colors(n_records)])
-    image = np.ma.masked_invalid(cells + 1)
-    axes.imshow(image, cmap=colors, vmin=-0.5, vmax=n_records + 0.5, aspect="auto",
-                interpolation="nearest")  # fmt: skip
+def _draw(
+    grid: PageGrid, values: np.ndarray, n_values: int, *, title: str, legend: Mapping[int, str],
+    lines: Sequence[str],
+) -> Any:  # fmt: skip
+    """A matplotlib Figure: the cells in their own pixels, names at the left, words below."""
+    figures = import_optional("matplotlib.figure", "the page map")
+    patch = import_optional("matplotlib.patches", "the page map").Patch
+    wrapped = [part for line in lines for part in textwrap.wrap(line, _LINE_LETTERS)]
+    # at 8 points a letter is some 6 pixels wide
+    n_columns = min(1 + len(legend), max(1, 110 // (6 + max(map(len, legend.values())))))
+    n_rows = -(-(1 + len(legend)) // n_columns)
+    dpi, left, above, below = 100, 120, 34, 20 + 16 * n_rows + 14 * len(wrapped)
+    width, height = max(grid.width, 640) + left + 12, grid.height + above + below
+    figure = figures.Figure(figsize=(width / dpi, height / dpi), dpi=dpi)
+    axes = figure.add_axes(
+        (left / width, below / height, grid.width / width, grid.height / height), frameon=False
+    )
+    axes.imshow(grid.colors(values, n_values), aspect="auto")
+    labels = grid.labels()
+    axes.set_yticks(
+        [top * grid.height + 5 for top, _ in labels],
+        [plain_label(name) for _, name in labels], fontsize=8,
+    )  # fmt: skip
     axes.set_xticks([])
-
-
-def _colors(n_records: int) -> list:
-    from matplotlib import colormaps
-
-    if n_records == 1:
-        return [_TOUCHED]
-    # the last tenth of the scale is a yellow too close to "never"
-    return [colormaps[_SCALE](i / (n_records - 1) * 0.9) for i in range(n_records)]
-
-
-def _draw_bands(axes: Axes, record: Record, columns: int, rows: int) -> None:
-    """Lines where a new layer (or a tensor outside the layers) begins, and its name at the left."""
-    labels: list[tuple[int, str]] = []
-    last_name = ""
-    for spec in sorted(record.tensors.values(), key=lambda spec: spec.offset):
-        name = layer_of(spec.name)
-        if name == last_name:
-            continue
-        last_name = name
-        start = page_range(spec.offset, max(1, spec.n_bytes), record.page_size).start
-        row, column = divmod(start, columns)
-        # a staircase between the cell before and the first cell of the band
-        x = [-0.5, column - 0.5, column - 0.5, columns - 0.5]
-        y = [row + 0.5, row + 0.5, row - 0.5, row - 0.5]
-        axes.plot(x, y, color="black", linewidth=0.6)
-        labels.append((row, name))
-    # names that would lie on top of each other are thinned out, the first of each group stays
-    spacing = max(1.0, rows / _MOST_LABELS)
-    shown: list[tuple[int, str]] = []
-    for row, name in labels:
-        if not shown or row - shown[-1][0] >= spacing:
-            shown.append((row, name))
-    axes.set_yticks([row for row, _ in shown], [name for _, name in shown], fontsize=7)
-    axes.set_xlim(-0.5, columns - 0.5)
-    axes.set_ylim(rows - 0.5, -0.5)
-
-
-def _draw_legend(axes: Axes, records: Sequence[Record], first: np.ndarray) -> None:
-    from matplotlib.patches import Patch
-
-    colors = _colors(len(records))
-    counts = np.bincount(first[first >= 0], minlength=len(records))
-    shown = range(len(records))
-    if len(records) > _MOST_LEGEND_ENTRIES:
-        step = -(-len(records) // _MOST_LEGEND_ENTRIES)
-        shown = range(0, len(records), step)
+    axes.tick_params(length=0)
+    axes.set_title(plain_label(title), fontsize=10, loc="left")
     patches = [
-        Patch(color=colors[i], label=f"{records[i].label}: {counts[i]:,} new") for i in shown
+        patch(color=scale_color(value, n_values), label=plain_label(name))
+        for value, name in legend.items()
     ]
-    patches.append(Patch(color=_NEVER, label=f"never: {int((first < 0).sum()):,}"))
-    axes.legend(handles=patches, loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=7,
-                frameon=False)  # fmt: skip
+    patches.append(patch(color=NEVER_ON_WHITE, label="never"))
+    figure.legend(
+        handles=patches, loc="upper left", bbox_to_anchor=(left / width, (below - 4) / height),
+        ncols=n_columns, fontsize=8, frameon=False, borderaxespad=0, handlelength=1,
+    )  # fmt: skip
+    words = "\n".join(plain_label(line, _LINE_LETTERS) for line in wrapped)
+    figure.text(left / width, 10 / height, words, fontsize=8, va="bottom")
+    return figure

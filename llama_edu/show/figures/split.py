@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from llama_edu.errors import ShapeError
-from llama_edu.show.figures.picture import Picture
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.figures.alt_figure import AltFigure
+from llama_edu.show.runtime.optional import import_optional
 
 
 def part_of_each(rows: int, columns: int, n_parts: int, axis: int) -> np.ndarray:
@@ -33,16 +33,16 @@ def n_runs(parts: np.ndarray) -> int:
     return 1 + int(np.count_nonzero(np.diff(parts.reshape(-1))))
 
 
-def split_picture(rows: int = 4, columns: int = 6, n_parts: int = 2) -> Picture:
+def split_figure(rows: int = 4, columns: int = 6, n_parts: int = 2) -> AltFigure:
     """One small matrix cut by rows and by columns, above its numbers in the order of a file.
 
     Raises:
         ShapeError: the parts would not be equal.
         LlamaEduError: matplotlib is not installed.
     """
-    figures = need("matplotlib.figure", "split_picture")
-    patches = need("matplotlib.patches", "split_picture")
-    scale = need("matplotlib", "split_picture").colormaps["cividis"]
+    figures = import_optional("matplotlib.figure", "split_figure")
+    patches = import_optional("matplotlib.patches", "split_figure")
+    scale = import_optional("matplotlib", "split_figure").colormaps["cividis"]
     colors = [scale(0.1 + 0.75 * part / max(1, n_parts - 1)) for part in range(n_parts)]
     figure = figures.Figure(figsize=(7.5, 3.4), dpi=100, layout="constrained")
     grid = figure.subplots(2, 2, height_ratios=(rows, 1.2))
@@ -70,11 +70,11 @@ def split_picture(rows: int = 4, columns: int = 6, n_parts: int = 2) -> Picture:
         f"is one run of the joined file ({runs[0]} in all); cut by columns, the parts alternate in "
         f"{runs[1]} runs."
     )
-    return Picture(figure, alt)
+    return AltFigure(figure, alt)
 
 
 def _draw_cells(axes, parts: np.ndarray, colors: list, *, numbered: bool) -> None:
-    listed = need("matplotlib.colors", "split_picture").ListedColormap(colors)
+    listed = import_optional("matplotlib.colors", "split_figure").ListedColormap(colors)
     rows, columns = parts.shape
     axes.pcolormesh(
         np.arange(columns + 1), np.arange(rows + 1), parts, cmap=listed,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from llama_edu.show.figures.picture import Picture
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.figures.alt_figure import AltFigure, plain_label
+from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.story.token_html import token_label
 from llama_edu.tokenizer.protocol import Tokenizer
 from llama_edu.transformer.sampling import SamplingSettings, candidates
@@ -33,16 +33,16 @@ def likeliest(
     return best, rows
 
 
-def temperature_picture(
+def temperature_figure(
     logits: np.ndarray, tokenizer: Tokenizer, temperatures: Sequence[float] = (0.5, 1.0, 1.5)
-) -> Picture:
+) -> AltFigure:
     """Bars for the likeliest tokens, one color for each temperature.
 
     Raises:
         LlamaEduError: matplotlib is not installed.
     """
-    figures = need("matplotlib.figure", "temperature_picture")
-    colors = need("matplotlib", "temperature_picture").colormaps["cividis"]
+    figures = import_optional("matplotlib.figure", "temperature_figure")
+    colors = import_optional("matplotlib", "temperature_figure").colormaps["cividis"]
     ids, rows = likeliest(logits, temperatures)
     figure = figures.Figure(figsize=(7, 3), dpi=100, layout="constrained")
     axes = figure.add_subplot()
@@ -52,7 +52,7 @@ def temperature_picture(
         color = colors(0.05 + 0.8 * i / max(1, len(temperatures) - 1))
         axes.bar(x, row, width, color=color, label=f"temperature {temperature:g}")
     labels = [token_label(tokenizer, int(id)) for id in ids]
-    axes.set_xticks(range(len(ids)), labels)
+    axes.set_xticks(range(len(ids)), [plain_label(label) for label in labels])
     axes.set_xlabel("next token, likeliest first (␣ is a space)")
     axes.set_ylabel("probability")
     axes.spines[["top", "right"]].set_visible(False)
@@ -63,4 +63,4 @@ def temperature_picture(
         f"temperatures {', '.join(f'{t:g}' for t in temperatures)}. The likeliest, {labels[0]}, "
         f"has {first}."
     )
-    return Picture(figure, alt)
+    return AltFigure(figure, alt)

@@ -10,10 +10,12 @@ from typing import Any
 
 from llama_edu.bundled import bundled_checkpoint
 from llama_edu.errors import LlamaEduError
+from llama_edu.html import note_html
 from llama_edu.llama import Llama
-from llama_edu.show.panels.comparison_side import Side
-from llama_edu.show.panels.generation import UPDATE_INTERVAL_S
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.panels.parts.compared_text import ComparedText
+from llama_edu.show.panels.parts.panel import Panel
+from llama_edu.show.panels.parts.writer import UPDATE_INTERVAL_S
+from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.runtime.presence import Presence
 from llama_edu.show.runtime.same_cell import stop_predecessors
 from llama_edu.show.runtime.weight_types import WeightTypes
@@ -21,24 +23,24 @@ from llama_edu.show.runtime.worker import Worker, sentence
 from llama_edu.show.story.description import (
     model_line,
     model_name,
-    printable,
     settings_line,
     writing_line,
 )
-from llama_edu.show.story.token_html import note_html, token_label
+from llama_edu.show.story.token_html import token_label
 from llama_edu.show.story.writing import Writing
+from llama_edu.text import visible_lines
 
-ipywidgets: Any = need("ipywidgets", "ComparisonWidget")
+ipywidgets: Any = import_optional("ipywidgets", "ComparisonWidget")
 
 
-class ComparisonWidget(ipywidgets.VBox):
+class ComparisonWidget(Panel):
     """Writes two texts from one prompt, with two weight types or two settings, token by token.
 
     The buttons and the methods do the same: `start`, `stop`, `wait`. Running the cell again that
     made a comparison stops the one before; closing the page stops both texts, see Presence.
 
     Attributes:
-        left, right: the sides, with their controls; e.g. `left.weights.value`.
+        left, right: the two texts, with their controls; e.g. `left.weights.value`.
         prompt, n_tokens: widgets that both sides share.
     """
 
@@ -52,7 +54,7 @@ class ComparisonWidget(ipywidgets.VBox):
         left: Mapping[str, Any] | None = None,
         right: Mapping[str, Any] | None = None,
     ) -> None:
-        """Open the model and build the panel; a model that cannot be opened is said in words.
+        """Open the model and build the panel; the status says why a model cannot be opened.
 
         Args:
             model: an open Llama, a path, or None for the bundled checkpoint. What is opened here
@@ -69,7 +71,8 @@ class ComparisonWidget(ipywidgets.VBox):
         self._model, self._tokenizer = model, tokenizer
         self.types: WeightTypes | None = None
         self._doing = ""
-        self.left, self.right = Side("left", left or {}), Side("right", right or {})
+        self.left = ComparedText("left", left or {})
+        self.right = ComparedText("right", right or {})
         self._open()
         self._build(prompt, n_tokens)
         stop_predecessors(self)
@@ -83,7 +86,7 @@ class ComparisonWidget(ipywidgets.VBox):
         )  # fmt: skip
         self.n_tokens = ipywidgets.IntSlider(
             value=n_tokens, min=1, max=max(n_tokens, 500), description="length",
-            style=style, layout=layout, tooltip="At most so many new tokens on each side",
+            style=style, layout=layout, tooltip="New tokens at most, on each side",
         )  # fmt: skip
         self.start_button = ipywidgets.Button(
             description="Compare", button_style="primary", icon="play",
@@ -219,7 +222,7 @@ class ComparisonWidget(ipywidgets.VBox):
         left, right = (_label(side.writing, n_same) for side in (self.left, self.right))
         return f"The first {n_same} new tokens are the same; then {left} left, {right} right."
 
-    def _side_note(self, side: Side) -> str:
+    def _side_note(self, side: ComparedText) -> str:
         if side.writing is None or self.types is None:
             return note_html("")
         losses = self.types.losses(side.weights.value)
@@ -236,18 +239,13 @@ class ComparisonWidget(ipywidgets.VBox):
                 f"Its controls appear where a notebook is running; .start().wait() works without."
             )
         left, right = (
-            f"{side.weights.value}, {settings_line(side.settings())}:\n{printable(_text(side))}"
+            f"{side.weights.value}, {settings_line(side.settings())}:\n{visible_lines(_text(side))}"
             for side in (self.left, self.right)
         )
         return f"ComparisonWidget on {name}. {self.summary}\n\n{left}\n\n{right}"
 
-    def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
-        """The live widget, and beside it the whole text of repr, which ipywidgets would cut."""
-        bundle: dict[str, object] = super()._repr_mimebundle_(**kwargs)
-        return bundle | {"text/plain": repr(self)}
 
-
-def _text(side: Side) -> str:
+def _text(side: ComparedText) -> str:
     return side.writing.text if side.writing else ""
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 from llama_edu.errors import RequestError
-from llama_edu.show.runtime.libraries import need
+from llama_edu.html import escaped
+from llama_edu.show.panels.parts.panel import Panel
+from llama_edu.show.runtime.optional import import_optional
 
-ipywidgets: Any = need("ipywidgets", "guess")
+ipywidgets: Any = import_optional("ipywidgets", "guess")
 
 _TEXT = "color: var(--jp-content-font-color1, inherit); line-height: 1.5"
 
 
 @dataclass(frozen=True)
-class Beside:
+class GuessAndTruth:
     """A guess (None where none was made) and the truth, on one scale from `low` to `high`."""
 
     guess: float | None
@@ -39,16 +40,16 @@ class Beside:
             f'<span style="flex: 0 1 300px; height: 10px; background: rgba(128, 128, 128, 0.27)">'
             f'<span style="display: block; height: 10px; width: {100 * self._share(value):.1f}%; '
             f'background: {color}"></span></span>'
-            f"<span>{escape(_number(value) + self.unit)}</span></div>"
+            f"<span>{escaped(_number(value) + self.unit)}</span></div>"
             for name, value, color in rows
         )
-        return f'<div aria-label="{escape(repr(self))}">{bars}</div>'
+        return f'<div aria-label="{escaped(repr(self))}">{bars}</div>'
 
     def _share(self, value: float) -> float:
         return min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
 
 
-class Guess(ipywidgets.VBox):
+class Guess(Panel):
     """A question with a slider; `guess` makes one.
 
     Attributes:
@@ -72,24 +73,19 @@ class Guess(ipywidgets.VBox):
             layout=ipywidgets.Layout(width="100%", max_width="500px"),
         )  # fmt: skip
         self.slider.observe(self._on_move, "value")
-        label = ipywidgets.HTML(f'<div style="{_TEXT}">{escape(question)}</div>')
+        label = ipywidgets.HTML(f'<div style="{_TEXT}">{escaped(question)}</div>')
         super().__init__([label, ipywidgets.HBox([self.slider, ipywidgets.Label(unit)])])
         self.add_class("llama-edu-guess")
 
     def _on_move(self, change: dict[str, Any]) -> None:
         self.number = float(change["new"])
 
-    def beside(self, truth: float) -> Beside:
+    def beside(self, truth: float) -> GuessAndTruth:
         """The guess, as it is now, and the truth."""
-        return Beside(self.number, float(truth), self.low, self.high, self.unit)
+        return GuessAndTruth(self.number, float(truth), self.low, self.high, self.unit)
 
     def __repr__(self) -> str:
         return f"guess: {self.question} ({_number(self.low)} to {_number(self.high)}{self.unit})"
-
-    def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
-        """The slider, and the question for where no widget can be shown."""
-        bundle: dict[str, object] = super()._repr_mimebundle_(**kwargs) or {}
-        return bundle | {"text/plain": repr(self)}
 
 
 def guess(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from llama_edu.errors import LlamaEduError, RequestError
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.show.text.report import shown
+from llama_edu.text import one_line
 
 #: More entries of one folder are not looked at; each costs reading a header.
 MOST_ENTRIES = 200
@@ -46,6 +46,6 @@ def found_models(folder: str | os.PathLike[str]) -> list[FoundModel]:
             checkpoint = read_checkpoint(path)
         except (LlamaEduError, OSError):
             continue
-        line = f"{shown(path.name)}: {checkpoint.format}, {checkpoint.n_parameters:,} parameters"
+        line = f"{one_line(path.name)}: {checkpoint.format}, {checkpoint.n_parameters:,} parameters"
         found.append(FoundModel(path, line))
     return found

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from llama_edu.show.runtime.libraries import need
+from llama_edu.show.runtime.optional import import_optional
 
-ipywidgets: Any = need("ipywidgets", "the widgets")
+ipywidgets: Any = import_optional("ipywidgets", "the widgets")
 T = TypeVar("T")
 
 #: Seconds between two questions, and for how long they may stay without an answer.

@@ -1,7 +1,7 @@
 """Worker: one job at a time on a thread of its own, for panels whose buttons may not block.
 
 A click may arrive on any of the kernel's threads, two clicks even at once. A job never prints and
-never makes widgets: what a thread prints is seen by nobody.
+never makes widgets: what a thread prints appears nowhere.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Worker:
     def _work(self, job: Callable[[], None]) -> None:
         try:
             job()
-        except Exception as error:  # an error in a thread is otherwise seen by nobody
+        except Exception as error:  # an error in a thread appears nowhere else
             self.failure = sentence(error)
         finally:
             self._give_back()

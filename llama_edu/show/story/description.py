@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import unicodedata
-from html import escape
-
 from llama_edu.llama import Llama
 from llama_edu.show.story.writing import Writing
-from llama_edu.show.text.report import shown
+from llama_edu.text import one_line
 from llama_edu.transformer.sampling import SamplingSettings
 
 #: Why a text ended, for readers.
@@ -22,7 +19,7 @@ REASONS = {
 def model_name(llama: Llama) -> str:
     """The file's name, or the folder's where the model lies in several files."""
     paths = llama.checkpoint.paths
-    return shown(paths[0].name if len(paths) == 1 else paths[0].parent.name)
+    return one_line(paths[0].name if len(paths) == 1 else paths[0].parent.name)
 
 
 def model_line(llama: Llama) -> str:
@@ -59,15 +56,3 @@ def settings_line(settings: SamplingSettings) -> str:
         if getattr(settings, name) != getattr(off, name)
     ]
     return ", ".join([f"temperature {settings.temperature:g}", *changed])
-
-
-def safe_html(text: str) -> str:
-    """What a model or a reader wrote, as HTML that shows it and does nothing else."""
-    return escape(printable(text))
-
-
-def printable(text: str) -> str:
-    """A text whose control characters but line ends show as escapes: none reaches a terminal."""
-    return "".join(
-        f"\\x{ord(c):02x}" if unicodedata.category(c) == "Cc" and c != "\n" else c for c in text
-    )

@@ -31,7 +31,7 @@ def look_ahead(
         before: the ids in front of the position, BOS included. tokens: the ids that could stand
             at it.
         cache: holds the beginning of `before`; it is copied, so that its owner may go on.
-        stopping: set by anyone, it ends everything before the next token is computed.
+        stopping: set by any thread, it ends everything before the next token is computed.
     Yields:
         (id, text), in the order of `tokens`; where a text would end, the text says so. Nothing
         follows BOS and EOS.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from llama_edu.show.story.description import safe_html
+from llama_edu.html import escaped, escaped_lines
 from llama_edu.show.story.token_html import MARK, percent, story_box
 from llama_edu.show.story.writing import Choice, Writing
 
@@ -38,10 +38,10 @@ def colored_story_html(writing: Writing, marked: int | None = None) -> str:
             each token's probability and rank under the pointer.
     """
     choices = list(writing.choices)
-    body = f"<b>{safe_html(writing.prompt)}</b>"
+    body = f"<b>{escaped_lines(writing.prompt)}</b>"
     if marked is None:
         for opacity, run in groupby(choices, lambda c: opacity_of(c.chosen.probability)):
-            body += _span(opacity, safe_html("".join([choice.text for choice in run])))
+            body += _span(opacity, escaped_lines("".join([choice.text for choice in run])))
     else:
         body += "".join(
             _token_html(choice, is_marked=index == marked) for index, choice in enumerate(choices)
@@ -64,10 +64,10 @@ def legend_html() -> str:
 
 
 def _token_html(choice: Choice, *, is_marked: bool) -> str:
-    hover = f'title="{percent(choice.chosen.probability)}, likeliest no. {choice.rank}"'
+    hover = f'title="{escaped(percent(choice.chosen.probability))}, likeliest no. {choice.rank}"'
     if is_marked:
-        return f'<mark style="{MARK}" {hover}>{safe_html(choice.text)}</mark>'
-    return _span(opacity_of(choice.chosen.probability), safe_html(choice.text), hover)
+        return f'<mark style="{MARK}" {hover}>{escaped_lines(choice.text)}</mark>'
+    return _span(opacity_of(choice.chosen.probability), escaped_lines(choice.text), hover)
 
 
 def _span(opacity: float, html: str, hover: str = "") -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 
-from llama_edu.show.story.description import safe_html
+from llama_edu.html import MUTED, escaped, escaped_lines
 from llama_edu.show.story.writing import Candidate, Choice, Writing
-from llama_edu.text import visible
+from llama_edu.text import one_line
 from llama_edu.tokenizer.protocol import Tokenizer
 
 #: Letters of a piece that a label shows; a hostile vocabulary may have pieces of megabytes.
@@ -15,8 +14,6 @@ _LONGEST_LABEL = 60
 
 # JupyterLab's color variables follow its light and dark themes; the second value serves pages
 # that have none.
-_MUTED = "color: var(--jp-ui-font-color2, #777)"
-_ERROR = "color: var(--jp-error-color1, #d32f2f); overflow-wrap: anywhere"
 _BORDER = "1px solid var(--jp-border-color2, #bbb)"
 MARK = (
     "background: var(--jp-brand-color1, #1976d2); color: var(--jp-ui-inverse-font-color0, #fff); "
@@ -47,16 +44,16 @@ def story_html(writing: Writing | None, marked: int | None = None) -> str:
         marked: index into writing.choices, or None.
     """
     if writing is None:
-        body = f'<span style="{_MUTED}">The text will appear here.</span>'
+        body = f'<span style="{MUTED}">The text will appear here.</span>'
     else:
-        body = f"<b>{safe_html(writing.prompt)}</b>"
+        body = f"<b>{escaped_lines(writing.prompt)}</b>"
         choices = list(writing.choices)
         if marked is None:
-            body += safe_html("".join([choice.text for choice in choices]))
+            body += escaped_lines("".join([choice.text for choice in choices]))
         else:
-            body += safe_html("".join([choice.text for choice in choices[:marked]]))
-            body += f'<mark style="{MARK}">{safe_html(choices[marked].text)}</mark>'
-            body += safe_html("".join([choice.text for choice in choices[marked + 1 :]]))
+            body += escaped_lines("".join([choice.text for choice in choices[:marked]]))
+            body += f'<mark style="{MARK}">{escaped_lines(choices[marked].text)}</mark>'
+            body += escaped_lines("".join([choice.text for choice in choices[marked + 1 :]]))
     return story_box(body)
 
 
@@ -66,13 +63,6 @@ def story_box(body: str) -> str:
         f'<div style="{_STORY}">'
         f'<pre role="log" aria-live="polite" style="{_STORY_TEXT}">{body}</pre></div>'
     )
-
-
-def note_html(text: str, *, is_error: bool = False) -> str:
-    """One line about the model or the state; an error in the theme's error color."""
-    if not is_error:
-        return f'<div style="line-height: 1.5; {_MUTED}">{escape(text)}</div>'
-    return f'<div role="alert" style="line-height: 1.5; {_ERROR}">{escape(text)}</div>'
 
 
 def choice_html(
@@ -95,10 +85,10 @@ def choice_html(
             [*range(1, len(choice.likeliest) + 1), choice.rank], candidates, strict=False
         )
     )
-    chosen = escape(token_label(tokenizer, choice.chosen.id))
+    chosen = escaped(token_label(tokenizer, choice.chosen.id))
     head = "".join(
         f'<th scope="col" style="text-align: {align}; padding: 0 8px; font-weight: normal; '
-        f'{_MUTED}">{title}</th>'
+        f'{MUTED}">{title}</th>'
         for title, align in (
             ("rank", "right"),
             ("token", "left"),
@@ -128,27 +118,27 @@ def _row(
         f'<span style="display: inline-block; width: {80 * candidate.probability:.0f}px; '
         f'height: 0.8em; background: var(--jp-brand-color1, #1976d2)"></span>'
     )
-    label = f"<code>{escape(token_label(tokenizer, candidate.id))}</code>"
+    label = f"<code>{escaped(token_label(tokenizer, candidate.id))}</code>"
     if is_chosen:
         label = f"<b>{label}</b> ◀"
-    chance = percent(candidate.chance) if candidate.chance else "ruled out"
+    chance = escaped(percent(candidate.chance)) if candidate.chance else "ruled out"
     led_to = ""
     if followed is not None:
-        start = token_label(tokenizer, candidate.id).replace("␣", " ")
-        text = on_one_line(followed.get(candidate.id, " …"))
+        start = escaped(token_label(tokenizer, candidate.id).replace("␣", " "))
+        text = escaped(followed.get(candidate.id, " …").replace("\n", "↵"))
         led_to = (
             f'<td style="{cell}; white-space: pre-wrap; min-width: 150px">'
-            f'<span style="{_MUTED}">{escape(start)}</span>{escape(text)}</td>'
+            f'<span style="{MUTED}">{start}</span>{text}</td>'
         )
     return (
         f'<tr><td style="{cell}; text-align: right">{rank}</td><td style="{cell}">{label}</td>'
-        f'<td style="{cell}; min-width: 136px">{bar} {percent(candidate.probability)}</td>'
+        f'<td style="{cell}; min-width: 136px">{bar} {escaped(percent(candidate.probability))}</td>'
         f'<td style="{cell}; text-align: right">{chance}</td>{led_to}</tr>'
     )
 
 
 def token_label(tokenizer: Tokenizer, token: int) -> str:
-    """A token's piece with its spaces visible, cut where it is long; not yet escaped for HTML."""
+    """A token's piece on one line, its spaces and line ends visible; text, not HTML."""
     if token == tokenizer.bos_id:
         return "(begin)"
     if token == tokenizer.eos_id:
@@ -158,18 +148,11 @@ def token_label(tokenizer: Tokenizer, token: int) -> str:
         text = piece.decode("utf-8")
     except UnicodeDecodeError:  # a byte piece, or one that ends inside a character
         return "".join(f"<0x{byte:02X}>" for byte in piece)
-    label = on_one_line(text.replace(" ", "␣")) or "(nothing)"
-    return label if len(label) <= _LONGEST_LABEL else label[:_LONGEST_LABEL] + "…"
-
-
-def on_one_line(text: str) -> str:
-    """A text on one line, its line ends and control characters made visible; not yet escaped."""
-    text = text.replace("\n", "↵")
-    return visible(text)
+    return one_line(text.replace(" ", "␣").replace("\n", "↵"), _LONGEST_LABEL) or "(nothing)"
 
 
 def percent(probability: float) -> str:
-    """A probability in percent, three digits at most: 100 %, 42.1 %, 0.3 %, < 0.1 %."""
+    """A probability in percent, three digits at most: 100 %, 42.1 %, 0.3 %, < 0.1 %; not HTML."""
     if probability < 0.0005:
-        return "&lt; 0.1 %"
+        return "< 0.1 %"
     return "100 %" if probability >= 0.9995 else f"{100 * probability:.1f} %"

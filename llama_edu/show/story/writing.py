@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from llama_edu.errors import RequestError
 from llama_edu.llama import Llama
 from llama_edu.tokenizer.streaming import StreamDecoder
 from llama_edu.transformer.cache import KVCache
-from llama_edu.transformer.generate import GeneratedToken
+from llama_edu.transformer.generate import GeneratedToken, Reason
 from llama_edu.transformer.kernels import softmax
 from llama_edu.transformer.sampling import SamplingSettings, candidates
 
@@ -53,12 +54,12 @@ class Choice:
 
 
 class Writing:
-    """One text while it is made. Iterating makes it, piece by piece; any thread may look on.
+    """One text while it is made. Iterating makes it, token by token; any thread may look on.
 
     Attributes:
-        prompt: how it begins. choices: one per new token, in order. n_tokens: how many there may
-            be in the end.
-        reason: why it ended: "eos", "length", "context", "stopped" or "failed: ..."; "" before.
+        prompt: how it begins. choices: one per new token, in order. n_tokens: their number at
+            most.
+        reason: why it ended: "eos", "length", "context" or "stopped"; "" before.
         first_token_s: seconds from the start to the first new token; None before it came.
     """
 
@@ -79,12 +80,12 @@ class Writing:
         """Prepare; nothing is computed yet.
 
         Args:
-            n_tokens: at most so many new tokens, besides the kept ones.
+            n_tokens: new tokens at most, besides the kept ones.
             seed: a number, or the generator of a text that goes on.
             kept: choices that stand between the prompt and the new tokens, from an earlier text.
             cache: what an earlier text with the same beginning left, to be used again.
-            pace: at most so many tokens per second, for eyes to follow; 0 does not slow down.
-            stopping: set by anyone, it ends the text before the next token is computed.
+            pace: tokens per second at most, for eyes to follow; 0 does not slow down.
+            stopping: set by any thread, it ends the text before the next token is computed.
         Raises:
             RequestError: the prompt is longer than the context, or a number is impossible.
         """
@@ -98,7 +99,7 @@ class Writing:
         # a character that was cut off where the earlier text ended may be finished now
         decoder = StreamDecoder(self.tokenizer, at_start=len(before) <= 1)
         self.choices = [replace(choice, text=decoder.push(choice.chosen.id)) for choice in kept]
-        self.reason = ""
+        self.reason: Reason | Literal["stopped"] = ""
         self.first_token_s: float | None = None
         self.pace = pace
         self._clock = clock
@@ -134,7 +135,7 @@ class Writing:
             yield token.text
             if self.pace:
                 self._stopping.wait(1 / self.pace)
-        self.end("stopped")
+        self.end()
 
     def instead(self, index: int, token: int) -> list[Choice]:
         """The choices up to number `index`, with one of its alternatives in place of that one.
@@ -156,10 +157,10 @@ class Writing:
             f"{choice.position}; choose one that the table lists"
         )
 
-    def end(self, reason: str) -> None:
-        """Say why the text ended; what was written stays."""
+    def end(self) -> None:
+        """End the text early; what was written stays, and the reason is "stopped"."""
         self.generation.close()
-        self.reason = reason
+        self.reason = "stopped"
 
 
 def choice_of(token: GeneratedToken, settings: SamplingSettings, seen: list[int]) -> Choice:

@@ -9,10 +9,11 @@ from llama_edu.errors import RequestError
 from llama_edu.files.anatomy import fields_in
 from llama_edu.files.fields import Field
 from llama_edu.files.mapped import MappedFile
+from llama_edu.text import visible
 
 _BYTES_PER_ROW = 8
 
-#: A field of tensor data would fill the screen; so many rows of it are enough.
+#: Rows of one field; all of a tensor's data would fill the screen.
 _MOST_ROWS_PER_FIELD = 4
 
 
@@ -44,5 +45,5 @@ def _rows(fields: Iterable[Field], data: bytes, first: int) -> Iterable[str]:
             text = "".join(chr(b) if 32 <= b < 127 else "." for b in row)
             label = ""
             if count == 0:
-                label = field.name + (f" = {field.value}" if field.value else "")
+                label = visible(field.name + (f" = {field.value}" if field.value else ""))
             yield f"{start:8x}  {row.hex(' '):<24s} {text:<8s}  {label}".rstrip()

@@ -11,6 +11,8 @@ from llama_edu.errors import RequestError
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.ggml.header import ALIGNMENT
 from llama_edu.files.layout import Checkpoint, ShardedTensor
+from llama_edu.table import lay_out
+from llama_edu.text import quoted
 from llama_edu.vocabulary import Vocabulary
 
 
@@ -82,22 +84,17 @@ def museum(paths: Sequence[Path], tokens: Sequence[int]) -> str:
     """A table of weight files, one line each.
 
     Args:
-        tokens: ids of the pieces whose spelling is to be shown.
+        tokens: ids of the pieces whose spelling is to be found.
     Raises:
         RequestError, FormatError: as `exhibit`.
     """
-    rows = [("format", "magic", "bytes", "aligned", "scores", *(f"token {t}" for t in tokens))]
-    for path in paths:
-        shown = exhibit(path, tokens)
-        rows.append(
-            (
-                shown.format, ascii(shown.magic), f"{shown.n_bytes:,}",
-                f"to {shown.alignment}" if shown.alignment > 1 else "no",
-                "yes" if shown.has_scores else "no", *map(ascii, shown.pieces),
-            )
-        )  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    heads = ("format", "magic", "bytes", "aligned", "scores", *(f"token {t}" for t in tokens))
+    rows = [
+        (
+            found.format, quoted(found.magic), found.n_bytes,
+            f"to {found.alignment}" if found.alignment > 1 else "no",
+            "yes" if found.has_scores else "no", *map(quoted, found.pieces),
+        )
+        for found in (exhibit(path, tokens) for path in paths)
+    ]  # fmt: skip
+    return lay_out(heads, rows, align="<")

@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from llama_edu.errors import MeasurementError
-from llama_edu.pages.arithmetic import page_range
-from llama_edu.pages.record import Record, layer_of
+from llama_edu.pages.by_tensor import REST
+from llama_edu.pages.record import Record
+from llama_edu.text import visible
 
 #: From none to all of the pages under one character.
 _SHADES = " .-+*#"
-
 
 #: Above this number of tensors each layer gets one line.
 _MOST_TENSORS = 64
@@ -45,19 +45,14 @@ def text_map(record: Record, width: int = 60) -> str:
     pages = record.pages
     if pages is None:
         raise MeasurementError(f"page map: {record.headline}; there are no pages to draw")
-    bands: dict[str, np.ndarray] = {}
-    for spec in sorted(record.tensors.values(), key=lambda spec: spec.offset):
-        name = layer_of(spec.name) if len(record.tensors) > _MOST_TENSORS else spec.name
-        band = bands.setdefault(name, np.zeros(len(pages), bool))
-        span = page_range(spec.offset, spec.n_bytes, record.page_size)
-        band[span.start : span.stop] = True
-    name_width = max(len("whole file"), *map(len, bands)) if bands else len("whole file")
-    lines = [record.headline, f"{'whole file':{name_width}} [{shade(pages, width)}]"]
-    for name, band in bands.items():
-        part = pages[band]
-        drawn = shade(part, width)
-        lines.append(f"{name:{name_width}} [{drawn}] {int(part.sum()):,} of {len(part):,}")
-    lines.append(
-        f"legend: '{_SHADES[0]}' none, '{_SHADES[1:-1]}' some, '{_SHADES[-1]}' all touched"
-    )
-    return "\n".join(lines)
+    touched = record.touched
+    is_large = len(record.tensors) > _MOST_TENSORS
+    parts = [("whole file", f"[{shade(pages, width)}]")]
+    for row in touched.by_layer() if is_large else touched.by_tensor():
+        if row.name != REST:
+            drawn = shade(pages[touched.extent(row.name)], width)
+            parts.append((row.name, f"[{drawn}] {row.n_touched:,} of {row.n_pages:,}"))
+    legend = f"legend: '{_SHADES[0]}' none, '{_SHADES[1:-1]}' some, '{_SHADES[-1]}' all touched"
+    width = max(len(visible(name)) for name, _ in parts)
+    lines = [f"{visible(name):{width}} {drawn}" for name, drawn in parts]
+    return "\n".join([record.headline, *lines, legend])

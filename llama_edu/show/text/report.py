@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from llama_edu.files.layout import Checkpoint, ShardedTensor
-from llama_edu.text import visible
+from llama_edu.table import lay_out
+from llama_edu.text import one_line
 
 #: Longer metadata values are cut.
 _LONGEST_VALUE = 200
@@ -23,7 +24,7 @@ def checkpoint_report(
         n_elements[tensor.type] += tensor.n_elements
     file_bytes = sum(path.stat().st_size for path in checkpoint.paths)
     lines = [
-        f"{checkpoint.paths[0].name}: {checkpoint.format}, recognized by "
+        f"{one_line(checkpoint.paths[0].name)}: {checkpoint.format}, recognized by "
         f"{checkpoint.recognized_by}",
         f"  files       {len(checkpoint.paths)}, {file_bytes:,} bytes",
         f"  model       {checkpoint.n_parameters:,} parameters, {config.n_layers} layers, "
@@ -41,18 +42,21 @@ def checkpoint_report(
         ),
         "  bytes",
     ]  # fmt: skip
-    for name, n_bytes in byte_budget(checkpoint).items():
-        lines.append(f"    {name:26s}{n_bytes:>16,}  {100 * n_bytes / file_bytes:6.2f} %")
+    budget = [(name, n_bytes, f"{100 * n_bytes / file_bytes:.2f} %")
+              for name, n_bytes in byte_budget(checkpoint).items()]  # fmt: skip
+    lines.append(lay_out(None, budget, indent="    "))
     if metadata:
         lines.append("  metadata")
-        for key, value in checkpoint.metadata.items():
-            lines.append(f"    {shown(str(key)):42s} {shown(_as_text(value))}")
+        entries = [(_shown(key), _shown(value)) for key, value in checkpoint.metadata.items()]
+        lines += lay_out(None, entries, align="<", indent="    ").splitlines()
     if tensors:
-        lines += ["  tensors", f"    {'name':26s}{'type':>8s}  {'shape':18s}{'offset':>14s}"]
-        for name, tensor in checkpoint.tensors.items():
-            place = "in shards" if isinstance(tensor, ShardedTensor) else f"{tensor.offset:,}"
-            shape = " x ".join(map(str, tensor.shape))
-            lines.append(f"    {name:26s}{tensor.type:>8s}  {shape:18s}{place:>14s}")
+        rows = [
+            (name, tensor.type, " x ".join(map(str, tensor.shape)),
+             "in shards" if isinstance(tensor, ShardedTensor) else tensor.offset)
+            for name, tensor in checkpoint.tensors.items()
+        ]  # fmt: skip
+        heads = ("name", "type", "shape", "offset")
+        lines += ["  tensors", lay_out(heads, rows, "<><>", "    ")]
     return "\n".join(lines)
 
 
@@ -73,7 +77,7 @@ def checkpoint_as_dict(checkpoint: Checkpoint) -> dict[str, object]:
         },
         "bytes": byte_budget(checkpoint),
         "metadata": {
-            shown(str(key)): value if isinstance(value, int | float) else shown(_as_text(value))
+            _shown(key): value if isinstance(value, int | float) else _shown(value)
             for key, value in checkpoint.metadata.items()
         },
         "tensors": [
@@ -111,14 +115,8 @@ def byte_budget(checkpoint: Checkpoint) -> dict[str, int]:
     return budget
 
 
-def _as_text(value: object) -> str:
-    """A value of metadata in one line; of a long list only its length and its start."""
+def _shown(value: object) -> str:
+    """A key or a value of metadata on one line; of a long list only its length and its start."""
     if isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value) > 8:
-        return f"{len(value):,} items: {', '.join(repr(value[i]) for i in range(6))}, ..."
-    return str(value)
-
-
-def shown(text: str) -> str:
-    """Text from a file with control characters and terminal escapes made visible, and cut."""
-    safe = visible(text)
-    return safe if len(safe) <= _LONGEST_VALUE else safe[:_LONGEST_VALUE] + "..."
+        value = f"{len(value):,} items: {', '.join(repr(value[i]) for i in range(6))}, ..."
+    return one_line(str(value), _LONGEST_VALUE)

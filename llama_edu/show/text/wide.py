@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from html import escape
+from llama_edu.html import escaped_lines
 
 
 class Wide:
@@ -16,7 +16,8 @@ class Wide:
 
     def _repr_html_(self) -> str:
         return (
-            f'<pre style="white-space: pre; overflow-x: auto; margin: 0">{escape(self.text)}</pre>'
+            f'<pre style="white-space: pre; overflow-x: auto; margin: 0">'
+            f"{escaped_lines(self.text)}</pre>"
         )
 
 

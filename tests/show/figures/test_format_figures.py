@@ -18,8 +18,8 @@ from llama_edu.convert import convert
 from llama_edu.errors import FormatError, RequestError, ShapeError
 from llama_edu.files.layout import ShardedTensor, TensorSpec
 from llama_edu.files.shards import join
-from llama_edu.show.figures.alignment import KINDS, alignment_picture, tensor_starts
-from llama_edu.show.figures.split import n_runs, part_of_each, split_picture
+from llama_edu.show.figures.alignment import KINDS, alignment_figure, tensor_starts
+from llama_edu.show.figures.split import n_runs, part_of_each, split_figure
 from llama_edu.show.text.hexview import hex_view
 from llama_edu.show.text.museum import exhibit, museum
 
@@ -52,15 +52,15 @@ def test_every_byte_at_a_tensor_start_has_its_kind(files):
 
 
 def test_only_aligned_files_have_data_at_multiples_of_32(files):
-    picture = alignment_picture([files[".ggmf"], files[".ggjt"]], n_tensors=3)
+    drawn = alignment_figure([files[".ggmf"], files[".ggjt"]], n_tensors=3)
     data = files[".ggmf"].read_bytes()
     ends = [data.index(name) + len(name) for name in (
         b"tok_embeddings.weight", b"norm.weight", b"output.weight",
     )]  # fmt: skip
     columns = ", ".join(str(end % 32) for end in ends)
-    assert f"in old.ggmf: {columns}; in new.ggjt: 0, 0, 0." in picture.alt
-    assert [axes.get_title(loc="left") for axes in picture.figure.axes] == ["old.ggmf", "new.ggjt"]
-    assert picture.png().startswith(b"\x89PNG")
+    assert f"in old.ggmf: {columns}; in new.ggjt: 0, 0, 0." in drawn.alt
+    assert [axes.get_title(loc="left") for axes in drawn.figure.axes] == ["old.ggmf", "new.ggjt"]
+    assert drawn.png().startswith(b"\x89PNG")
 
 
 def test_the_alignment_figure_refuses_a_file_without_records(files):
@@ -94,10 +94,10 @@ def test_unequal_parts_are_refused():
 
 
 def test_the_figure_of_the_cut_says_how_many_runs_there_are():
-    picture = split_picture(4, 6, 2)
-    assert "one run of the joined file (2 in all)" in picture.alt
-    assert picture.alt.endswith("the parts alternate in 8 runs.")
-    labels = [text.get_text() for text in picture.figure.axes[0].texts]
+    drawn = split_figure(4, 6, 2)
+    assert "one run of the joined file (2 in all)" in drawn.alt
+    assert drawn.alt.endswith("the parts alternate in 8 runs.")
+    labels = [text.get_text() for text in drawn.figure.axes[0].texts]
     assert labels == [str(i) for i in range(24)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from helpers.tiny import open_tiny
 
-from llama_edu.show.figures.needs import needs_by_kind, needs_picture
+from llama_edu.show.figures.needs import needs_by_kind, needs_figure
 from llama_edu.show.text.wide import wide
 
 
@@ -33,14 +33,14 @@ def test_a_tied_table_is_needed_as_a_whole(tmp_path, rng):
 def test_the_bars_are_as_long_as_the_bytes(tmp_path, rng):
     pytest.importorskip("matplotlib")
     llama = open_tiny(tmp_path, rng)
-    picture = needs_picture(llama)
-    (axes,) = picture.figure.axes
+    drawn = needs_figure(llama)
+    (axes,) = drawn.figure.axes
     kinds = [label.get_text() for label in axes.get_yticklabels()]
     needed, rest = ([bar.get_width() for bar in part] for part in axes.containers)
     for kind, a, b in zip(kinds, needed, rest, strict=True):
         expected = needs_by_kind(llama)[kind]
         assert (a * 1e6, (a + b) * 1e6) == pytest.approx(expected)
-        assert f"{kind} {expected[0]:,} of {expected[1]:,} bytes" in picture.alt
+        assert f"{kind} {expected[0]:,} of {expected[1]:,} bytes" in drawn.alt
 
 
 def test_a_wide_table_is_the_text_and_its_markup_is_escaped():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.tiny import open_tiny
 
-from llama_edu.show.figures.temperature import likeliest, temperature_picture
+from llama_edu.show.figures.temperature import likeliest, temperature_figure
 
 LOGITS = np.log(np.array([0.1, 0.4, 0.2, 0.3], np.float32))
 
@@ -29,21 +29,21 @@ def test_the_bars_are_the_probabilities_and_the_words_say_them(tmp_path, rng):
     pytest.importorskip("matplotlib")
     with open_tiny(tmp_path, rng) as llama:
         logits = llama.logits([1, 5, 9])[-1]
-        picture = temperature_picture(logits, llama.tokenizer, temperatures=(0.5, 2.0))
+        drawn = temperature_figure(logits, llama.tokenizer, temperatures=(0.5, 2.0))
     ids, rows = likeliest(logits, (0.5, 2.0))
-    axes = picture.figure.axes[0]
+    axes = drawn.figure.axes[0]
     for container, row in zip(axes.containers, rows, strict=True):
         np.testing.assert_allclose([bar.get_height() for bar in container], row)
     assert len(axes.get_xticklabels()) == len(ids)
-    assert f"{rows[0, 0]:.2f} at 0.5, {rows[1, 0]:.2f} at 2" in picture.alt
-    assert repr(picture) == picture.alt
+    assert f"{rows[0, 0]:.2f} at 0.5, {rows[1, 0]:.2f} at 2" in drawn.alt
+    assert repr(drawn) == drawn.alt
 
 
 def test_a_notebook_gets_the_same_png_twice_and_the_words_beside_it(tmp_path, rng):
     pytest.importorskip("matplotlib")
     with open_tiny(tmp_path, rng) as llama:
         logits = llama.logits([1, 5])[-1]
-        one, two = (temperature_picture(logits, llama.tokenizer) for _ in range(2))
+        one, two = (temperature_figure(logits, llama.tokenizer) for _ in range(2))
     assert one.png() == two.png()
     assert one.png().startswith(b"\x89PNG") and len(one.png()) < 100_000
     data, metadata = one._repr_mimebundle_()

@@ -13,7 +13,7 @@ from llama_edu.errors import RequestError
 
 pytest.importorskip("ipywidgets")
 from llama_edu.show import GenerationStudio
-from llama_edu.show.panels.token_row import N_BUTTONS
+from llama_edu.show.panels.parts.token_row import N_BUTTONS
 from llama_edu.transformer.sampling import GREEDY
 
 SETTINGS = {"prompt": "the", "n_tokens": 12, "top_k": TOP_K, "temperature": 1.0, "seed": 5}
@@ -96,21 +96,21 @@ def test_looking_ahead_shows_what_the_model_would_have_said_greedily(llama, make
     studio.choose(4)
     studio.alternatives.ahead_button.click()
     assert studio.wait(20)
-    choice = studio._writing.choices[3]
+    choice = studio.writing.choices[3]
     before = studio.tokens[: choice.position]
-    assert len(studio._followed[1]) == 10
+    assert len(studio._ahead.followed) == 10
     for candidate in choice.likeliest:
         alone = llama.generate_tokens([*before, candidate.id], 8, GREEDY)
         text = "".join(token.text for token in alone)
-        assert studio._followed[1][candidate.id].removesuffix("(end)") == text
-    assert "and then, greedily" in studio._alternatives.value
-    assert "…" not in studio._alternatives.value
+        assert studio._ahead.followed[candidate.id].removesuffix("(end)") == text
+    assert "and then, greedily" in studio.view.table.value
+    assert "…" not in studio.view.table.value
 
 
 def test_writing_on_with_an_alternative_keeps_what_was_before_it(llama, make):
     studio = make(llama).start()
     assert studio.wait(20)
-    before, old = studio.tokens, studio._writing
+    before, old = studio.tokens, studio.writing
     studio.choose(6)
     position = old.choices[5].position
     token = studio.alternatives.token.options[1][1]
@@ -120,11 +120,11 @@ def test_writing_on_with_an_alternative_keeps_what_was_before_it(llama, make):
     assert studio.tokens[:position] == before[:position]
     assert studio.tokens[position] == token != before[position]
     expected = llama.generate_tokens(
-        [*before[:position], token], 12, studio._writing.settings, seed=5
+        [*before[:position], token], 12, studio.writing.settings, seed=5
     )
     list(expected)
     assert studio.tokens == expected.tokens
-    assert studio._writing.choices[5].rank == 1 + [c.id for c in old.choices[5].likeliest].index(
+    assert studio.writing.choices[5].rank == 1 + [c.id for c in old.choices[5].likeliest].index(
         token
     )
 
@@ -134,7 +134,7 @@ def test_an_alternative_that_is_none_is_refused(llama, make):
     with pytest.raises(RequestError, match="no token is chosen; generate a text first"):
         studio.take_instead(5)
     assert studio.start().wait(20)
-    unlikely = set(range(271)) - {c.id for c in studio._writing.choices[0].likeliest}
+    unlikely = set(range(271)) - {c.id for c in studio.writing.choices[0].likeliest}
     with pytest.raises(RequestError, match="is not among the 10 likeliest at position"):
         studio.take_instead(unlikely.pop())
 
@@ -144,20 +144,22 @@ def test_generating_ends_looking_ahead(llama, make, monkeypatch):
     assert studio.wait(20)
     turnstile = Turnstile(llama, monkeypatch)
     studio.look_ahead()
-    assert "Looking ahead" in studio._ahead_status.value
+    assert "Looking ahead" in studio._ahead.status.value
     studio.start()
     turnstile.let_pass(100)
-    assert studio.wait(20) and not studio._ahead.busy
-    assert studio.reason == "length" and studio._ahead_status.value == ""
+    assert studio.wait(20) and not studio._ahead.is_busy
+    assert studio.reason == "length" and studio._ahead.status.value == ""
 
 
 def test_shading_can_be_switched_off_and_has_a_legend(llama, make):
     studio = make(llama).start()
     assert studio.wait(20)
-    assert "rgba(60, 140, 220" in studio._story.value and "less than 1 %" in studio._legend.value
+    assert (
+        "rgba(60, 140, 220" in studio.view.story.value and "less than 1 %" in studio._legend.value
+    )
     studio.colored.value = False
-    assert "rgba" not in studio._story.value and studio._legend.value == ""
-    assert studio._story.value.count("<mark") == 1
+    assert "rgba" not in studio.view.story.value and studio._legend.value == ""
+    assert studio.view.story.value.count("<mark") == 1
 
 
 def test_the_text_can_be_copied_and_saved_and_no_file_is_lost(llama, make, in_folder):
@@ -193,7 +195,7 @@ def test_another_model_is_opened_by_path_and_a_bad_path_is_said(tmp_path, rng, l
     studio.chooser.path.value = str(tmp_path / "missing.bin")
     studio.chooser.button.click()
     assert studio.wait(20)
-    assert "missing.bin" in studio._status.value and 'role="alert"' in studio._status.value
+    assert "missing.bin" in studio.bar.status.value and 'role="alert"' in studio.bar.status.value
     assert studio.llama is llama, "the model that was open stays open"
 
     studio.chooser.path.value = str(model)
@@ -248,11 +250,11 @@ def test_hostile_pieces_are_text_in_every_part(tmp_path, rng, make):
     for number in range(1, n_written(studio) + 1):
         studio.choose(number)
         assert studio.look_ahead().wait(20)
-        for part in (studio._title, studio._status, studio._story, studio._alternatives):
+        for part in (studio.bar.title, studio.bar.status, studio.view.story, studio.view.table):
             assert "<script" not in part.value and "<img" not in part.value
-            assert "&lt;script" in part.value or part is not studio._story
+            assert "&lt;script" in part.value or part is not studio.view.story
     assert "\x1b" not in repr(studio) and "\\x1b[31m" in repr(studio)
-    assert "\x1b" not in studio._alternatives.value
+    assert "\x1b" not in studio.view.table.value
     studio.close()
     llama.close()
 

@@ -25,7 +25,6 @@ from llama_edu.show.text.report import (
     byte_budget,
     checkpoint_as_dict,
     checkpoint_report,
-    shown,
     type_counts,
 )
 
@@ -105,20 +104,6 @@ def test_the_same_facts_survive_json(checkpoints):
         assert [file["n_bytes"] for file in facts["files"]] == [
             path.stat().st_size for path in checkpoint.paths
         ]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("\x1b[2J\x07", r"\x1b[2J\x07"),
-        ("\u202eabc", r"\x202eabc"),
-        ("a\nb", r"a\x0ab"),
-        ("B\u00e4r \u4f60", "B\u00e4r \u4f60"),
-        ("x" * 500, "x" * 200 + "..."),
-    ],
-)
-def test_text_from_a_file_is_shown_with_its_escapes_and_cut(text, expected):
-    assert shown(text) == expected
 
 
 def test_strange_settings_in_params_are_only_shown(tmp_path, rng):

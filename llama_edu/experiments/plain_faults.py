@@ -1,0 +1,54 @@
+"""The page faults of a text on a plain mapping: the number that the 2023 reading was made of."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from llama_edu.llama import load
+from llama_edu.pages.faults import FaultCounts, process_faults
+from llama_edu.pages.lab import PageLab
+from llama_edu.transformer.cache import KVCache
+from llama_edu.transformer.generate import prefill
+
+
+def plain_faults(
+    path: Path, steps: Sequence[Sequence[int]], stopping: threading.Event
+) -> dict[int, FaultCounts]:
+    """Compute the same steps on a plain mapping, as any program would have it, and count faults.
+
+    Args:
+        steps: the token ids that each step reads.
+        stopping: set by any thread, it ends the counting before the next step.
+    Returns:
+        number of steps -> faults of the whole process from the first to the end of that step; empty
+        where the system does not count.
+    """
+    # the first steps twice, on a mapping each: the heap grows, whose faults are none of the file's
+    _count_faults(path, steps[:2], stopping)
+    return _count_faults(path, steps, stopping)
+
+
+def _count_faults(
+    path: Path, steps: Sequence[Sequence[int]], stopping: threading.Event
+) -> dict[int, FaultCounts]:
+    counts: dict[int, FaultCounts] = {}
+    with PageLab.open(path, "faults") as lab, load(path, lab=lab) as llama:
+        n_tokens = sum(len(ids) for ids in steps)
+        cache = KVCache(llama.config, n_tokens)
+        # memory of the cache's own would be counted as well
+        for array in (cache.keys, cache.values):
+            array.fill(np.float32(0))
+        with lab.record("plain"):
+            start = process_faults()
+            for n_steps, ids in enumerate(steps, 1):
+                if stopping.is_set():
+                    break
+                prefill(llama.model, ids, cache)
+                now = process_faults()
+                if now is not None and start is not None:
+                    counts[n_steps] = now - start
+    return counts

@@ -1,0 +1,150 @@
+"""TensorPages: marked pages of a file, told tensor by tensor, layer by layer or kind by kind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from llama_edu.files.layout import TensorSpec
+from llama_edu.html import escaped
+from llama_edu.pages.arithmetic import bytes_in_pages, page_range
+from llama_edu.table import lay_out, percent
+
+_LAYER = re.compile(r"layers\.(\d+)\.(.+)")
+
+#: Name of the row for the pages that hold no byte of any tensor.
+REST = "(rest of the file)"
+
+#: Rows that a reader is shown before tensors are grouped by kind.
+_MOST_ROWS = 24
+
+
+def layer_of(name: str) -> str:
+    """The layer that a tensor belongs to, "layer 3"; its own name if it is in none."""
+    found = _LAYER.match(name)
+    return f"layer {found[1]}" if found else name
+
+
+def kind_of(name: str) -> str:
+    """The kind of a tensor, the same in all layers, "layers.*.wq"; its own name if in none."""
+    found = _LAYER.match(name)
+    return f"layers.*.{found[2]}" if found else name
+
+
+@dataclass(frozen=True)
+class Row:
+    """One tensor, or several together.
+
+    Attributes:
+        name: of the tensor or group.
+        n_pages: pages in which at least one byte of it lies.
+        n_touched: how many of those are marked. Two neighbors on one page both count it.
+        n_bytes: its bytes in the file.
+        touched_bytes: how many of those lie in marked pages.
+    """
+
+    name: str
+    n_pages: int
+    n_touched: int
+    n_bytes: int
+    touched_bytes: int
+
+    @property
+    def fraction(self) -> float:
+        """Marked pages over pages; 0.0 for a tensor without pages."""
+        return self.n_touched / self.n_pages if self.n_pages else 0.0
+
+
+@dataclass(frozen=True)
+class TensorPages:
+    """Marked pages of one file, and the tensors in it.
+
+    Attributes:
+        tensors: name -> TensorSpec, all in this file.
+        pages: (n_pages,) bool, which pages are marked.
+    """
+
+    tensors: Mapping[str, TensorSpec]
+    file_bytes: int
+    page_size: int
+    pages: np.ndarray
+
+    def by_tensor(self) -> list[Row]:
+        """One row per tensor in file order, then REST: header, vocabulary, padding."""
+        rows = self._grouped(lambda name: name)
+        outside = ~self._extent(self.tensors.values())
+        if outside.any():
+            touched = outside & self.pages
+            n_bytes = self.file_bytes - sum(row.n_bytes for row in rows)
+            touched_bytes = bytes_in_pages(0, self.file_bytes, touched, self.page_size)
+            rows.append(Row(REST, int(outside.sum()), int(touched.sum()), n_bytes, touched_bytes))
+        return rows
+
+    def by_layer(self) -> list[Row]:
+        """One row per layer; tensors outside the layers have a row each. In file order."""
+        return self._grouped(layer_of)
+
+    def by_kind(self) -> list[Row]:
+        """One row per kind of tensor, all layers together: "layers.*.wq" and so on."""
+        return self._grouped(kind_of)
+
+    def extent(self, name: str) -> np.ndarray:
+        """(n_pages,) bool: pages that hold a byte of the tensor, layer or kind of this name."""
+        return self._extent(
+            spec
+            for spec in self.tensors.values()
+            if name in (spec.name, layer_of(spec.name), kind_of(spec.name))
+        )
+
+    def shown_rows(self) -> list[Row]:
+        """What a reader wants to see: tensors of a small file, kinds of a large one; the total."""
+        rows = self.by_tensor()
+        if len(rows) > _MOST_ROWS:
+            rows = self.by_kind() + [row for row in rows if row.name == REST]
+        total = Row("total", len(self.pages), int(self.pages.sum()), self.file_bytes,
+                    bytes_in_pages(0, self.file_bytes, self.pages, self.page_size))  # fmt: skip
+        return [*rows, total]
+
+    def __str__(self) -> str:
+        rows = [(row.name, row.n_pages, row.n_touched, percent(row.fraction), row.touched_bytes)
+                for row in self.shown_rows()]  # fmt: skip
+        return lay_out(("", "pages", "touched", "%", "bytes"), rows)
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td style='text-align:left'>{escaped(row.name)}</td>"
+            f"<td>{row.n_pages:,}</td><td>{row.n_touched:,}</td><td>{row.fraction:.1%}</td>"
+            f"<td>{row.touched_bytes:,}</td></tr>"
+            for row in self.shown_rows()
+        )
+        head = "<tr><th></th><th>pages</th><th>touched</th><th>%</th><th>bytes touched</th></tr>"
+        return f"<table>{head}{rows}</table>"
+
+    def _grouped(self, key: Callable[[str], str]) -> list[Row]:
+        groups: dict[str, list[TensorSpec]] = {}
+        for spec in sorted(self.tensors.values(), key=lambda spec: spec.offset):
+            groups.setdefault(key(spec.name), []).append(spec)
+        return [self._row(name, specs) for name, specs in groups.items()]
+
+    def _row(self, name: str, specs: list[TensorSpec]) -> Row:
+        pages = self._extent(specs)
+        return Row(
+            name,
+            int(pages.sum()),
+            int((pages & self.pages).sum()),
+            sum(spec.n_bytes for spec in specs),
+            sum(
+                bytes_in_pages(spec.offset, spec.n_bytes, self.pages, self.page_size)
+                for spec in specs
+            ),
+        )
+
+    def _extent(self, specs: Iterable[TensorSpec]) -> np.ndarray:
+        pages = np.zeros(len(self.pages), bool)
+        for spec in specs:
+            span = page_range(spec.offset, spec.n_bytes, self.page_size)
+            pages[span.start : span.stop] = True
+        return pages

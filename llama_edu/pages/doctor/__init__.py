@@ -1,0 +1,114 @@
+"""The honesty of instruments: what each counter of this machine reports when the truth is known.
+
+On a file of its own the doctor touches one page in twenty, scattered, then every page, then sums
+numbers up to the edge of a page, and asks each counter how many pages that was. A counter that is
+right every time is trusted, on this machine, for such accesses; the others are named with what they
+count instead.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from llama_edu.errors import MeasurementError
+from llama_edu.pages.calibrate import touch
+from llama_edu.pages.doctor.counters import COUNTERS, Access, Counter, sum_to_the_edge
+from llama_edu.table import lay_out
+
+#: Pages of the doctor's file; 16 MiB where a page has 4 KiB. Not a multiple of a huge page.
+N_PAGES = 4099
+
+
+Trust = Literal["trusted", "under-counts", "over-counts", "under- and over-counts", "refused"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one counter said.
+
+    Attributes:
+        counter: what was read.
+        reported: pages it reported for each access, in the order of `Report.touched`; empty when
+            it was refused.
+        verdict: how it did.
+        why: one sentence.
+    """
+
+    counter: str
+    reported: tuple[int, ...]
+    verdict: Trust
+    why: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The findings on this machine.
+
+    `touched` lists the accesses: what was done, and how many pages that touches.
+    """
+
+    n_pages: int
+    touched: tuple[tuple[str, int], ...]
+    findings: tuple[Finding, ...]
+
+    def __str__(self) -> str:
+        heads = ("counter", *(f"{n:,} {what}" for what, n in self.touched), "verdict")
+        nothing = (None,) * len(self.touched)
+        rows = [(f.counter, *(f.reported or nothing), f"{f.verdict}: {f.why}")
+                for f in self.findings]  # fmt: skip
+        title = (
+            f"Touched known pages of a file of {self.n_pages:,} pages of {mmap.PAGESIZE:,} bytes, "
+            f"and asked every counter."
+        )
+        return f"{title}\n" + lay_out(heads, rows, "<" + ">" * len(self.touched) + "<")
+
+
+def examine(folder: Path | str | None = None, *, n_pages: int = N_PAGES, seed: int = 0) -> Report:
+    """Examine every counter on a temporary file, which is removed again. Takes a few seconds.
+
+    Args:
+        folder: where to make the file, as file systems differ; the system's own place for temporary
+            files if not given.
+        n_pages: pages of the file.
+        seed: of the scattered pages.
+    """
+    rng = np.random.default_rng(seed)
+    accesses = (
+        Access("scattered", rng.choice(n_pages, n_pages // 20, replace=False), touch),
+        Access("all", np.arange(n_pages), touch),
+        Access("summed", np.arange(0, n_pages - 1, 20), sum_to_the_edge),
+    )
+    with tempfile.TemporaryDirectory(dir=folder, prefix="llama_edu_") as made:
+        path = Path(made) / "known.bin"
+        # a partly filled last page, and bytes that no file system stores as a hole
+        content = rng.standard_normal(n_pages * mmap.PAGESIZE // 4, np.float32).tobytes()[:-1234]
+        with path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        findings = tuple(_find(counter, path, accesses) for counter in COUNTERS)
+    return Report(n_pages, tuple((a.what, len(a.pages)) for a in accesses), findings)
+
+
+def _find(counter: Counter, path: Path, accesses: tuple[Access, ...]) -> Finding:
+    try:
+        reported = tuple(counter.count(path, access) for access in accesses)
+    except MeasurementError as error:
+        return Finding(counter.name, (), "refused", str(error))
+    too_few = any(n < len(a.pages) for n, a in zip(reported, accesses, strict=True))
+    too_many = any(n > len(a.pages) for n, a in zip(reported, accesses, strict=True))
+    verdict: Trust
+    if too_few and too_many:
+        verdict = "under- and over-counts"
+    elif too_few or too_many:
+        verdict = "under-counts" if too_few else "over-counts"
+    else:
+        return Finding(counter.name, reported, "trusted", "right every time")
+    return Finding(counter.name, reported, verdict, counter.why)

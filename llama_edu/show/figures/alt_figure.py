@@ -1,0 +1,43 @@
+"""A figure together with the words that stand in where it cannot be seen."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import TYPE_CHECKING
+
+from llama_edu.text import one_line
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plain_label(text: str, at_most: int = 80) -> str:
+    """A text from a file for matplotlib: on one line, and no formula, which "$" would begin."""
+    return one_line(text, at_most).replace("$", r"\$")
+
+
+class AltFigure:
+    """A matplotlib figure that a notebook shows as PNG, with its alternative text beside it.
+
+    The text is what a terminal prints and what a test of a notebook can compare: the bytes of a PNG
+    differ between versions of matplotlib.
+    """
+
+    def __init__(self, figure: Figure, alt: str) -> None:
+        self.figure, self.alt = figure, alt
+
+    def png(self) -> bytes:
+        """The figure at its own resolution, on white, so that a dark page can show it too."""
+        buffer = io.BytesIO()
+        self.figure.savefig(
+            buffer, format="png", facecolor="white", dpi="figure", metadata={"Software": None}
+        )
+        return buffer.getvalue()
+
+    def __repr__(self) -> str:
+        return self.alt
+
+    def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+        encoded = base64.b64encode(self.png()).decode("ascii")
+        return {"image/png": encoded, "text/plain": self.alt}, {"image/png": {"alt": self.alt}}

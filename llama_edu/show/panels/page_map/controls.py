@@ -1,0 +1,89 @@
+"""The controls and the screens of the page map, built once and laid out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llama_edu.pages.touches import MODES
+from llama_edu.show.panels.page_map.html import MODE_WORDS
+from llama_edu.show.panels.parts.range_box import RangeBox
+from llama_edu.show.runtime.optional import import_optional
+
+ipywidgets: Any = import_optional("ipywidgets", "PageMapWidget")
+
+#: The first choice of the tensors' list; the others have a page number as their value.
+NO_TENSOR = ("choose a tensor", -1)
+
+_WIDE = {"width": "100%", "max_width": "600px"}
+_LABEL = {"description_width": "70px"}
+
+
+class PageMapControls:
+    """The widgets of a PageMapWidget.
+
+    Attributes:
+        prompt, n_tokens, generate_button, stop_button: what to write.
+        mode, step_slider, play, page_slider, tensor: what to look at.
+        replay_row, page_row: the boxes of the two sliders whose ranges change.
+        frame: the Image. labels, status, story, totals, legend, page: HTML around it.
+        making, looking: boxes of the two kinds of controls.
+    """
+
+    def __init__(self, prompt: str, n_tokens: int) -> None:
+        layout = ipywidgets.Layout
+        wrap = {"flex_flow": "row wrap", "align_items": "center"}
+        self.prompt = ipywidgets.Textarea(
+            value=prompt, description="prompt", rows=1, tooltip="How the text begins",
+            style=_LABEL, layout=layout(**_WIDE),
+        )  # fmt: skip
+        self.n_tokens = ipywidgets.IntSlider(
+            value=n_tokens, min=1, max=max(200, n_tokens), description="length",
+            tooltip="New tokens at most", style=_LABEL, layout=layout(**_WIDE),
+        )  # fmt: skip
+        self.generate_button = ipywidgets.Button(
+            description="Generate", button_style="primary", icon="play",
+            tooltip="Write a text and watch the pages it needs",
+        )  # fmt: skip
+        self.stop_button = ipywidgets.Button(
+            description="Stop", icon="stop", tooltip="End before the next token"
+        )
+        self.mode = ipywidgets.Dropdown(
+            options=[(MODE_WORDS[mode], mode) for mode in MODES], description="color",
+            tooltip="What the color of a page says", style=_LABEL, layout=layout(**_WIDE),
+        )  # fmt: skip
+        self.step_slider = ipywidgets.IntSlider(
+            min=1, max=1, description="replay", readout=False, style=_LABEL,
+            tooltip="The map as it was after each token",
+            layout=layout(flex="1 1 200px", width="auto"),
+        )  # fmt: skip
+        self.play = ipywidgets.Play(
+            min=1, max=1, interval=150, show_repeat=False, tooltip="Replay token by token"
+        )
+        # linked in the front-end: it ticks there, and without one nothing ever ticks
+        self._link = ipywidgets.jslink((self.play, "value"), (self.step_slider, "value"))
+        self.page_slider = ipywidgets.IntSlider(
+            min=0, max=0, description="page", tooltip="Which page to look at", style=_LABEL,
+            layout=layout(flex="1 1 auto", width="auto"),
+        )  # fmt: skip
+        self.tensor = ipywidgets.Dropdown(
+            options=[NO_TENSOR], description="go to", style=_LABEL,
+            tooltip="Pick the first page of a tensor", layout=layout(**_WIDE),
+        )  # fmt: skip
+        self.status, self.story, self.totals = (ipywidgets.HTML() for _ in range(3))
+        self.legend, self.page = ipywidgets.HTML(), ipywidgets.HTML()
+        self.labels = ipywidgets.HTML(layout=layout(flex="0 0 110px", width="110px", margin="0"))
+        self.frame = ipywidgets.Image(
+            format="png", value=b"", layout=layout(min_width="0", flex="0 1 auto", margin="0")
+        )
+        framed = ipywidgets.HBox(
+            [self.labels, self.frame],
+            layout=layout(align_items="stretch", width="100%", overflow="hidden"),
+        )
+        buttons = ipywidgets.HBox([self.generate_button, self.stop_button], layout=layout(**wrap))
+        self.replay_row = RangeBox(self.step_slider, self.play, **wrap, **_WIDE)
+        self.page_row = RangeBox(self.page_slider, **_WIDE)
+        self.making = ipywidgets.VBox([self.prompt, self.n_tokens, buttons])
+        self.looking = ipywidgets.VBox(
+            [framed, self.legend, self.totals, self.mode, self.replay_row, self.page_row,
+             self.tensor, self.page]
+        )  # fmt: skip

@@ -1,0 +1,273 @@
+"""PageMapWidget, the model's X-ray: which pages each token of a text needs, while it is made.
+
+A click may arrive on any of the kernel's threads, so the handlers only start a thread, set an event
+or redraw under a lock. The worker thread never prints and never makes widgets.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from typing import Self
+
+from llama_edu.errors import MeasurementError, RequestError
+from llama_edu.experiments.plain_faults import plain_faults
+from llama_edu.experiments.token_pages import TokenPages
+from llama_edu.experiments.token_steps import TokenSteps
+from llama_edu.html import note_html
+from llama_edu.llama import Llama, load
+from llama_edu.pages.lab import PageLab
+from llama_edu.pages.record import Record
+from llama_edu.pages.touches import Step, Touches
+from llama_edu.show.figures.alt_figure import AltFigure
+from llama_edu.show.panels.page_map.controls import PageMapControls
+from llama_edu.show.panels.page_map.view import PageMapView
+from llama_edu.show.panels.parts.panel import Panel
+from llama_edu.show.runtime.presence import Presence
+from llama_edu.show.runtime.same_cell import stop_predecessors
+from llama_edu.show.runtime.worker import Worker
+from llama_edu.show.story.description import REASONS
+from llama_edu.text import one_line, visible_lines
+from llama_edu.transformer.sampling import SamplingSettings
+
+#: Seconds between two frames on the screen.
+FRAME_INTERVAL_S = 1 / 15
+
+
+class PageMapWidget(Panel):
+    """Shows which pages of a weight file each token of a text needs, while the text is made.
+
+    The buttons and the methods do the same: `start`, `stop`, `wait`. `run` needs no widgets on the
+    screen. `PageMapWidget.of(...)` shows records that were made before. Running the cell again that
+    made a widget stops the text of the one before; a text whose page has been closed stops by
+    itself, see Presence.
+
+    Attributes:
+        text: what was written, prompt included.
+        controls: set e.g. `controls.mode.value = "last"`; `controls.frame` holds the map.
+        view: draws into the controls.
+    """
+
+    def __init__(
+        self,
+        model: Llama | str | os.PathLike[str] | None = None,
+        *,
+        tokenizer: str | os.PathLike[str] | None = None,
+        prompt: str = "Once upon a time",
+        n_tokens: int = 24,
+        temperature: float = 0.0,
+        seed: int = 1,
+        pace: float = 0.0,
+        backend: str = "auto",
+    ) -> None:
+        """Build the controls; the file is opened by the first run and closed at its end.
+
+        Args:
+            model: path of one weight file, or a Llama that was loaded with a lab. None only for
+                records that exist already, see `of`.
+            tokenizer: for weights that carry no vocabulary.
+            pace: tokens per second at most, for eyes to follow; 0 does not slow down.
+            backend: the instrument, where a path is given.
+        Raises:
+            RequestError: the model was loaded without a lab, or the temperature is impossible.
+        """
+        self._worker, self._presence = Worker(self._show), Presence()
+        if isinstance(model, Llama) and not isinstance(model.lab, PageLab):
+            raise RequestError(
+                "PageMapWidget: the model was loaded without a lab, expected llama_edu.load(path, "
+                "lab=PageLab.open(path)); or give the path alone"
+            )
+        self._model, self._tokenizer, self._backend = model, tokenizer, backend
+        self._settings, self._seed, self._pace = SamplingSettings(temperature), seed, pace
+        self._reason, self.text = "", prompt
+        self._n_planned = n_tokens
+        self.controls = controls = PageMapControls(prompt, n_tokens)
+        self.view = PageMapView(controls)
+        controls.generate_button.on_click(lambda _: self.start())
+        controls.stop_button.on_click(lambda _: self.stop())
+        if model is None:
+            controls.making.layout.display = "none"
+        super().__init__(
+            [controls.making, controls.status, controls.story, controls.looking,
+             self._presence.beacon]
+        )  # fmt: skip
+        self.add_class("llama-edu-page-map")
+        self._show()
+        stop_predecessors(self)
+
+    @classmethod
+    def of(cls, records: TokenPages | Sequence[Record | Step]) -> PageMapWidget:
+        """Show what was recorded before: an observation per token, or records in order.
+
+        Raises MeasurementError where there are no pages to show, or several files.
+        """
+        widget, touches = cls(prompt=""), Touches()
+        if isinstance(records, TokenPages):
+            for step in records.steps or [Step("", records.whole)]:
+                touches.add(step)
+            if records.whole.plain_faults:
+                touches.plain_faults[len(touches)] = records.whole.plain_faults
+        else:
+            for record in records:
+                touches.add(record if isinstance(record, Step) else Step(record.label, record))
+        if not len(touches):
+            raise MeasurementError("PageMapWidget: no records, expected at least one")
+        widget.view.begin(touches, len(touches))
+        widget.text = "".join(step.text for step in touches.steps)
+        widget._reason = "length"
+        widget._show()
+        return widget
+
+    @property
+    def touches(self) -> Touches:
+        """The steps so far."""
+        return self.view.touches
+
+    @property
+    def reason(self) -> str:
+        """Why the text ended: eos, length, context, stopped, "failed: ..."; "" before."""
+        return f"failed: {self._worker.failure}" if self._worker.failure else self._reason
+
+    def start(self) -> Self:
+        """Begin a text in the background, as Generate does; while one is written, do nothing."""
+        if self._model is not None:
+            self._worker.start(self._write, first=self._forget)
+        return self
+
+    def stop(self) -> None:
+        """End the text before its next token, as Stop does."""
+        self._worker.stop()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end of the background text; False if `timeout` seconds were too few."""
+        return self._worker.wait(timeout)
+
+    def run(self) -> str:
+        """Write a text in this cell, printing it as it comes; interrupting the kernel ends it.
+
+        Returns:
+            The whole text, prompt included.
+        Raises:
+            RequestError: the widget is already writing, or shows records and has no model. Any
+                error of the run itself.
+        """
+        if self._model is None:
+            raise RequestError("PageMapWidget: shows records, expected a model to write with")
+        with self._worker.foreground(first=self._forget) as is_free:
+            if not is_free:
+                raise RequestError(
+                    "PageMapWidget: is writing already; call .stop() and .wait() first"
+                )
+            printed = 0
+            try:
+                for text in self._texts():
+                    print(visible_lines(text[printed:]), end="", flush=True)
+                    printed = len(text)
+            except KeyboardInterrupt:
+                self._reason = "stopped"
+            finally:
+                print()
+        return self.text
+
+    def figure(self) -> AltFigure:
+        """The map as it is now, as a figure that needs no kernel, with its words as its text.
+
+        Raises MeasurementError before the first step.
+        """
+        if not len(self.touches):
+            raise MeasurementError("PageMapWidget: nothing recorded yet; call .start().wait()")
+        return self.view.figure(repr(self))
+
+    def close(self) -> None:
+        """Stop, wait and take the widget off the page."""
+        self.stop()
+        self.wait()
+        super().close()
+
+    def _forget(self) -> None:
+        self._reason = ""
+
+    def _write(self) -> None:
+        for _ in self._presence.guard(self._texts(), self.stop):
+            pass
+
+    def _texts(self) -> Iterator[str]:
+        """The text after each step; the screen follows, at most 15 times a second."""
+        prompt, self._n_planned = self.controls.prompt.value, self.controls.n_tokens.value
+        touches, self.text = Touches(), prompt
+        self.view.begin(touches, self._n_planned)
+        self._show()
+        stopping = self._worker.stopping
+        with ExitStack() as stack:
+            llama, lab = self._open(stack)
+            generation = llama.generate_tokens(
+                prompt, self._n_planned, self._settings, seed=self._seed
+            )
+            steps = TokenSteps(lab, generation, prompt, stopping)
+            shown_at = 0.0
+            for step in steps:
+                touches.add(step)
+                self.text = steps.text
+                yield self.text
+                if time.monotonic() - shown_at >= FRAME_INTERVAL_S:
+                    self._show()
+                    shown_at = time.monotonic()
+                if self._pace:
+                    stopping.wait(1 / self._pace)
+            path, reason = lab.path, steps.reason
+            del llama, lab, generation, steps  # views on the mapping, which is closed now
+        self.view.end()
+        self._n_planned = len(touches)
+        self._show()
+        read = [step.tokens for step in touches.steps]
+        touches.plain_faults |= plain_faults(path, read, stopping)
+        self._reason = reason
+
+    def _open(self, stack: ExitStack) -> tuple[Llama, PageLab]:
+        """The model on a lab; what is opened here is closed with the stack, model first."""
+        if isinstance(self._model, Llama) and isinstance(self._model.lab, PageLab):
+            return self._model, self._model.lab
+        assert self._model is not None and not isinstance(self._model, Llama)
+        lab = stack.enter_context(PageLab.open(os.fspath(self._model), self._backend))
+        return stack.enter_context(load(self._model, tokenizer=self._tokenizer, lab=lab)), lab
+
+    def _show(self) -> None:
+        """Bring every part of the panel up to date."""
+        is_busy, failure = self._worker.busy, self._worker.failure
+        self.controls.generate_button.disabled = is_busy
+        self.controls.stop_button.disabled = not is_busy
+        self.controls.status.value = note_html(failure or self._state(), is_error=bool(failure))
+        self.view.show(self.text, is_busy=is_busy)
+
+    def _state(self) -> str:
+        n_steps = len(self.touches)
+        if self._worker.busy:
+            if n_steps and n_steps >= self._n_planned:
+                return "The same text once more on a plain mapping, to count its page faults ..."
+            return f"{n_steps} of at most {self._n_planned} steps ..."
+        if not n_steps:
+            return "Press Generate." if self._model is not None else ""
+        return f"{n_steps} steps, {REASONS.get(self._reason, 'complete')}"
+
+    def __repr__(self) -> str:
+        """What stands in the notebook where no widget can be shown; no fault count, so stable."""
+        if self._worker.failure:
+            return f"PageMapWidget: {self._worker.failure}"
+        if not len(self.touches):
+            return (
+                "PageMapWidget, nothing recorded yet. In a running notebook the controls appear "
+                "here; .run() writes without them."
+            )
+        summary = self.touches.summary(self.controls.step_slider.value)
+        name = one_line(self.touches.steps[0].record.file_name)
+        return f"PageMapWidget on {name}, {summary.n_steps} steps: {summary.true_line}"
+
+    def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
+        """The live widget; beside it the map as a figure and its words, which need no kernel."""
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if len(self.touches):
+            bundle["image/png"] = base64.b64encode(self.figure().png()).decode("ascii")
+        return bundle

@@ -1,0 +1,1 @@
+"""What panels are composed of: each a few widgets and what they show."""

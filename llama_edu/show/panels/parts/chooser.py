@@ -1,0 +1,117 @@
+"""ModelChooser: what lies in data/ and in a folder of the reader's. Nothing is uploaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from llama_edu.bundled import bundled_checkpoint
+from llama_edu.errors import LlamaEduError
+from llama_edu.html import note_html
+from llama_edu.show.runtime.found_models import found_models
+from llama_edu.show.runtime.optional import import_optional
+
+ipywidgets: Any = import_optional("ipywidgets", "GenerationStudio")
+
+
+class ModelChooser(ipywidgets.VBox):
+    """A list of models and a button that opens one of them; any other is opened by its path.
+
+    Attributes:
+        folder: widget; a folder of the reader's, whose models are listed too.
+        models: widget; the list, whose values are paths.
+        path: widget; what will be opened. tokenizer: widget; a vocabulary file, where needed.
+    """
+
+    def __init__(
+        self,
+        open_model: Callable[[str, str | None], object],
+        folder: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """List the models.
+
+        Args:
+            open_model: called with a path and the path of a vocabulary, or None.
+            folder: the reader's folder, to begin with.
+        """
+        self._open_model = open_model
+        style = {"description_width": "80px"}
+        layout = ipywidgets.Layout(width="auto", max_width="800px")
+        self.folder = ipywidgets.Text(
+            value=os.fspath(folder) if folder is not None else "",
+            description="your folder",
+            placeholder="a folder with models of yours, then Enter",
+            continuous_update=False,
+            tooltip="The models in this folder are listed below; nothing is copied or uploaded",
+            style=style,
+            layout=layout,
+        )
+        self.models = ipywidgets.Dropdown(
+            description="models",
+            tooltip="The models in data/ and in your folder, told by their content",
+            style=style,
+            layout=layout,
+        )
+        self.path = ipywidgets.Text(
+            description="path",
+            placeholder="or the path of any model",
+            tooltip="The file or folder that Open will open",
+            style=style,
+            layout=layout,
+        )
+        self.tokenizer = ipywidgets.Text(
+            description="tokenizer",
+            placeholder="only for weights that carry no vocabulary",
+            tooltip="A tokenizer.model or tokenizer.bin, for weights that carry no vocabulary",
+            style=style,
+            layout=layout,
+        )
+        self.button = ipywidgets.Button(
+            description="Open", icon="folder-open", tooltip="Map this model; no text is begun"
+        )
+        self._message = ipywidgets.HTML()
+        self.folder.observe(lambda _: self.list_models(), "value")
+        self.models.observe(self._take_path, "value")
+        self.button.on_click(lambda _: self._open())
+        self.list_models()
+        super().__init__(
+            [self.folder, self.models, self.path, self.tokenizer, self.button, self._message]
+        )
+
+    def list_models(self) -> None:
+        """List data/ and the reader's folder again; a folder that cannot be listed is named."""
+        options: list[tuple[str, str | None]] = []
+        failures = []
+        places: list[tuple[str, Path]] = []
+        try:
+            places.append(("data/", bundled_checkpoint().parent))
+        except LlamaEduError as error:
+            failures.append(str(error))
+        if self.folder.value:
+            places.append(("", Path(self.folder.value)))
+        for prefix, place in places:
+            try:
+                options += [(prefix + m.line, os.fspath(m.path)) for m in found_models(place)]
+            except LlamaEduError as error:
+                failures.append(str(error))
+        title = f"choose one of {len(options)}" if options else "no models found"
+        self.models.options = [(title, None), *options]
+        self.models.index = 0
+        self._message.value = "".join(note_html(failure, is_error=True) for failure in failures)
+
+    def enable(self, is_enabled: bool) -> None:
+        """Allow or forbid opening, which must wait while a text is written."""
+        self.button.disabled = not is_enabled
+
+    def _take_path(self, change: dict[str, Any]) -> None:
+        if change["new"] is not None:
+            self.path.value = change["new"]
+
+    def _open(self) -> None:
+        if not self.path.value:
+            self._message.value = note_html("choose a model or type its path", is_error=True)
+            return
+        self._message.value = ""
+        self._open_model(self.path.value, self.tokenizer.value or None)

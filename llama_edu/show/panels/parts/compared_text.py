@@ -1,0 +1,96 @@
+"""ComparedText: which weights, which settings, and the text that they give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llama_edu.errors import RequestError
+from llama_edu.html import escaped_lines
+from llama_edu.show.panels.parts.controls import SETTING_NAMES, setting_sliders, settings_of
+from llama_edu.show.runtime.optional import import_optional
+from llama_edu.show.runtime.weight_types import AS_STORED, WEIGHT_TYPES
+from llama_edu.show.story.token_html import DIFFERENT, story_box, story_html
+from llama_edu.show.story.writing import Writing
+from llama_edu.transformer.sampling import GREEDY, SamplingSettings
+
+ipywidgets: Any = import_optional("ipywidgets", "ComparisonWidget")
+
+#: What a text is made with unless told otherwise: greedy, so that only weights make a difference.
+DEFAULTS: dict[str, Any] = {
+    "weights": AS_STORED, **{name: getattr(GREEDY, name) for name in SETTING_NAMES}, "seed": 1,
+}  # fmt: skip
+
+
+class ComparedText(ipywidgets.VBox):
+    """Controls of one of two texts, and below them the text.
+
+    Attributes:
+        weights: widget; a name in WEIGHT_TYPES. sliders: name of a setting -> its widget.
+        writing: the text, or None before it is begun.
+    """
+
+    def __init__(self, name: str, chosen: Mapping[str, Any]) -> None:
+        """Build the controls.
+
+        Args:
+            name: "left" or "right", for messages. chosen: first values that are not the DEFAULTS.
+        Raises:
+            RequestError: a value for something that does not exist, or an impossible one.
+        """
+        unknown = sorted(set(chosen) - set(DEFAULTS))
+        if unknown:
+            raise RequestError(f"{name}: {unknown[0]!r}, expected one of {', '.join(DEFAULTS)}")
+        values = DEFAULTS | dict(chosen)
+        if values["weights"] not in WEIGHT_TYPES:
+            raise RequestError(
+                f"{name}: weights are {values['weights']!r}, expected one of "
+                f"{', '.join(WEIGHT_TYPES)}"
+            )
+        weights = values.pop("weights")
+        SamplingSettings(**{setting: values[setting] for setting in SETTING_NAMES})
+        self.writing: Writing | None = None
+        self.weights = ipywidgets.Dropdown(
+            value=weights,
+            options=WEIGHT_TYPES,
+            description="weights",
+            tooltip="How the numbers are stored; other than in the file, they are converted first",
+            style={"description_width": "100px"},
+            layout=ipywidgets.Layout(width="auto"),
+        )
+        self.sliders = setting_sliders(values)
+        self._story = ipywidgets.HTML()
+        self._status = ipywidgets.HTML()
+        super().__init__(
+            [self.weights, *self.sliders.values(), self._status, self._story],
+            layout=ipywidgets.Layout(flex="1 1 270px", width="auto", min_width="0"),
+        )
+
+    def settings(self) -> SamplingSettings:
+        """The sampling settings as the sliders stand."""
+        return settings_of(self.sliders)
+
+    def show(self, status: str, n_same: int | None) -> None:
+        """Bring text and status up to date.
+
+        Args:
+            status: HTML. n_same: how many new tokens equal the other text's; None marks nothing.
+        """
+        self._status.value = status
+        self._story.value = compared_html(self.writing, n_same)
+
+
+def compared_html(writing: Writing | None, n_same: int | None) -> str:
+    """A text whose first token that differs from another text's is marked.
+
+    Args:
+        n_same: how many new tokens are the same; None where nothing is known to differ.
+    """
+    if writing is None or n_same is None:
+        return story_html(writing)
+    texts = [choice.text for choice in list(writing.choices)]
+    same, different, rest = texts[:n_same], texts[n_same : n_same + 1], texts[n_same + 1 :]
+    body = f"<b>{escaped_lines(writing.prompt)}</b>{escaped_lines(''.join(same))}"
+    if different:
+        body += f'<mark style="{DIFFERENT}">{escaped_lines(different[0])}</mark>'
+    return story_box(body + escaped_lines("".join(rest)))

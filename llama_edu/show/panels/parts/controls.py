@@ -1,0 +1,185 @@
+"""The controls of a text: prompt, examples, and one slider for every sampling setting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from llama_edu.config import ModelConfig
+from llama_edu.errors import RequestError
+from llama_edu.show.panels.parts.range_box import redraw
+from llama_edu.show.runtime.optional import import_optional
+from llama_edu.transformer.sampling import SamplingSettings
+
+ipywidgets: Any = import_optional("ipywidgets", "the widgets")
+
+#: Beginnings to choose from; the last one lets the model begin by itself.
+EXAMPLE_PROMPTS = (
+    "Once upon a time",
+    "Long ago, by the sea, there was",
+    "One sunny morning, a little",
+    "Lily wanted",
+    '"Hello, sun!" said',
+    "",
+)
+
+#: Settings that have a slider: all but how many tokens the repeat penalty looks back at.
+SETTING_NAMES = tuple(f.name for f in fields(SamplingSettings) if f.name != "repeat_last_n")
+
+#: What each control says at first, unless told otherwise.
+FIRST_VALUES: dict[str, Any] = {
+    "prompt": EXAMPLE_PROMPTS[0], "n_tokens": 256,
+    **{name: getattr(SamplingSettings(), name) for name in SETTING_NAMES}, "seed": 1, "pace": 0,
+}  # fmt: skip
+
+#: Longer contexts than this are not offered by the length slider.
+_LONGEST = 4096
+
+
+class Controls:
+    """A prompt and sliders, and the values they hold.
+
+    Attributes:
+        prompt, n_tokens, temperature, top_k, top_p, min_p, repeat_penalty, seed, pace: widgets.
+        widgets: all of them, laid out, for a box.
+    """
+
+    def __init__(
+        self, config: ModelConfig | None, examples: tuple[str, ...], values: Mapping[str, Any]
+    ) -> None:
+        """Build the widgets.
+
+        Args:
+            config: bounds length and top-k; None where no model could be opened.
+            values: the first value of each control, by its name, see first_values.
+        """
+        context = min(config.max_seq_len, _LONGEST) if config else _LONGEST
+        vocab_size = config.vocab_size if config else 32000
+        self._example_texts = examples
+        self.examples = ipywidgets.Dropdown(
+            description="examples",
+            # numbers as values: ipywidgets takes the value None for "nothing is selected"
+            options=[("choose a beginning", 0)]
+            + [(text or "(empty: begin with anything)", n) for n, text in enumerate(examples, 1)],
+            tooltip="Put a ready beginning into the prompt",
+            style={"description_width": "70px"},
+            layout=ipywidgets.Layout(width="100%", max_width="600px"),
+        )
+        self.prompt = ipywidgets.Textarea(
+            value=values["prompt"],
+            description="prompt",
+            placeholder="how the text begins",
+            rows=2,
+            tooltip="How the text begins; the model continues it",
+            style={"description_width": "70px"},
+            layout=ipywidgets.Layout(width="100%", max_width="600px"),
+        )
+        self.examples.observe(self._use_example, "value")
+        self.n_tokens = _slider("length", values["n_tokens"], 1, context, 1,
+            "New tokens at most; the text may end earlier")  # fmt: skip
+        settings = setting_sliders(values, vocab_size)
+        self._settings = settings
+        self.temperature, self.top_k = settings["temperature"], settings["top_k"]
+        self.top_p, self.min_p = settings["top_p"], settings["min_p"]
+        self.repeat_penalty, self.seed = settings["repeat_penalty"], settings["seed"]
+        self.pace = _slider("pace", values["pace"], 0, 100, 1,
+            "Tokens per second at most, for your eyes; 0 does not slow down")  # fmt: skip
+        self._sliders = ipywidgets.GridBox(
+            [self.n_tokens, *settings.values(), self.pace],
+            layout=ipywidgets.Layout(
+                grid_template_columns="repeat(auto-fit, minmax(290px, 1fr))", width="100%"
+            ),
+        )  # fmt: skip
+        self.widgets = (self.examples, self.prompt, self._sliders)
+
+    def values(self) -> dict[str, Any]:
+        """What the controls say now, as the arguments of Writing after the model.
+
+        Raises:
+            RequestError: a setting is impossible.
+        """
+        return {
+            "prompt": self.prompt.value,
+            "n_tokens": self.n_tokens.value,
+            "settings": settings_of(self._settings),
+            "seed": self.seed.value,
+            "pace": self.pace.value,
+        }
+
+    def fit(self, config: ModelConfig) -> None:
+        """Bound length and top-k by another model; values beyond its bounds move to them."""
+        self.n_tokens.max = min(config.max_seq_len, _LONGEST)
+        self.top_k.max = min(config.vocab_size, 200)
+        redraw(self._sliders)
+
+    def _use_example(self, change: dict[str, Any]) -> None:
+        if change["new"]:
+            self.prompt.value = self._example_texts[change["new"] - 1]
+
+
+def first_values(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given values, and the FIRST_VALUES of all other controls.
+
+    Raises:
+        RequestError: a name that no control has, or an impossible setting.
+    """
+    unknown = sorted(set(given) - set(FIRST_VALUES))
+    if unknown:
+        raise RequestError(f"{unknown[0]!r}: no such control, expected {', '.join(FIRST_VALUES)}")
+    values = FIRST_VALUES | dict(given)
+    SamplingSettings(**{name: values[name] for name in SETTING_NAMES})
+    return values
+
+
+def settings_of(sliders: Mapping[str, Any]) -> SamplingSettings:
+    """The sampling settings as their sliders stand.
+
+    Raises:
+        RequestError: a setting is impossible.
+    """
+    return SamplingSettings(**{name: sliders[name].value for name in SETTING_NAMES})
+
+
+def setting_sliders(values: Mapping[str, Any], vocab_size: int = 200) -> dict[str, Any]:
+    """A slider for every sampling setting and for the seed, by its name, each with its meaning."""
+    return {
+        "temperature": _slider(
+            "temperature", values["temperature"], 0.0, 2.0, 0.05,
+            "0 always takes the likeliest token; more makes unlikely tokens likelier",
+        ),
+        "top_k": _slider(
+            "top-k", values["top_k"], 0, min(vocab_size, 200), 1,
+            "Keep only the k likeliest tokens; 0 keeps all",
+        ),
+        "top_p": _slider(
+            "top-p", values["top_p"], 0.05, 1.0, 0.01,
+            "Keep the fewest tokens whose probabilities reach p together; 1 keeps all",
+        ),
+        "min_p": _slider(
+            "min-p", values["min_p"], 0.0, 1.0, 0.01,
+            "Drop tokens less likely than this share of the likeliest; 0 keeps all",
+        ),
+        "repeat_penalty": _slider(
+            "repeat penalty", values["repeat_penalty"], 0.5, 2.0, 0.05,
+            "Above 1, the last 64 tokens become less likely; 1 is off",
+        ),
+        "seed": _slider("seed", values["seed"], 0, 999, 1, "Same seed and settings, same text"),
+    }  # fmt: skip
+
+
+def _slider(
+    description: str, value: float, low: float, high: float, step: float, tooltip: str
+) -> Any:
+    """A slider of whole numbers or of fractions, by its step; it makes room for a larger value."""
+    kind = ipywidgets.IntSlider if isinstance(step, int) else ipywidgets.FloatSlider
+    return kind(
+        value=value,
+        min=min(low, value),
+        max=max(high, value),
+        step=step,
+        description=description,
+        tooltip=tooltip,
+        style={"description_width": "100px"},
+        layout=ipywidgets.Layout(width="auto"),
+    )

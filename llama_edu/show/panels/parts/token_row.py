@@ -1,0 +1,60 @@
+"""TokenRow: the tokens around one place as buttons, so that a token can be pointed at.
+
+Text in a notebook cannot be clicked without JavaScript of one's own, and that would not show
+everywhere; a fixed set of buttons whose labels change does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llama_edu.show.runtime.optional import import_optional
+from llama_edu.show.story.token_html import token_label
+from llama_edu.show.story.writing import Choice
+from llama_edu.tokenizer.protocol import Tokenizer
+
+ipywidgets: Any = import_optional("ipywidgets", "GenerationStudio")
+
+#: How many tokens are shown, the chosen one in the middle where there is room.
+N_BUTTONS = 11
+
+
+class TokenRow(ipywidgets.HBox):
+    """Buttons for up to N_BUTTONS neighboring tokens; pressing one chooses its place."""
+
+    def __init__(self, choose: Callable[[int], None]) -> None:
+        """Build the buttons, all hidden.
+
+        Args:
+            choose: called with the index of the new token whose button was pressed.
+        """
+        self._choose = choose
+        self._first = 0
+        self.buttons = [
+            ipywidgets.Button(layout=ipywidgets.Layout(width="auto", min_width="0", margin="1px"))
+            for _ in range(N_BUTTONS)
+        ]
+        for place, button in enumerate(self.buttons):
+            button.on_click(lambda _, place=place: self._choose(self._first + place))
+            button.layout.display = "none"
+        super().__init__(
+            self.buttons, layout=ipywidgets.Layout(flex_flow="row wrap", align_items="center")
+        )
+
+    def hide(self) -> None:
+        """Show no buttons: there is nothing to choose from."""
+        for button in self.buttons:
+            button.layout.display = "none"
+
+    def show(self, choices: Sequence[Choice], chosen: int, tokenizer: Tokenizer) -> None:
+        """Label the buttons with the tokens around number `chosen`, counted from 0."""
+        last_first = max(0, len(choices) - N_BUTTONS)
+        self._first = min(max(0, chosen - N_BUTTONS // 2), last_first)
+        for place, button in enumerate(self.buttons):
+            index = self._first + place
+            button.layout.display = "" if index < len(choices) else "none"
+            if index < len(choices):
+                button.description = token_label(tokenizer, choices[index].chosen.id)
+                button.tooltip = f"Look at new token no. {index + 1}"
+                button.button_style = "info" if index == chosen else ""

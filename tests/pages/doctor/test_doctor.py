@@ -1,0 +1,27 @@
+"""The doctor's table: no counter is trusted that is wrong."""
+
+from __future__ import annotations
+
+import platform
+
+import pytest
+
+from llama_edu.pages.doctor import examine
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="only Linux lets one measure")
+def test_the_doctor_trusts_no_counter_that_is_wrong(tmp_path):
+    report = examine(tmp_path, n_pages=1031)
+    touched = [n for _, n in report.touched]
+    assert touched == [51, 1031, 52]
+    findings = {f.counter: f for f in report.findings}
+    for finding in report.findings:
+        assert (list(finding.reported) == touched) == (finding.verdict == "trusted")
+        assert (finding.verdict == "refused") == (not finding.reported)
+        assert finding.why
+    assert findings["minor faults (getrusage)"].verdict == "under-counts"
+    assert findings["mincore"].verdict in ("over-counts", "refused")
+    for backend in ("uffd", "one-page"):
+        assert findings[f"lab: {backend}"].verdict in ("trusted", "refused")
+    assert "trusted: right every time" in str(report)
+    assert not list(tmp_path.iterdir())
