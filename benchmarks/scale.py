@@ -158,8 +158,9 @@ def _caption(sizes: list[Size], line: np.ndarray, off_line: Mapping[int, float])
     return (
         f"Left: at the pace of the {large_name} model the f16 weights of the {small_name} one take "
         f"{1e3 * of_weights_s:.2f} ms of its {1e3 * small.decode_s:.2f}; the rest is what a token "
-        f"costs in addition to the weights. Right: the line is {1e3 * line[1]:.1f} ms and {1e6 * line[0]:.1f} "
-        f"us per position; the point farthest from it, at {farthest:,} positions, is off by "
+        f"costs in addition to the weights. Right: the line is {1e3 * line[1]:.1f} ms and "
+        f"{1e6 * line[0]:.1f} us per position; the point farthest from it, at {farthest:,} "
+        f"positions, is off by "
         f"{100 * (off_line[farthest] - 1):+.0f} %."
     )
 
