@@ -64,10 +64,10 @@ def _read_results() -> dict[str, str]:
 def _write_results(chapters: dict[str, str]) -> None:
     head = (
         "# Benchmark results\n\nMade by `make bench`. Contenders run in turn, each after a pause "
-        "in which idle threads go to sleep; in the chapter on speed, also after an uncounted run that "
-        "brings the processor to full speed. The first round is not counted; numbers are medians "
-        "of at least five rounds; ratios are taken within a round, with the smallest and the "
-        "largest in parentheses.\n\n"
+        "in which idle threads go to sleep; in the chapter on speed, also after an uncounted run "
+        "that brings the processor to full speed. The first round is not counted; numbers are "
+        "medians of at least five rounds; ratios are taken within a round, with the smallest and "
+        "the largest in parentheses.\n\n"
         f"Machine of the last run: {_machine()}.\n"
     )
     body = "".join(

@@ -160,8 +160,7 @@ def _caption(sizes: list[Size], line: np.ndarray, off_line: Mapping[int, float])
         f"{1e3 * of_weights_s:.2f} ms of its {1e3 * small.decode_s:.2f}; the rest is what a token "
         f"costs in addition to the weights. Right: the line is {1e3 * line[1]:.1f} ms and "
         f"{1e6 * line[0]:.1f} us per position; the point farthest from it, at {farthest:,} "
-        f"positions, is off by "
-        f"{100 * (off_line[farthest] - 1):+.0f} %."
+        f"positions, is off by {100 * (off_line[farthest] - 1):+.0f} %."
     )
 
 
