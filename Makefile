@@ -71,7 +71,7 @@ $(LOWEST)/.test: pyproject.toml tools/lowest_versions.py
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.test
-	@echo "installing PyTorch, which is measured beside ours ..."
+	@echo "installing PyTorch, for comparison ..."
 	@$(PIP) -e '.[bench]'
 	@touch $@
 
@@ -123,7 +123,7 @@ chromium:
 	  $(APT_GET) install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
 	  || { echo "NO BROWSER: chromium is missing and apt-get cannot install it here"; exit 1; }
 
-bench: $(VENV)/.test ## measure speed, loading and memory beside peers, write benchmarks/RESULTS.md
+bench: $(VENV)/.test ## measure speed, loading and memory, compare with peers, write benchmarks/RESULTS.md
 	@$(MAKE) --no-print-directory --keep-going $(VENV)/.bench $(VENV)/.peers \
 	  || echo "a peer that cannot be installed is named as missing in the tables"
 	@$(BIN)/python -m benchmarks

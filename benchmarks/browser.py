@@ -102,7 +102,7 @@ def run(rounds: int = ROUNDS) -> str:
     head = ("pace", "from ... to ...", f"median of {rounds}, ms", "least", "most")
     frames_head = (
         "pages", "frames/s asked for", "frames/s shown", "kernel, ms a frame",
-        "picture, bytes", "all messages, bytes a frame",
+        "image, bytes", "all messages, bytes a frame",
     )  # fmt: skip
     return (
         f"{table(head, waits)}\n\n{table(frames_head, frames)}\n\nLoad of the machine (1 minute) "

@@ -81,7 +81,7 @@ def run() -> str:
         ratios["Q4_K_M"] = _measure(path, with_llama_cpp)
     parts += [f"### Random model of 134M, {name}\n\n{_table(m)}" for name, m in ratios.items()]
     if llama_cpp is not None:
-        parts.append(f"### Beside llama.cpp\n\n{_figure(ratios)}")
+        parts.append(f"### Compared with llama.cpp\n\n{_figure(ratios)}")
     return "\n\n".join(parts)
 
 
@@ -139,7 +139,7 @@ def _ratio(measured: Measured, job: str, ours: str, theirs: str) -> Ratio | None
 
 
 def _figure(measured: Mapping[str, Measured]) -> str:
-    """Our ratios to llama.cpp as bars, decode beside prefill, types side by side."""
+    """Our ratios to llama.cpp as bars, decode next to prefill, types side by side."""
     ratios = {
         (job, ours): [_ratio(of_file, job, ours, LLAMA_CPP) for of_file in measured.values()]
         for job in (DECODE, PREFILL)

@@ -129,7 +129,7 @@ def says(cell, sanitize):
 
 
 def sanitizer(path):
-    """A function that applies the rules of sanitize.cfg beside the notebook to a text."""
+    """A function that applies the rules of sanitize.cfg, next to the notebook, to a text."""
     rules = configparser.RawConfigParser()
     rules.read(path.with_name("sanitize.cfg"))
 
