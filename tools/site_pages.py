@@ -82,7 +82,7 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
             uri = _api_uri(ROOT / uri)
         target = files.get_file_from_path(uri)
         if target is None:
-            raise PluginError(f"{page.file.src_uri}: a link leads to {match[1]}, which is not a page")
+            raise PluginError(f"{page.file.src_uri}: the link to {match[1]} leads to no page")
         return f'href="{get_relative_url(target.url, page.url)}{mark}{anchor}"'
 
     return re.sub(r'href="((?![a-z]+:|#|/)[^"]+)"', link, html)
