@@ -156,7 +156,7 @@ def _tensor_difference(name: str, a: Llama, b: Llama) -> TensorDifference:
 def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """|a - b|; 0 for equal infinities, NaN where either is NaN."""
     with np.errstate(invalid="ignore", over="ignore"):
-        distance = np.abs(a - b)
+        distance: np.ndarray = np.abs(a - b)
     distance[a == b] = 0
     return distance
 

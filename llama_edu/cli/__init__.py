@@ -75,13 +75,13 @@ def warnings_in_one_line() -> Iterator[None]:
     """Show this package's own warnings as sentences, without file and line."""
     before = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         if issubclass(category, LlamaEduWarning):
             print(f"llama-edu: {message}", file=sys.stderr)
         else:
-            before(message, category, *rest)
+            before(message, category, *rest, **more)
 
-    warnings.showwarning = show
+    warnings.showwarning = show  # type: ignore[assignment]
     try:
         yield
     finally:
