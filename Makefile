@@ -22,7 +22,7 @@ LAB_AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 APT_GET := DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=1 -o Acquire::http::Timeout=20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lab test test-unit test-notebooks test-slow test-peers test-browser test-lowest chromium bench check format notebooks site clean
+.PHONY: help install demo lab test test-unit test-notebooks test-slow test-peers test-browser test-random test-lowest chromium bench check format notebooks site clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -104,6 +104,10 @@ test-notebooks: $(VENV)/.test
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && TMPDIR="$$folder" $(PYTEST) -q \
 	  --nbval --nbval-current-env --nbval-sanitize-with=notebooks/sanitize.cfg \
 	  --nbval-cell-timeout=120 -p no:cacheprovider notebooks
+
+# repeat an order with: make test-random PYTEST_ARGS=--randomly-seed=N
+test-random: $(VENV)/.test ## the unit tests in random order
+	@$(PYTEST) -q -p randomly -m "not slow and not browser" $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.reference $(VENV)/.dev ## the checks that take minutes or need PyTorch
 	@$(PYTEST) -q -m slow

@@ -27,7 +27,10 @@ _CHUNK_BYTES = 8 * 2**20
 class TensorDifference:
     """How far one tensor of A lies from B's.
 
-    `largest` and `mean` are of |a - b| over all numbers; `scale` is the largest |a|.
+    Attributes:
+        largest, mean: of |a - b| over all numbers; NaN where one of the two holds NaN.
+        scale: the largest |a|.
+        first_nan: index of the first such place, or None.
     """
 
     name: str
@@ -35,6 +38,7 @@ class TensorDifference:
     largest: float
     mean: float
     scale: float
+    first_nan: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,20 +54,25 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """Whether no weight and no logit differs by more than the tolerance."""
-        return max(self.logits_largest, *(t.largest for t in self.tensors)) <= self.tolerance
+        """Whether no weight and no logit differs by more than the tolerance; NaN always differs."""
+        found = (self.logits_largest, *(t.largest for t in self.tensors))
+        return all(largest <= self.tolerance for largest in found)  # False for NaN
 
     def __str__(self) -> str:
         a, b = self.names
         lines = [f"{visible(a)}  against  {visible(b)}"]
-        different = [t for t in self.tensors if t.largest > 0]
+        different = [t for t in self.tensors if t.largest != 0]
         lines.append(
             f"  tensors  {len(self.tensors) - len(different)} of {len(self.tensors)} equal"
         )
         if different:
             first = different[0]
             lines.append(f"  first that differs: {visible(first.name)}")
-            worst = sorted(different, key=lambda t: -t.largest)[:8]
+            damaged = next((t for t in different if t.first_nan is not None), None)
+            if damaged:
+                index = ", ".join(map(str, damaged.first_nan or ()))
+                lines.append(f"  first that is not a number: {visible(damaged.name)}[{index}]")
+            worst = sorted(different, key=lambda t: (t.first_nan is None, -t.largest))[:8]
             rows = [
                 (t.name, " / ".join(t.types), f"{t.largest:.3g}", f"{t.mean:.3g}") for t in worst
             ]
@@ -94,14 +103,18 @@ def compare(a_path: str | Path, b_path: str | Path, tolerance: float = 0.0) -> C
         _check_same_sizes(a, b)
         tensors = tuple(_tensor_difference(name, a, b) for name in a.config.tensor_shapes())
         tokens = [t for t in _FIXED_TOKENS if t < a.config.vocab_size]
-        a_logits, b_logits = a.logits(tokens), b.logits(tokens)
+        with np.errstate(over="ignore", invalid="ignore"):  # damaged weights are named below
+            a_logits, b_logits = a.logits(tokens), b.logits(tokens)
     return Comparison(
         names=(f"{Path(a_path).name} ({a.checkpoint.format})",
                f"{Path(b_path).name} ({b.checkpoint.format})"),
         tensors=tensors,
-        logits_largest=float(np.abs(a_logits - b_logits).max()),
+        logits_largest=float(_distance(a_logits, b_logits).max()),
         logits_scale=float(np.abs(a_logits).max()),
-        same_greedy=bool(np.array_equal(a_logits.argmax(-1), b_logits.argmax(-1))),
+        same_greedy=bool(
+            np.array_equal(a_logits.argmax(-1), b_logits.argmax(-1))
+            and not (np.isnan(a_logits).any() or np.isnan(b_logits).any())
+        ),
         tolerance=tolerance,
     )  # fmt: skip
 
@@ -120,19 +133,32 @@ def _tensor_difference(name: str, a: Llama, b: Llama) -> TensorDifference:
     a_stored, b_stored = _stored(a, name), _stored(b, name)
     largest = scale = total = 0.0
     n_elements = 0
+    first_nan = None
     step = max(1, _CHUNK_BYTES // (4 * max(1, a.config.dim)))
     for start in range(0, len(a_stored), step):
         a_numbers = dequantize(a_stored[start : start + step])
-        difference = np.abs(a_numbers - dequantize(b_stored[start : start + step]))
-        largest = max(largest, float(difference.max()))
-        scale = max(scale, float(np.abs(a_numbers).max()))
+        difference = _distance(a_numbers, dequantize(b_stored[start : start + step]))
+        if first_nan is None and np.isnan(difference).any():
+            row, *column = np.argwhere(np.isnan(difference))[0].tolist()
+            first_nan = (start + row, *column)
+        largest = float(np.maximum(largest, difference.max()))  # unlike max, it keeps NaN
+        scale = float(np.maximum(scale, np.abs(a_numbers).max()))
         total += float(difference.sum(dtype=np.float64))
         n_elements += difference.size
     types = tuple(
         checkpoint.tensors[_stored_name(checkpoint.tensors, name)].type
         for checkpoint in (a.checkpoint, b.checkpoint)
     )
-    return TensorDifference(name, (types[0], types[1]), largest, total / n_elements, scale)
+    mean = total / n_elements
+    return TensorDifference(name, (types[0], types[1]), largest, mean, scale, first_nan)
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """|a - b|; 0 for equal infinities, NaN where either is NaN."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        distance: np.ndarray = np.abs(a - b)
+    distance[a == b] = 0
+    return distance
 
 
 def _stored_name(names: Container[str], name: str) -> str:

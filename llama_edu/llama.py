@@ -103,7 +103,8 @@ def load(
         file = files[spec.file]
         return file.view(spec) if mmap else file.read(spec)
 
-    weights = {name: _weight(tensor, array) for name, tensor in checkpoint.tensors.items()}
+    weights = _Weights({n: _weight(tensor, array) for n, tensor in checkpoint.tensors.items()})
+    weights.where = checkpoint.paths[0]
     stored_divisors = checkpoint.metadata.get("rope_freqs")
     divisors = array(stored_divisors) if isinstance(stored_divisors, TensorSpec) else None
     model = Model(
@@ -118,6 +119,17 @@ def load(
     mapped_bytes = checkpoint.n_bytes - copied_bytes
     loading = Loading(mapped_bytes, copied_bytes, time.perf_counter() - start)
     return Llama(checkpoint, weights, chosen_tokenizer, files, loading, model, lab, kernels)
+
+
+class _Weights(dict[str, np.ndarray]):
+    """Name -> weight; empty when the file is closed, which is then said."""
+
+    where: Path | None = None
+
+    def __missing__(self, name: str) -> np.ndarray:
+        if not self:
+            raise RequestError(f"{self.where}: is closed; load it again")
+        raise KeyError(name)
 
 
 def _weight(

@@ -157,6 +157,14 @@ def test_after_closing_the_error_says_so(checkpoint):
     llama.close()  # twice does no harm
 
 
+def test_a_text_that_goes_on_after_its_file_was_closed_says_so(checkpoint):
+    with load_small(checkpoint) as llama:
+        steps = llama.generate("the", 20, seed=1)
+        next(steps)
+    with pytest.raises(RequestError, match=r"model.bin: is closed; load it again"):
+        next(steps)
+
+
 def test_an_interrupt_in_the_middle_of_a_product_stays_an_interrupt(checkpoint):
     """Its traceback holds views of the file; closing must not turn it into a BufferError."""
     count = 0

@@ -10,10 +10,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from llama_edu.cli.stdout import ReaderGone, guarded_stdout
-from llama_edu.errors import LlamaEduError
+from llama_edu.errors import LlamaEduError, LlamaEduWarning
 
 #: In the order in which --help shows them. Each is a module here with HELP, DESCRIPTION, EXAMPLE,
 #: add_arguments() and run().
@@ -67,12 +70,30 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
+@contextmanager
+def warnings_in_one_line() -> Iterator[None]:
+    """Show this package's own warnings as sentences, without file and line."""
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if issubclass(category, LlamaEduWarning):
+            print(f"llama-edu: {message}", file=sys.stderr)
+        else:
+            before(message, category, *rest, **more)
+
+    warnings.showwarning = show  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 where a command says no, 2 for an error."""
     argv = sys.argv[1:] if argv is None else argv
     debug = False
     try:
-        with guarded_stdout():
+        with guarded_stdout(), warnings_in_one_line():
             args = build_parser(argv).parse_args(argv)
             debug = args.debug
             return args.run(args) or 0

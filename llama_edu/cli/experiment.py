@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+from llama_edu.experiments import EXPERIMENTS
+
 HELP = "measure one claim of 2023 on this machine"
-DESCRIPTION = """Measure one claim on this machine and print its table:
-
-  illusion      411,522 page faults were not 1.6 GB: faults against pages, warm and cold
-  load-race     mmap, read and others: time to open, to the end of a first pass, private memory
-  sharing       several processes with one file: what each takes for itself
-  memory-cap    a file larger than the memory it may use: the cliff, and what helps
-  sparse-parts  which parts of a LLaMA a token really leaves alone
-"""
+DESCRIPTION = "Measure one claim on this machine and print its table:\n\n" + "\n".join(
+    f"  {name:14}{meaning}" for name, meaning in EXPERIMENTS.items()
+)
 EXAMPLE = "llama-edu experiment illusion"
-
-#: Name on the command line -> module and function in llama_edu.experiments.
-EXPERIMENTS = {
-    name: name.replace("-", "_")
-    for name in ("illusion", "load-race", "sharing", "memory-cap", "sparse-parts")
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     import importlib
     import json
 
-    name = EXPERIMENTS[args.name]
+    name = args.name.replace("-", "_")
     measure = getattr(importlib.import_module(f"llama_edu.experiments.{name}"), name)
     result = measure(args.file)
     print(json.dumps(dataclasses.asdict(result), indent=2) if args.json else result)

@@ -1,4 +1,14 @@
 """Measured claims, one per file: each a function that measures and a record that prints itself.
 
-What several of them share: `token_steps`, `plain_faults`, `subjects`, `control_group`.
+EXPERIMENTS is the list that the command line offers. What several experiments share: `token_steps`,
+`plain_faults`, `subjects`, `control_group`.
 """
+
+#: Name -> what it measures. The module and the function are called the same, with underscores.
+EXPERIMENTS = {
+    "illusion": "411,522 page faults were not 1.6 GB: faults against pages, warm and cold",
+    "load-race": "mmap, read and others: time to open and for a first pass, private memory",
+    "sharing": "several processes with one file: what each takes for itself",
+    "memory-cap": "a file larger than the memory it may use: the cliff, and what helps",
+    "sparse-parts": "which parts of a LLaMA a token really leaves alone",
+}

@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ from helpers.small_models import (
 )
 
 import llama_edu
-from llama_edu.cli import COMMANDS, build_parser, main
+from llama_edu.cli import COMMANDS, build_parser, main, warnings_in_one_line
+from llama_edu.errors import LlamaEduWarning
 
 MODULES = {name: importlib.import_module(f"llama_edu.cli.{name}") for name in COMMANDS}
 
@@ -256,3 +258,14 @@ def test_an_interrupt_ends_quietly_with_130(run_cli, model, monkeypatch):
     monkeypatch.setattr("llama_edu.transformer.generate.forward", interrupted)
     code, _, err = run_cli("generate", *model, "--n-tokens", 5)
     assert code == 130 and err.strip() == ""
+
+
+def test_a_warning_of_ours_is_one_line_and_others_stay_as_they_are(capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        with warnings_in_one_line():
+            warnings.warn("Going on with numpy.", LlamaEduWarning, stacklevel=1)
+            warnings.warn("something else", UserWarning, stacklevel=1)
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first == "llama-edu: Going on with numpy."
+    assert "UserWarning: something else" in rest[0]

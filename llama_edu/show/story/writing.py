@@ -97,7 +97,9 @@ class Writing:
         self.generation = llama.generate_tokens(tokens, n_tokens, settings, seed=seed, cache=cache)
         self.prompt, self.n_tokens, self.settings = prompt, len(kept) + n_tokens, settings
         # a character that was cut off where the earlier text ended may be finished now
-        decoder = StreamDecoder(self.tokenizer, at_start=len(before) <= 1)
+        decoder = StreamDecoder(self.tokenizer, at_start=True)
+        for token in before:
+            decoder.push(token)
         self.choices = [replace(choice, text=decoder.push(choice.chosen.id)) for choice in kept]
         self.reason: Reason | Literal["stopped"] = ""
         self.first_token_s: float | None = None
