@@ -1,4 +1,4 @@
-"""llama-edu experiment: one measured claim, on this machine."""
+"""llama-edu experiment: measure one claim on this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DESCRIPTION = """Measure one claim on this machine and print its table:
   load-race     mmap, read and others: time to open, to the end of a first pass, private memory
   sharing       several processes with one file: what each takes for itself
   memory-cap    a file larger than the memory it may use: the cliff, and what helps
-  sparse-parts  which parts of a LLaMA a token really leaves alone
+  sparse-parts  which parts of a LLaMA a token really does not need
 """
 EXAMPLE = "llama-edu experiment illusion"
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--file",
         metavar="FILE",
-        help="a file of your own; the page cache forgets it (default: a temporary "
+        help="a file of your own; it may be evicted from the page cache (default: a temporary "
         "one of 64 MiB, or the bundled model)",
     )
     parser.add_argument("--json", action="store_true", help="the numbers, as JSON")

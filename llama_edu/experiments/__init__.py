@@ -1,4 +1,5 @@
 """Measured claims, one per file: each a function that measures and a record that prints itself.
 
-What several of them share: `token_steps`, `plain_faults`, `subjects`, `control_group`.
+`token_steps`, `plain_faults`, `subjects` and `control_group` are not experiments: experiments and
+the page map use them.
 """
