@@ -16,9 +16,9 @@ from llama_edu.pages.by_tensor import layer_of
 from llama_edu.pages.record import Record
 from llama_edu.show.figures.png import palette_png
 
-#: Size of the area of cells in pixels. Its width fits in a notebook beside the file browser, so that
-#: scaling loses no line; its height is near the second number and never above the third. Where a
-#: file has more pages than the area has pixels, a cell stands for several pages.
+#: Size of the area of cells in pixels. Its width fits in a notebook beside the file browser, so
+#: that scaling loses no line; its height is near the second number and never above the third. Where
+#: a file has more pages than the area has pixels, a cell stands for several pages.
 _WIDTH, _HEIGHT, _MOST_HEIGHT = 720, 420, 620
 #: The strip at the left, whose two grays alternate from layer to layer.
 _STRIP, _STRIP_GAP = 12, 4
