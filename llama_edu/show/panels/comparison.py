@@ -141,7 +141,7 @@ class ComparisonWidget(Panel):
         return ", ".join(s.writing.reason for s in (self.left, self.right) if s.writing)
 
     def start(self) -> ComparisonWidget:
-        """Write both texts in the background, as Compare does; while one is written, do nothing."""
+        """Write both texts in the background, as Compare does; while that runs, do nothing."""
         self._worker.start(self._compare, first=self._forget)
         return self
 

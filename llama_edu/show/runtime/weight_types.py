@@ -22,15 +22,15 @@ WEIGHT_TYPES = (AS_STORED, *(name for name in TYPES if name != "keep"))
 class WeightTypes:
     """Opens a checkpoint as stored, and converted copies of it.
 
-    A copy lies in a temporary folder that is removed as soon as the file in it is mapped: on Linux
-    and macOS the bytes stay until the mapping goes, so that nothing is left behind however the
-    program ends.
+    A copy is written to a temporary folder, which is removed as soon as the file in it is mapped:
+    on Linux and macOS the bytes stay until the mapping is closed, so that nothing is left behind,
+    however the program ends.
     """
 
     def __init__(
         self, model: Llama | str | os.PathLike[str], tokenizer: str | os.PathLike[str] | None
     ) -> None:
-        """Open the checkpoint as it is stored; a Llama that is given is not closed here.
+        """Open the checkpoint as it is stored; a given Llama is not closed here.
 
         Raises:
             FormatError: it cannot be opened.

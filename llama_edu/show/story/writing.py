@@ -24,7 +24,7 @@ N_LIKELIEST = 10
 
 @dataclass(frozen=True)
 class Candidate:
-    """One token that could stand at a position.
+    """One possible token at a position.
 
     Attributes:
         probability: by the model alone. chance: of being drawn with the sampling settings; 0 where

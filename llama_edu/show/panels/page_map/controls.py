@@ -26,8 +26,7 @@ class PageMapControls:
         mode, step_slider, play, page_slider, tensor: what to look at.
         replay_row, page_row: the boxes of the two sliders whose ranges change.
         frame: the Image. labels, status, story, totals, legend, page: HTML around it.
-        making, looking: the box of the controls for writing, and the box of all the rest but
-            `status` and `story`.
+        making, looking: the boxes of the controls for writing, and of everything for looking.
     """
 
     def __init__(self, prompt: str, n_tokens: int) -> None:
