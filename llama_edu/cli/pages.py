@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--map", action="store_true", help="draw the pages, one line per tensor")
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
     parser.add_argument(
-        "--doctor", action="store_true", help="test every instrument on this machine on known pages"
+        "--doctor",
+        action="store_true",
+        help="test every instrument of this machine with known pages",
     )
 
 

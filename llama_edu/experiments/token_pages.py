@@ -1,7 +1,7 @@
 """Which pages did each token of a text need?
 
 Runs a generation under a PageLab: once as a whole, on request again token by token, and on a plain
-mapping to count the page faults of which the 2023 reading was made.
+mapping to count the page faults behind the reading of 2023.
 """
 
 from __future__ import annotations
