@@ -148,7 +148,7 @@ def test_a_word_that_is_no_command_is_answered_with_all_commands(capsys):
 
 
 def test_a_command_imports_no_other_command(model):
-    """Nor what reads tokenizer.model files, for a vocabulary that is read without it."""
+    """Nor the sentencepiece library, if the vocabulary is not in its format."""
     program = (
         "import sys; from llama_edu.cli import main; "
         "main(['generate', 'm.bin', '--tokenizer', 't.bin', '--n-tokens', '1', '--kernels', "
@@ -191,8 +191,8 @@ BAD = {
     "surrogate": (["tokenize", "M", "a\udcff"], "character 1 is half a surrogate pair"),
     "unknown id": (["logits", "m.bin", "--tokens", "1,271", "--out", "x"], "id 271 at position 1"),
     "negative id": (["logits", "m.bin", "--tokens=-5", "--out", "x"], "id -5 at position 0"),
-    "no id": (["logits", "m.bin", "--tokens", "", "--out", "x"], "expected whole numbers with com"),
-    "id that is text": (["logits", "m.bin", "--tokens", "1,a", "--out", "x"], "'1,a', expected wh"),
+    "no id": (["logits", "m.bin", "--tokens", "", "--out", "x"], "expected integers separated by"),
+    "id that is text": (["logits", "m.bin", "--tokens", "1,a", "--out", "x"], "'1,a', expected in"),
     "no output folder": (["logits", "m.bin", "--tokens", "1", "--out", "no/x"], "no: no such fold"),
     "folder as output": (["logits", "m.bin", "--tokens", "1", "--out", "."], "is a folder, expec"),
     "device as output": (
