@@ -182,7 +182,7 @@ def test_a_file_that_was_replaced_is_noticed_and_the_old_bytes_stay(file, tmp_pa
 def test_a_file_that_is_gone_is_noticed(file):
     with MappedFile(file) as mapped:
         file.unlink()
-        with pytest.raises(FormatError, match="cannot be found any more"):
+        with pytest.raises(FormatError, match="can no longer be found"):
             mapped.check_unchanged()
 
 

@@ -235,7 +235,7 @@ PTH_CASES = [
     ),
     _legacy(
         "a legacy list of unknown names",
-        "nothing says of what type storage 7x is",
+        "the type of storage 7x is not stated",
         b"]q\0(X\1\0\0\0000",
         b"]q\0(X\2\0\0\0007x",
     ),
@@ -350,7 +350,7 @@ META_CASES = [
     ),
     _folder(
         "a shard of a whole",
-        "these shards are not of one model",
+        "these shards are not from one model",
         lambda: meta_files(2, _01=pth_file(arrays())),
     ),
     _folder(

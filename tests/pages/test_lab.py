@@ -147,7 +147,7 @@ def test_elapsed_time_comes_from_the_clock_that_was_given(path):
 def test_a_record_cannot_be_read_before_its_end_nor_opened_twice(lab):
     with lab.record("outer") as record:
         assert str(record) == "Record('outer', not ended)"
-        with pytest.raises(MeasurementError, match="'outer': has not ended, expected to be asked"):
+        with pytest.raises(MeasurementError, match="'outer': has not ended, expected to be read"):
             _ = record.pages
         with (
             pytest.raises(MeasurementError, match="'outer' has not ended, expected one record"),
