@@ -1,5 +1,4 @@
-"""Writing a file so that the destination is always either the whole old file or the whole new one.
-"""
+"""Writing a file so that the destination is always the whole old file or the whole new one."""
 
 from __future__ import annotations
 

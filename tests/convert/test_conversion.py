@@ -211,7 +211,7 @@ def test_unknown_formats_and_types_are_named(tmp_path, folder):
 
 def test_a_source_without_a_vocabulary_asks_for_one(tmp_path, config, weights):
     folder = write_meta_folder(tmp_path / "meta", config, weights)
-    with pytest.raises(FormatError, match=r"has no vocabulary, and no tokenizer.model is next to it"):
+    with pytest.raises(FormatError, match=r"has no vocabulary, and no tokenizer.model is next"):
         convert(folder, tmp_path / "out")
 
 

@@ -128,8 +128,7 @@ def _legacy_storages(
 
 
 def _tensors_in(contents: object) -> dict[str, StoredTensor]:
-    """The dict of weights, possibly inside a training run's {"model": ...} or {"state_dict": ...}.
-    """
+    """The dict of weights, which a training run may put inside "model" or "state_dict"."""
     if not isinstance(contents, dict):
         return {}
     wrapped = (contents.get(key) for key in ("model", "state_dict"))

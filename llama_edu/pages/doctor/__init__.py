@@ -65,7 +65,7 @@ class Report:
                 for f in self.findings]  # fmt: skip
         title = (
             f"Touched known pages of a file of {self.n_pages:,} pages of {mmap.PAGESIZE:,} bytes, "
-            f"and asked every counter."
+            f"and read every counter."
         )
         return f"{title}\n" + lay_out(heads, rows, "<" + ">" * len(self.touched) + "<")
 
