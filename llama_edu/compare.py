@@ -26,7 +26,7 @@ _CHUNK_BYTES = 8 * 2**20
 
 @dataclass(frozen=True)
 class TensorDifference:
-    """How far one tensor of A lies from B's.
+    """How far one tensor of A differs from B's.
 
     `largest` and `mean` are of |a - b| over all numbers; `scale` is the largest |a|.
     """

@@ -45,7 +45,7 @@ class Lab(Protocol):
         """Where the forward pass records what it reads."""
 
     def view(self, tensor: TensorSpec) -> np.ndarray:
-        """A read-only view on one tensor, in the lab's own mapping."""
+        """A read-only view of one tensor, in the lab's own mapping."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def load(
         threads: the number of cores to use; None uses all that this process may run on.
         kernels: how stored weights are multiplied: "numpy"; "jit" (numba, the extra `jit`); or
             "auto", which prefills with numpy and decodes with jit where numba is installed.
-        lab: a pages.PageLab on the same file; the weights are then views on its mapping, and the
+        lab: a pages.PageLab on the same file; the weights are then views of its mapping, and the
             forward pass records in its ledger what it reads.
     Raises:
         FormatError: the file is not a checkpoint, or it is damaged.
@@ -146,7 +146,7 @@ class Llama(ClosedAtExit):
     then.
 
     Attributes:
-        checkpoint: where every tensor lies. config: the model's sizes.
+        checkpoint: where every tensor is. config: the model's sizes.
         weights: name -> read-only view of the stored numbers.
         tokenizer: text to ids and back; RequestError if the model was loaded without one.
         loading: what was mapped and what was copied.

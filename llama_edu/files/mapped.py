@@ -39,7 +39,7 @@ class FileIdentity:
 
 
 class ClosedAtExit:
-    """A context manager that unmaps at its end what it has mapped.
+    """A context manager that unmaps, when it exits, what it has mapped.
 
     An exception from the block is never replaced by close()'s BufferError: its traceback may hold
     views, and the exception matters more.
@@ -175,7 +175,7 @@ class MappedFile(ClosedAtExit):
 
     @property
     def closed(self) -> bool:
-        """Whether the mapping is gone."""
+        """Whether the file is unmapped."""
         return self.mmap.closed
 
     def close(self) -> None:
@@ -264,6 +264,6 @@ def check_range(spec: TensorSpec, file_bytes: int, where: object) -> None:
     """Raise FormatError unless every byte of the tensor is inside the file."""
     if spec.offset < 0 or spec.n_bytes < 0 or spec.end > file_bytes:
         raise FormatError(
-            f"{where}: {spec.name} lies at bytes {spec.offset:,} to {spec.end:,}, the file has "
+            f"{where}: {spec.name} is at bytes {spec.offset:,} to {spec.end:,}, the file has "
             f"{file_bytes:,}; it is truncated or damaged, download it again"
         )

@@ -1,6 +1,6 @@
 """How many threads BLAS uses, agreed among all computations that run at the moment.
 
-BLAS has threads of its own. While each of our threads converts and multiplies its share of a
+BLAS has its own threads. While each of our threads converts and multiplies its share of a
 matrix, BLAS must use only one thread in each of them, or more threads than cores compete. The
 setting belongs to the whole process, so concurrent computations must not undo each other's.
 """

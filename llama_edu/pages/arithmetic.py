@@ -33,7 +33,7 @@ def pages_of(ranges: Iterable[ByteRange], n_pages: int, page_size: int) -> np.nd
     Returns:
         (n_pages,) bool, a new array.
     Raises:
-        IndexError: a range reaches beyond the last page.
+        IndexError: a range extends beyond the last page.
     """
     table = np.array([r for r in ranges if r[1] > 0], np.int64).reshape(-1, 2)
     first = table[:, 0] // page_size

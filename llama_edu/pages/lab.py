@@ -1,7 +1,7 @@
 """PageLab: exactly which pages of a weight file a piece of work needed.
 
     lab = PageLab.open("model.bin")
-    model = load("model.bin", lab=lab)          # its weights are views on the lab's mapping
+    model = load("model.bin", lab=lab)          # its weights are views of the lab's mapping
     with lab.record("prefill") as record:
         model.logits(tokens)
     print(record)                               # pages per tensor, and how far to trust them
@@ -69,7 +69,7 @@ class PageLab(ClosedAtExit):
         for name, spec in tensors.items():
             if isinstance(spec, ShardedTensor) or spec.file != 0:
                 raise MeasurementError(
-                    f"{self.path}: {name} lies in several files or in a later one, expected all "
+                    f"{self.path}: {name} is in several files or in a later one, expected all "
                     f"weights in one file; convert the checkpoint to one file first"
                 )
             self.tensors[name] = spec
@@ -102,7 +102,7 @@ class PageLab(ClosedAtExit):
         return cls(checkpoint.paths[0], checkpoint.tensors, backend)
 
     def view(self, tensor: str | TensorSpec) -> np.ndarray:
-        """A read-only view on one tensor, in the lab's own mapping.
+        """A read-only view of one tensor, in the lab's own mapping.
 
         Only what is read through such views is observed.
         """

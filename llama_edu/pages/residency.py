@@ -75,7 +75,7 @@ class Residency:
                 for row in (*self.rows, total)]  # fmt: skip
         return (
             f"{visible(self.file_name)}: {self.n_resident:,} of {len(self.pages):,} pages are in "
-            f"the page cache now, put there by any process (mincore)\n"
+            f"the page cache now, read by any process (mincore)\n"
         ) + lay_out(("", "pages", "cached", "%", "bytes"), rows)
 
 

@@ -119,7 +119,7 @@ BLOCK_TYPES: dict[str, BlockType] = {
         BlockType("q4_3", legacy_quants.Q4_3, 16, unpack=legacy_quants.unpack_above_minimum),
         BlockType("q5_0_v1", legacy_quants.Q5_0_V1, 32, unpack=legacy_quants.unpack_centered),
         BlockType("q5_1_v1", legacy_quants.Q5_1_V1, 32, unpack=legacy_quants.unpack_above_minimum),
-        # llama2.c version 2: the dtype of a ScaledArray, which alone knows the scales
+        # llama2.c version 2: the dtype of a ScaledArray, which holds the scales separately
         BlockType("i8_scaled", I8_SCALED, 1),
         # Sizes from ggml-common.h of llama.cpp. q8_1 and q8_k are for activations; q4_0_4_4 to
         # q4_0_8_8 are q4_0 with rows interleaved for one processor, written from July to November

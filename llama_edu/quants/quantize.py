@@ -98,7 +98,7 @@ def _to_f16(x: np.ndarray, stored: np.ndarray) -> None:
 
 
 def _to_bf16(x: np.ndarray, stored: np.ndarray) -> None:
-    """Round to the nearest upper half, ties to even; a NaN stays one, and is made quiet."""
+    """Round to the nearest upper half, ties to even; a NaN stays a NaN and becomes quiet."""
     bits = x[0].view(np.uint32)
     rounded = bits + (0x7FFF + (bits >> 16 & 1)) >> 16
     stored["bf16"] = np.where(np.isnan(x[0]), bits >> 16 | 0x40, rounded)
@@ -215,7 +215,7 @@ def _cut_off(x: np.ndarray) -> np.ndarray:
 
 
 def _check(numbers: np.ndarray, stored: np.ndarray, first: int, where: str) -> None:
-    """Raise FormatError where the numbers were not finite or their scale has become infinite.
+    """Raise FormatError if a number was not finite or its scale has become infinite.
 
     Args:
         numbers: (n, block_size) float32.

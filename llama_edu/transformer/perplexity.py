@@ -74,7 +74,7 @@ def perplexity(
     if bos_id is not None:
         tokens = [bos_id, *tokens]
     if len(tokens) < 2:
-        least = "one" if bos_id is not None else "two, as no BOS stands before the first"
+        least = "one" if bos_id is not None else "two, as the model has no BOS"
         raise RequestError(f"the text has {len(tokens)} tokens, expected at least {least}")
     total, n_scored = 0.0, 0
     starts = range(1, len(tokens), context - 1)

@@ -131,7 +131,7 @@ def test_a_tensor_beyond_the_file_is_refused_before_a_view_is_made(file, spec):
     with MappedFile(file) as mapped:
         for make in (mapped.view, mapped.read):
             with pytest.raises(
-                FormatError, match=f"{spec.name} lies at bytes .*, the file has 103"
+                FormatError, match=f"{spec.name} is at bytes .*, the file has 103"
             ):
                 make(spec)
         assert mapped.held_views == ()

@@ -241,19 +241,19 @@ PTH_CASES = [
     ),
     _legacy(
         "a legacy storage of -1 numbers",
-        "storage 0 at byte .* reaches beyond",
+        "storage 0 at byte .* extends beyond",
         struct.pack("<q", 24),
         struct.pack("<q", -1),
     ),
     _legacy(
         "a legacy storage of 2**63 - 1 numbers",
-        "storage 0 at byte .* reaches beyond",
+        "storage 0 at byte .* extends beyond",
         struct.pack("<q", 24),
         struct.pack("<q", 2**63 - 1),
     ),
     file_case(
         "a legacy file cut in its numbers",
-        r"storage \d+ at byte .* reaches beyond the file",
+        r"storage \d+ at byte .* extends beyond the file",
         lambda: training_file(arrays(), legacy=True)[:-3],
         ".pth",
     ),

@@ -100,7 +100,7 @@ SAFETENSORS_CASES = [
     ),
     _safetensors(
         "end before begin",
-        "lies at bytes 8 to 0",
+        "is at bytes 8 to 0",
         lambda: safetensors_bytes({"a": _entry(8, 0)}, bytes(8)),
     ),
     _safetensors(

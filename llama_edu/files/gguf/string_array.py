@@ -46,7 +46,7 @@ def string_starts(
     Returns:
         ((count,) int64 offsets of the lengths, offset of the first byte after the array).
     Raises:
-        FormatError: a string reaches beyond the end of the file.
+        FormatError: a string extends beyond the end of the file.
     """
     starts = np.empty(count, np.int64)
     done, window, n_careful = 0, SMALL_WINDOW, FEW

@@ -42,7 +42,7 @@ _BOS_BY_PRE_TOKENIZER = ("llama3", "llama-v3", "llama-bpe", "falcon3")
 #: Special tokens, as the keys of their ids name them.
 _SPECIAL = ("bos", "eos", "unknown")
 
-#: How files say "there is no such token".
+#: Ids that mean "there is no such token".
 _NO_TOKEN = (-1, 2**32 - 1)
 
 

@@ -79,7 +79,7 @@ def read_huggingface(folder: Path, files: OpenFiles) -> Checkpoint:
     tensors, ignored = with_our_names(stored.tensors, dialect, folder, tied_output=tied)
     if not tied and "output" not in tensors:
         raise FormatError(
-            f"{folder}: has no lm_head.weight, and config.json does not say tie_word_embeddings; "
+            f"{folder}: has no lm_head.weight, and config.json does not set tie_word_embeddings; "
             f"the model is incomplete"
         )
     check_tensors(tensors, config, folder)

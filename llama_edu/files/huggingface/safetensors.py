@@ -133,7 +133,7 @@ def _read_entry(
     n_bytes = math.prod(shape) * bits // 8
     if end - begin != n_bytes:
         raise FormatError(
-            f"{where}: lies at bytes {begin} to {end}, expected {n_bytes} bytes for {dtype} "
+            f"{where}: is at bytes {begin} to {end}, expected {n_bytes} bytes for {dtype} "
             f"{str(shape)[:40]}; the file is damaged"
         )
     return type_name, tuple(shape), begin, end

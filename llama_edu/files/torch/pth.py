@@ -119,7 +119,7 @@ def _legacy_storages(
         n_bytes = n_elements * item_bytes
         if len(count) < 8 or n_elements < 0 or offset + 8 + n_bytes > mapped.n_bytes:
             raise FormatError(
-                f"{path}: storage {one_line(key)} at byte {offset:,} reaches beyond the "
+                f"{path}: storage {one_line(key)} at byte {offset:,} extends beyond the "
                 f"file's {mapped.n_bytes:,} bytes; it is truncated or damaged"
             )
         storages[key] = (offset + 8, n_bytes)
@@ -195,7 +195,7 @@ def _bytes_of(
     """
     if tensor.storage.key not in storages:
         raise FormatError(
-            f"{where} lies in storage {one_line(tensor.storage.key)}, which the file does not "
+            f"{where} is in storage {one_line(tensor.storage.key)}, which the file does not "
             f"have; it is damaged"
         )
     start, storage_bytes = storages[tensor.storage.key]

@@ -26,7 +26,7 @@ class CacheBits(Backend):
     """mincore on a file that was evicted first."""
 
     name = "mincore"
-    sees = "pages that the evicted file gained in the page cache (mincore)"
+    sees = "pages of the evicted file that entered the page cache (mincore)"
     one_fault_per_page = False  # a fault also maps neighboring pages that are already cached
     effect_on_faults = (
         "the instrument evicts the file and switches read-ahead off, so every page is waited for; "
@@ -87,7 +87,7 @@ class CacheBits(Backend):
     ) -> tuple[str, ...]:
         """Reasons why another process may have brought in a page."""
         if not (process and thread and self._process and self._thread):
-            return ("nothing counts major faults here, so other processes cannot be told apart",)
+            return ("major faults are not counted here, so other processes cannot be ruled out",)
         n_pages = int(pages.sum())
         n_major = process.major - self._process.major
         if n_major != thread.major - self._thread.major:
@@ -97,8 +97,8 @@ class CacheBits(Backend):
             )
         if n_major != n_pages:
             return (
-                f"{n_pages:,} pages were gained with {n_major:,} major faults, expected one for "
-                f"each; another process read the file, or pages came in larger pieces",
+                f"{n_pages:,} pages were added with {n_major:,} major faults, expected one for "
+                f"each; another process read the file, or pages came in larger units",
             )
         return ()
 

@@ -25,7 +25,7 @@ class PresentBits(Backend):
 
     one_fault_per_page = True
     effect_on_faults = (
-        "the instrument makes every touched page fault by itself; on a plain mapping the same "
+        "the instrument makes every touched page fault separately; on a plain mapping the same "
         "work faults far less often"
     )
 
@@ -42,7 +42,7 @@ class PresentBits(Backend):
 
     @abc.abstractmethod
     def _prepare(self) -> None:
-        """Make the kernel enter one page per fault; MeasurementError where it does not."""
+        """Make the kernel map one page per fault; MeasurementError if that is not possible."""
 
     def arm(self) -> None:
         """Drop every page table entry of the mapping; the data stay in the page cache."""

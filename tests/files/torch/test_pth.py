@@ -239,7 +239,7 @@ def test_zip64_offsets_beyond_any_file_are_refused(path):
     [
         ({"shape": (5, 8)}, "w needs 80 bytes of its storage, which has 64; the file is damaged"),
         ({"offset": 1}, "w needs 66 bytes of its storage, which has 64"),
-        ({"key": "7"}, "w lies in storage 7, which the file does not have"),
+        ({"key": "7"}, "w is in storage 7, which the file does not have"),
         ({"shape": (4, 8), "strides": (0, 1)}, r"w of shape \(4, 8\) repeats its 16 bytes"),
         ({"shape": (4, -8)}, "its pickle is damaged .*impossible sizes"),
         ({"strides": (8, -1)}, "its pickle is damaged .*impossible sizes"),
