@@ -79,7 +79,7 @@ class ValueReader:
         cursor.need(length, "text")
         if length > most_bytes:
             raise FormatError(
-                f"{cursor.where}: a text at byte {cursor.offset:,} has {length:,} bytes, expected "
+                f"{cursor.where}: a string at byte {cursor.offset:,} has {length:,} bytes, expected "
                 f"at most {most_bytes:,}; the file is damaged"
             )
         raw = cursor.take(length, "text")

@@ -87,7 +87,7 @@ def _theta_from_json(
 
 
 def _in_words(kinds: type | tuple[type, ...]) -> str:
-    words = {int: "a whole number", str: "a text", dict: "an object", bool: "true or false"}
+    words = {int: "a whole number", str: "a string", dict: "an object", bool: "true or false"}
     return "a number" if isinstance(kinds, tuple) else words[kinds]
 
 

@@ -98,7 +98,7 @@ def _check_key(key: object) -> None:
     Hashing nested tuples that share their parts can take forever or overflow the C stack.
     """
     if not isinstance(key, str | int):
-        raise ValueError("a dict with a key that is neither a text nor a whole number")
+        raise ValueError("a dict with a key that is neither a string nor a whole number")
 
 
 def _ordered_dict(pairs=()) -> OrderedDict:
@@ -155,7 +155,7 @@ class AllowListUnpickler(pickle._Unpickler):
         except KeyError:
             raise FormatError(
                 f"{self._where}: its pickle asks for {one_line(f'{module}.{name}')}, expected only "
-                f"names that describe tensors; it may run code, so it was refused and nothing of "
+                f"names that describe tensors; it may run code, so it was refused and none of "
                 f"it was run"
             ) from None
 

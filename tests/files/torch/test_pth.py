@@ -318,7 +318,7 @@ def test_any_other_global_is_refused_by_name_and_nothing_runs(path, in_folder, p
     else:
         data = legacy_pth_file({"w": np.ones(3, "<f4")})
         path.write_bytes(data[: data.index(b"\x80\x02}(")] + b"\x80\x04" + program)
-    expected = r"its pickle asks for \S+\.\S+, expected only names .* nothing of it was run"
+    expected = r"its pickle asks for \S+\.\S+, expected only names .* none of it was run"
     with pytest.raises(FormatError, match=expected):
         read_pth(path)
     assert not (in_folder / "marker").exists()
