@@ -1,6 +1,6 @@
-"""Any readable checkpoint into any format that we write, tensor by tensor.
+"""Convert any readable checkpoint to any format that this package writes, tensor by tensor.
 
-At no time is more than one tensor in memory. The destination appears when it is complete.
+Only one tensor at a time is in memory. The destination appears when it is complete.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from llama_edu.files.detect import open_checkpoint
 from llama_edu.files.layout import Checkpoint, LoadTensor, PlannedTensor, ShardedTensor
 from llama_edu.files.mapped import MappedFile
 
-#: Called with (bytes written, bytes in all) after each tensor.
+#: Called with (bytes done, bytes in total) after each tensor is loaded.
 Progress = Callable[[int, int], None]
 
 
@@ -41,7 +41,7 @@ class Conversion:
         types: stored type -> how many tensors have it now.
         n_bytes: bytes of the tensors that were written.
         joined_bytes: bytes of the source's tensors that were joined from shards.
-        losses: sentences on what was rounded, beyond the step from floats to the type asked for.
+        losses: what was rounded beyond the step from floats to the requested type, as sentences.
     """
 
     source: str
@@ -80,16 +80,18 @@ def convert(
 
     Args:
         source: a weight file or a folder.
-        destination: the file to write; for safetensors a folder, or one file ending so.
+        destination: the file to write; for safetensors a folder, or a file ending in .safetensors.
         to: the format.
         type: the type of the matrices; vectors are always f32.
-        shards: cut every matrix over this many files by fairscale's rule (ggml and ggmf only).
-        tokenizer: a vocabulary file, where the source has none.
+        shards: split every matrix across this many files by fairscale's rule (ggml and ggmf only).
+        tokenizer: a vocabulary file, for a source without one.
         allow_requantize: let blocks of one quantized type become blocks of another.
-        progress: called with (bytes written, bytes in all) after each tensor.
+        progress: called with (bytes done, bytes in total) after each tensor is loaded.
     Raises:
-        FormatError: the source cannot be read, or the format cannot express it.
-        RequestError: an unknown format or type, or a requantization that was not allowed.
+        FormatError: the source cannot be read, the format cannot express it, or the destination
+            cannot be written.
+        RequestError: an unknown format or type, shards that the format does not have, or a
+            requantization that was not allowed.
     """
     start = time.perf_counter()
     output = output_format(to)
@@ -137,7 +139,7 @@ def _loader(
     planned: Sequence[PlannedTensor],
     progress: Progress | None,
 ) -> LoadTensor:
-    """What gives a writer one tensor after another, and keeps none of them."""
+    """A function that gives a writer one tensor after another and keeps none of them."""
     total_bytes = sum(tensor.n_bytes for tensor in planned)
     done_bytes = 0
 
@@ -155,7 +157,7 @@ def _loader(
 
 
 def _release_pages(file: MappedFile) -> None:
-    """Give back the pages of the tensors that are done; they stay in the page cache."""
+    """Unmap the pages of tensors that are done; they stay in the page cache."""
     if hasattr(mmap, "MADV_DONTNEED"):
         file.mmap.madvise(mmap.MADV_DONTNEED)
 

@@ -1,4 +1,4 @@
-"""The formats that we write: what each can express, under which type names, and its writer."""
+"""The formats that this package writes: what each can express, its type names, its writer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llama_edu.files.layout import Checkpoint, LoadTensor, PlannedTensor
 from llama_edu.files.output import atomic_output
 from llama_edu.vocabulary import Vocabulary
 
-#: What a format to write is called in Python and on the command line.
+#: The name of an output format in Python and on the command line.
 FormatName = Literal[ggml_write.FormatName, "gguf", "safetensors"]
 
 
@@ -28,10 +28,10 @@ class WriteRequest:
 
     Attributes:
         destination: the file, the first of several shards, or the folder to write.
-        checkpoint: what the tensors are made from. config: its sizes, RoPE's pairs side by side.
-        tensors: what to write, in this order. load: gives the data of one of them.
+        checkpoint: the source. config: its sizes, with RoPE's pairs side by side.
+        tensors: what to write, in this order. load: returns the data of one of them.
         tokenizer_path: a tokenizer file that may be copied into a folder.
-        shards: into how many files the tensors are cut.
+        shards: the number of files that the tensors are split across.
     """
 
     destination: Path
@@ -51,16 +51,16 @@ class WriteRequest:
 
 @dataclass(frozen=True)
 class OutputFormat:
-    """One format that we write.
+    """One format that this package writes.
 
     Attributes:
-        name: what users call it.
+        name: its name for users.
         types: plain type name -> the name of its layout in this format.
         needs_vocabulary: whether a file without one would be useless.
         tied_output: whether a tied output can be expressed by leaving it out.
-        shards: whether tensors may be cut over several files.
+        shards: whether tensors may be split across several files.
         check: raises FormatError for sizes that the format cannot express.
-        write: does what a WriteRequest says.
+        write: carries out a WriteRequest.
     """
 
     name: FormatName
@@ -72,7 +72,7 @@ class OutputFormat:
     write: Callable[[WriteRequest], None]
 
     def stored_type(self, type_name: str) -> str:
-        """The layout that a type, asked for by its plain or versioned name, has here."""
+        """The layout in this format of a type given by its plain or versioned name."""
         family = type_name.partition("_v")[0]
         if type_name in self.types.values():
             return type_name
@@ -111,7 +111,7 @@ def _write_ggml(name: ggml_write.FormatName, request: WriteRequest) -> None:
     first = request.destination
     paths = [first, *(first.with_name(f"{first.name}.{i}") for i in range(1, request.shards))]
     with ExitStack() as stack:
-        # entered last, moved into place first: the first shard appears when all others are there
+        # the last one entered moves into place first, so the first shard appears after all others
         files = [
             stack.enter_context(atomic_output(path, request.n_bytes // request.shards))
             for path in paths
@@ -141,7 +141,7 @@ def _write_safetensors(request: WriteRequest) -> None:
 
 
 def _anything(config: ModelConfig) -> None:
-    """No size is beyond this format."""
+    """Accept all sizes."""
 
 
 _GGUF = OutputFormat(

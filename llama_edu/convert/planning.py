@@ -1,4 +1,4 @@
-"""What a conversion will write: every tensor with its type, what that loses, the vocabulary."""
+"""What a conversion will write: every tensor with its type, the losses, and the vocabulary."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from llama_edu.quants.blocks import BLOCK_TYPES
 from llama_edu.quants.repack import can_repack, repack_is_exact
 from llama_edu.vocabulary import Vocabulary
 
-#: A type for the matrices; "keep" leaves every one as it is.
+#: A type for the matrices; "keep" leaves every matrix as it is.
 TypeName = Literal["keep", "f32", "f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0"]
 
-#: What --type may say.
+#: The choices for --type.
 TYPES: tuple[TypeName, ...] = get_args(TypeName)
 
 
@@ -26,7 +26,7 @@ def plan(checkpoint: Checkpoint, output: OutputFormat, type: TypeName) -> list[P
     """Every tensor that will be written, in the source's order, with its type.
 
     Raises:
-        FormatError: a type that the format does not have, or rows that are no whole blocks of it.
+        FormatError: a type that the format does not have, or rows that are not whole blocks of it.
     """
     planned = []
     names = list(checkpoint.tensors)
@@ -49,14 +49,14 @@ def plan(checkpoint: Checkpoint, output: OutputFormat, type: TypeName) -> list[P
 
 
 def source_of(checkpoint: Checkpoint, name: str) -> TensorSpec | ShardedTensor:
-    """The tensor from which one of this name is made; for a tied output it is the embedding."""
+    """The tensor from which the one of this name is made; for a tied output, the embedding."""
     return checkpoint.tensors[output_name(checkpoint.tensors) if name == "output" else name]
 
 
 def losses(
     checkpoint: Checkpoint, planned: Sequence[PlannedTensor], *, allowed: bool
 ) -> tuple[str, ...]:
-    """Name what quantized blocks lose by becoming other blocks; RequestError unless allowed."""
+    """What quantized blocks lose by becoming other blocks; RequestError unless allowed."""
     found: dict[str, None] = {}
     for tensor in planned:
         source = source_of(checkpoint, tensor.name).type
@@ -80,19 +80,19 @@ def losses(
 
 
 def vocabulary_of(checkpoint: Checkpoint, tokenizer: str | Path | None = None) -> Vocabulary:
-    """The vocabulary to write: from the given file, the checkpoint, or the file beside it.
+    """The vocabulary to write: from the given file, the file next to the weights, or the weights.
 
     Raises:
-        FormatError: there is none, or it has another number of pieces than the weights.
+        FormatError: there is none, or its number of pieces is not that of the weights.
     """
     path = tokenizer or checkpoint.tokenizer_path
     vocabulary = checkpoint.vocabulary
-    if path is not None:  # a file of 2023 without scores has a path only to find them there
+    if path is not None:  # a ggml file has no scores: they are in the file next to it
         vocabulary = read_vocabulary(Path(path), checkpoint.config.vocab_size)
     if vocabulary is None:
         raise FormatError(
-            f"{checkpoint.paths[0]}: has no vocabulary and no tokenizer.model lies beside it; give "
-            f"one with --tokenizer FILE"
+            f"{checkpoint.paths[0]}: has no vocabulary, and no tokenizer.model is next to it; "
+            f"give one with --tokenizer FILE"
         )
     if len(vocabulary) != checkpoint.config.vocab_size:
         raise FormatError(

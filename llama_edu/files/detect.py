@@ -1,8 +1,8 @@
-"""Which format is this? Told by content, never by the file's name.
+"""Which format a file has, recognized by its content, never by its name.
 
-A file is opened once: its first bytes choose a row of FORMATS, and the reader of that format gets
-the open mapping. Each reader is imported when its format turns up, so that opening one format does
-not pay for all.
+A file is opened once: its first bytes select a row of FORMATS, and the reader of that format gets
+the open mapping. Each reader is imported when it is needed, so opening one format does not import
+all of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from llama_edu.files.mapped import MappedFile, OpenFiles, open_weights
 #: Bytes by which a file is recognized.
 _HEAD_BYTES = 64
 
-#: First bytes of files that people have in the place of a model, what they are, what to do.
+#: First bytes of files that are often mistaken for models, what they are, what to do.
 _NOT_MODELS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file", "run: git lfs pull"),
     (b"\x89PNG", "a PNG picture", "check the path"),
@@ -43,10 +43,11 @@ def open_checkpoint(path: str | os.PathLike[str]) -> tuple[Checkpoint, tuple[Map
     No weight is read. Each file of weights is opened once.
 
     Returns:
-        The checkpoint, and its open files in the order of `Checkpoint.paths`; close them.
+        The checkpoint, and its open files in the order of `Checkpoint.paths`; the caller closes
+        them.
     Raises:
-        FormatError: no such file, or nothing that this package reads; says what the file is when
-            that can be told.
+        FormatError: no such file, or one that this package cannot read; says what the file is if
+            that is known.
     """
     path = Path(path)
     files = OpenFiles()
@@ -59,7 +60,7 @@ def open_checkpoint(path: str | os.PathLike[str]) -> tuple[Checkpoint, tuple[Map
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """What `open_checkpoint` finds, with all files closed again."""
+    """The checkpoint that `open_checkpoint` finds, with all files closed again."""
     checkpoint, files = open_checkpoint(path)
     for file in files:
         file.close()
@@ -67,7 +68,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def format_of(mapped: MappedFile) -> Format | None:
-    """The format of an open file, told by its first bytes and its size."""
+    """The format of an open file, recognized by its first bytes and its size; None if unknown."""
     head = mapped.mmap[:_HEAD_BYTES]
     return next((known for known in FORMATS if known.recognize(head, mapped.n_bytes)), None)
 
@@ -101,21 +102,21 @@ def _read_folder(path: Path, files: OpenFiles) -> Checkpoint:
     )
 
 
-# --- the formats of one file --------------------------------------------------------------------
+# --- formats of a single file -------------------------------------------------------------------
 
-#: The checkpoint in a file; further files are opened through the second argument.
+#: Returns the checkpoint in a file; further files are opened through the second argument.
 Reader = Callable[[Path, OpenFiles], Checkpoint]
 
-#: Every field of one open file in order, for the hex view.
+#: Yields every field of one open file in order, for the hex view.
 FieldsOf = Callable[[MappedFile], Iterator[Field]]
 
 
 @dataclass(frozen=True)
 class Format:
-    """One format of a file.
+    """One file format.
 
     Attributes:
-        recognize: whether a file with these first bytes and of this size is one.
+        recognize: whether a file with these first bytes and of this size has this format.
         functions: imports the format's modules and returns its reader and its fields.
     """
 
@@ -183,7 +184,7 @@ FORMATS = (
 
 
 def _refuse_device(path: Path) -> None:
-    """Say what a device or a pipe gives, which has no size and cannot be mapped."""
+    """Refuse a device or a pipe, which cannot be mapped; the error describes its first bytes."""
     with open_weights(path) as file:
         head = file.read(_HEAD_BYTES)
     if not head:
@@ -194,7 +195,7 @@ def _refuse_device(path: Path) -> None:
 def _almost_llama2c(path: Path, files: OpenFiles, head: bytes) -> str | None:
     """What is wrong with a file that begins like a llama2.c file of version 0, which has no magic.
 
-    None where the first bytes are those of something else, or no plausible width.
+    None if the first bytes belong to something else, or are not a plausible dim.
     """
     if _known_as(head) or len(head) < 28 or not 0 < int.from_bytes(head[:4], "little") < 2**20:
         return None
@@ -221,7 +222,7 @@ def _what_it_is(head: bytes) -> str:
 
 
 def _known_as(head: bytes) -> str | None:
-    """What a file is that is no model and yet known by its first bytes, and what to do."""
+    """What a known file that is not a model is, by its first bytes, and what to do."""
     text = head.lstrip()
     if text.lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         return "an HTML page, perhaps a download that needed a login; download the file itself"

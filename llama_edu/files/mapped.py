@@ -1,7 +1,7 @@
-"""MappedFile: one weight file in the address space, and views on it that copy nothing.
+"""MappedFile: one weight file in the address space, and views of it that copy nothing.
 
 This is the idea of the whole project in one class. Opening maps the file and reads no weight;
-`view` returns an array whose data are the file's own pages; the operating system fetches a page
+`view` returns an array whose data is the file's own pages; the operating system fetches a page
 when a number on it is first used. `read` is the old way, kept for comparison: it copies.
 """
 
@@ -25,7 +25,7 @@ from llama_edu.quants.scaled import ScaledArray
 
 @dataclass(frozen=True)
 class FileIdentity:
-    """What tells one file from another, and an old one from its rewritten self."""
+    """What distinguishes a file from other files, and from its own earlier contents."""
 
     device: int
     inode: int
@@ -39,10 +39,10 @@ class FileIdentity:
 
 
 class ClosedAtExit:
-    """A context manager that unmaps at its end what it has mapped.
+    """A context manager that unmaps, when it exits, what it has mapped.
 
-    An error on its way out is never replaced by close()'s own BufferError: the traceback of that
-    error holds the views, and the error matters more.
+    An exception from the block is never replaced by close()'s BufferError: its traceback may hold
+    views, and the exception matters more.
     """
 
     def close(self) -> None:
@@ -65,12 +65,13 @@ class MappedFile(ClosedAtExit):
 
     Args:
         path: the file.
-        private: map MAP_PRIVATE instead of MAP_SHARED. Reads are the same pages of the page cache
-            either way; instruments that must register the range with the kernel need private.
+        private: map with MAP_PRIVATE instead of MAP_SHARED. Both read the same pages of the page
+            cache; instruments that register the range with the kernel need a private mapping.
 
     The file is opened once; its header is read through the mapping, and `read` uses the same open
     file. A context manager. Closing while views are alive raises BufferError and names them: a view
-    whose mapping is gone would be a pointer into nothing.
+    without its mapping would be a dangling pointer. FormatError if the file cannot be opened or is
+    empty.
     Source: mmap(2); PR #613 of llama.cpp, which maps the file the same way.
     """
 
@@ -104,10 +105,10 @@ class MappedFile(ClosedAtExit):
         Returns:
             `spec.stored_shape` of `spec.dtype`; for the plain types this is the tensor's shape.
         Raises:
-            FormatError: the tensor reaches beyond the end of the file.
+            FormatError: the tensor extends beyond the end of the file.
         """
         check_range(spec, self.n_bytes, self.path)
-        # an array on the mmap itself would not keep it from being closed; one on this array does
+        # np.ndarray on the mmap itself would not keep it from being closed; on this array it does
         buffer = np.frombuffer(self.mmap, np.uint8)
         buffer.flags.writeable = False
         # the buffer lives as long as the array and everything that is sliced from it
@@ -115,12 +116,12 @@ class MappedFile(ClosedAtExit):
         return _array_on(buffer, spec, spec.offset)
 
     def read(self, spec: TensorSpec) -> np.ndarray:
-        """The tensor as a private copy, read-only, made with read(2) and not through the mapping.
+        """The tensor as a private, read-only copy, made with read(2) and not through the mapping.
 
-        One with strides of its own (.pth only) is copied from its view.
+        A tensor that is not in C order (.pth only) is copied from its view instead.
 
         Raises:
-            FormatError: the tensor reaches beyond the end of the file, or the file shrank.
+            FormatError: the tensor extends beyond the end of the file, or the file shrank.
         """
         check_range(spec, self.n_bytes, self.path)
         if spec.strides is not None:
@@ -141,16 +142,16 @@ class MappedFile(ClosedAtExit):
         return _array_on(array, spec, 0) if spec.group_size else array
 
     def _read_into(self, buffer: memoryview, offset: int) -> int:
-        """Fill a buffer from the file; returns how many bytes there were."""
+        """Fill a buffer from the file; returns the number of bytes read."""
         self._file.seek(offset)
         n_read = 0
-        # one read(2) gives at most 2 GiB
+        # one read(2) returns at most 2 GiB
         while n_read < len(buffer) and (n := self._file.readinto(buffer[n_read:])):
             n_read += n
         return n_read
 
     def check_unchanged(self) -> None:
-        """Raise FormatError when the file is no longer the one that was opened.
+        """Raise FormatError if the file is no longer the one that was opened.
 
         Reading a mapped page beyond the new end of a shortened file kills the process with SIGBUS,
         so this is called before many pages are touched.
@@ -158,7 +159,7 @@ class MappedFile(ClosedAtExit):
         try:
             now = FileIdentity.of(self.path.stat())
         except OSError as error:
-            raise FormatError(f"{self.path}: cannot be found any more ({error.strerror})") from None
+            raise FormatError(f"{self.path}: can no longer be found ({error.strerror})") from None
         if now != self.identity:
             what = "was replaced" if now.inode != self.identity.inode else "was changed"
             raise FormatError(
@@ -168,19 +169,19 @@ class MappedFile(ClosedAtExit):
 
     @property
     def held_views(self) -> tuple[str, ...]:
-        """Names of the tensors on which a view is still held."""
+        """Names of the tensors of which a view is still held."""
         self._views = [(name, ref) for name, ref in self._views if ref() is not None]
         return tuple(dict.fromkeys(name for name, _ in self._views))
 
     @property
     def closed(self) -> bool:
-        """Whether the mapping is gone."""
+        """Whether the file is unmapped."""
         return self.mmap.closed
 
     def close(self) -> None:
         """Unmap the file and close it.
 
-        Raises BufferError, naming the tensors, when views are still held.
+        Raises BufferError, naming the tensors, if views are still held.
         """
         try:
             self.mmap.close()
@@ -201,7 +202,7 @@ class MappedFile(ClosedAtExit):
 class OpenFiles(ClosedAtExit):
     """The files of one checkpoint while its headers are read: each is opened once and stays open.
 
-    A reader asks for its files by path, the one by which the format was recognized among them. A
+    A reader requests its files by path, including the one by which the format was recognized. A
     context manager that closes them all.
     """
 
@@ -209,28 +210,28 @@ class OpenFiles(ClosedAtExit):
         self._by_path: dict[Path, MappedFile] = {}
 
     def open(self, path: Path) -> MappedFile:
-        """The mapping of this file, made when it is asked for the first time."""
+        """The mapping of this file, created on the first request."""
         if path not in self._by_path:
             self._by_path[path] = MappedFile(path)
         return self._by_path[path]
 
     def in_order(self, paths: Iterable[Path]) -> tuple[MappedFile, ...]:
-        """The mappings of these files, as `TensorSpec.file` counts them."""
+        """The mappings of these files, in the order given."""
         return tuple(self.open(path) for path in paths)
 
     def close(self) -> None:
-        """Close every file. BufferError while a view on one of them is held."""
+        """Close every file. BufferError while a view of one of them is held."""
         for file in self._by_path.values():
             file.close()
 
 
 def _array_on(buffer: np.ndarray, spec: TensorSpec, offset: int) -> np.ndarray:
-    """The array that a spec describes, on bytes in which it begins at `offset`."""
+    """The array that a spec describes, in a buffer where it begins at `offset`."""
     if spec.group_size:
         numbers = np.ndarray(spec.shape, np.int8, buffer, offset)
         n_groups = spec.n_elements // spec.group_size
         scales = np.ndarray(n_groups, "<f4", buffer, offset + spec.n_elements)
-        # no ndarray, but it has what is asked of a stored one: dtype, shape, rows
+        # not an ndarray, but it has what is needed of a stored one: dtype, shape, rows
         return cast(np.ndarray, ScaledArray(numbers, scales, spec.group_size))
     strides = None
     if spec.strides is not None:
@@ -243,9 +244,9 @@ def open_weights(path: Path) -> BufferedReader: ...
 @overload
 def open_weights(path: Path, buffering: Literal[0]) -> FileIO: ...
 def open_weights(path: Path, buffering: int = -1) -> BufferedReader | FileIO:
-    """Open a file for binary reading; a FormatError that says why not.
+    """Open a file for binary reading, or raise a FormatError that says why not.
 
-    `buffering` 0 gives a FileIO, each of whose reads is one read(2).
+    `buffering` 0 returns a FileIO, whose reads are one read(2) each.
     """
     try:
         return path.open("rb", 0) if buffering == 0 else path.open("rb")
@@ -260,9 +261,9 @@ def open_weights(path: Path, buffering: int = -1) -> BufferedReader | FileIO:
 
 
 def check_range(spec: TensorSpec, file_bytes: int, where: object) -> None:
-    """Raise FormatError unless every byte of the tensor lies inside the file."""
+    """Raise FormatError unless every byte of the tensor is inside the file."""
     if spec.offset < 0 or spec.n_bytes < 0 or spec.end > file_bytes:
         raise FormatError(
-            f"{where}: {spec.name} lies at bytes {spec.offset:,} to {spec.end:,}, the file has "
+            f"{where}: {spec.name} is at bytes {spec.offset:,} to {spec.end:,}, the file has "
             f"{file_bytes:,}; it is truncated or damaged, download it again"
         )

@@ -1,4 +1,4 @@
-"""Writing a file so that the destination is either the old file, whole, or the new one, whole."""
+"""Writing a file so that the destination is always the whole old file or the whole new one."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from llama_edu.errors import FormatError
 
 @contextmanager
 def atomic_output(path: str | os.PathLike[str], n_bytes: int = 0) -> Iterator[BinaryIO]:
-    """Open a file beside `path` for writing and move it into place when all went well.
+    """Open a file next to `path` for writing and move it into place if all went well.
 
     A process that has the old file mapped keeps the old bytes: os.replace gives the name to a new
-    inode and leaves the old one alone. When anything fails the new file is removed.
+    inode and does not change the old one. If anything fails, the new file is removed.
 
     Args:
         path: the destination. n_bytes: how much will be written, checked against the free space.
     Raises:
-        FormatError: the folder is missing or cannot be written, or the disk is too full.
+        FormatError: the folder is missing or cannot be written, or the disk has too little space.
     """
     import tempfile  # slow to import, and most programs only read
 
@@ -64,11 +64,11 @@ def _check_destination(path: Path) -> None:
     if path.exists() and not path.is_file():  # os.replace would replace /dev/null
         raise FormatError(f"{path}: is not a regular file, expected the name of a file to write")
     if not path.parent.is_dir():
-        raise FormatError(f"{path.parent}: no such folder; make it first, or choose another output")
+        raise FormatError(f"{path.parent}: no such folder; create it, or choose another output")
 
 
 def _umask() -> int:
-    """The process's file mode mask, which can only be read by setting it."""
+    """The process's file mode mask, which can be read only by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,4 +1,4 @@
-"""JSON from a stranger: one object, no key twice, and every failure a sentence."""
+"""Untrusted JSON: one object, no duplicate keys, limited size; every failure is a FormatError."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from llama_edu.errors import FormatError
 from llama_edu.files.mapped import open_weights
 
-#: Bytes of JSON that are parsed at all. The table of the largest LLaMA is below 1 MB. (safetensors
-#: itself allows 100 MB.)
+#: The largest JSON in bytes that is parsed. The table of the largest LLaMA is below 1 MB.
+#: (safetensors itself allows 100 MB.)
 MAX_JSON_BYTES = 8 * 2**20
 
-#: Opening brackets and braces that are parsed at all: "[]," is three bytes on disk and a hundred in
-#: memory. A table has three for each tensor.
+#: The largest number of opening brackets and braces that is parsed: "[]," takes three bytes on disk
+#: and a hundred in memory. A table has three for each tensor.
 MAX_BRACKETS = 2**17
 
 
@@ -23,7 +23,7 @@ def parse_object(
     most_bytes: int = MAX_JSON_BYTES,
     most_brackets: int = MAX_BRACKETS,
 ) -> dict[str, object]:
-    """The object that a JSON text holds. FormatError, beginning with `where`, for anything else."""
+    """The object in a JSON text. FormatError, beginning with `where`, for anything else."""
 
     def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
         found: dict[str, object] = {}
@@ -56,7 +56,7 @@ def parse_object(
 def read_object(
     path: Path, most_bytes: int = MAX_JSON_BYTES, most_brackets: int = MAX_BRACKETS
 ) -> dict[str, object]:
-    """The object in a JSON file. FormatError where there is no such file or no such object."""
+    """The object in a JSON file. FormatError if there is no such file or no such object."""
     with open_weights(path) as file:
         n_bytes = min(most_bytes, path.stat().st_size) + 1  # read(n) allocates n bytes
         return parse_object(file.read(n_bytes), path, most_bytes, most_brackets)

@@ -178,7 +178,7 @@ BAD = {
     "empty file": (["inspect", "empty"], "empty: is empty, expected a weight file"),
     "LFS pointer": (["generate", "lfs"], "this is a Git LFS pointer, not the file; run: git lfs"),
     "truncated": (["inspect", "cut.bin"], "header implies .* bytes, file has .* missing"),
-    "no tokenizer": (["generate", "m.bin"], "carries no tokenizer .* give one with --tokenizer"),
+    "no tokenizer": (["generate", "m.bin"], "has no tokenizer, .* give one with --tokenizer"),
     "missing tokenizer": (["generate", "m.bin", "--tokenizer", "none"], "none: no such file"),
     "wrong tokenizer": (["generate", "m.bin", "--tokenizer", "lfs"], "expected a sentencepiece"),
     "NaN temperature": (["generate", "M", "--temperature", "nan"], "temperature is nan, expected"),

@@ -34,7 +34,7 @@ FILE_TYPES = {
     "tq1_0": 36, "tq2_0": 37, "mxfp4": 38,
 }  # fmt: skip
 
-#: What a value of metadata may be -> how it is stored. bool comes first: it is an int as well.
+#: Python type of a metadata value -> how it is stored. bool comes first: it is also an int.
 _SCALARS: tuple[tuple[type, str], ...] = (
     (bool, "bool"), (int, "u32"), (float, "f32"), (str, "string"),
 )  # fmt: skip
@@ -54,19 +54,20 @@ def write_gguf(
     metadata: Mapping[str, str | int | float | bool] | None = None,
     rope_freqs: np.ndarray | None = None,
 ) -> None:
-    """Write a whole GGUF file, each tensor in one piece as soon as it is loaded.
+    """Write a whole GGUF file, each tensor as soon as it is loaded.
 
     Args:
-        file: opened for writing; only written to, never read or moved.
-        tensors: what to write, in this order, with no padding but alignment's. Norms must be f32.
-        load: the data of a planned tensor as stored; rows of wq and wk with RoPE pairs side by
-            side.
+        file: opened for writing; only written to, without reading or seeking.
+        tensors: what to write, in this order, padded only for alignment. Norms must be f32.
+        load: returns the data of a planned tensor as stored; rows of wq and wk with RoPE's pairs
+            side by side.
         metadata: more keys, such as {"general.name": "Stories"}; those that follow from the other
             arguments are left out.
         rope_freqs: (head_dim / 2,) float32 divisors of RoPE's frequencies, as Llama 3.1 needs them;
-            made from `config.rope_scaling` where that is "llama3" and none are given.
+            if None, computed from a `config.rope_scaling` of kind "llama3".
     Raises:
-        RequestError: a type or a value that GGUF cannot express.
+        RequestError: a type or a value that GGUF cannot express, or a vocabulary of another size
+            than the model's.
         ShapeError: `load` returned something other than what was planned.
     """
     if rope_freqs is None and config.rope_scaling and config.rope_scaling.kind == "llama3":

@@ -1,7 +1,8 @@
-"""A folder as the Hugging Face hub hands it out: config.json, weights in one file or several.
+"""A folder as on the Hugging Face hub: config.json, and weights in one file or several.
 
-Weights are whole tensors spread over files, .safetensors or pytorch_model*.bin, with an index that
-says which tensor is in which file. Rows of wq and wk keep their order: `rope_pairing` is "halves".
+Weights are whole tensors distributed over files, .safetensors or pytorch_model*.bin, with an index
+of which tensor is in which file. Rows of wq and wk keep their order: `rope_pairing` is "halves",
+or "interleaved" for a folder with Meta's names.
 """
 
 from __future__ import annotations
@@ -38,21 +39,21 @@ from llama_edu.files.strict_json import read_object
 from llama_edu.files.weights import check_tensors, with_our_names
 from llama_edu.text import one_line, quoted
 
-#: (index, single file), in the order in which transformers looks for them.
+#: (index, single file), in the order in which the transformers library looks for them.
 _WEIGHT_FILES = (
     ("model.safetensors.index.json", "model.safetensors"),
     ("pytorch_model.bin.index.json", "pytorch_model.bin"),
 )
 
-#: Tokenizers, the preferred first.
+#: Tokenizers, in order of preference.
 _TOKENIZERS = ("tokenizer.model", "tokenizer.json")
 
-#: The largest LLaMAs come in fewer than 200 files.
+#: The largest LLaMAs have fewer than 200 files.
 MAX_FILES = 1000
 
 
 def is_huggingface_folder(folder: Path) -> bool:
-    """Whether a folder holds a config.json and weights that this reader knows."""
+    """Whether a folder holds a config.json and weights that this reader supports."""
     return (folder / "config.json").is_file() and any(
         (folder / name).is_file() for names in _WEIGHT_FILES for name in names
     )
@@ -62,8 +63,8 @@ def read_huggingface(folder: Path, files: OpenFiles) -> Checkpoint:
     """The checkpoint in a Hugging Face folder; no weight is read.
 
     Raises:
-        FormatError: config.json or a file of weights is missing, a tensor is missing, twice or not
-            where the index says, or the model is not a LLaMA.
+        FormatError: config.json or a weight file is missing; a tensor is missing, stored twice or
+            not in the file that the index names; or the model is not a LLaMA.
     """
     where = folder / "config.json"
     values = read_object(where)
@@ -78,7 +79,7 @@ def read_huggingface(folder: Path, files: OpenFiles) -> Checkpoint:
     tensors, ignored = with_our_names(stored.tensors, dialect, folder, tied_output=tied)
     if not tied and "output" not in tensors:
         raise FormatError(
-            f"{folder}: has no lm_head.weight, and config.json does not say tie_word_embeddings; "
+            f"{folder}: has no lm_head.weight, and config.json does not set tie_word_embeddings; "
             f"the model is incomplete"
         )
     check_tensors(tensors, config, folder)
@@ -99,7 +100,7 @@ def read_huggingface(folder: Path, files: OpenFiles) -> Checkpoint:
 
 @dataclass
 class _Stored:
-    """What the files of a folder hold together, by the names they give it."""
+    """What all files of a folder hold together, by their own names."""
 
     tensors: dict[str, TensorSpec] = field(default_factory=dict)
     other_names: list[str] = field(default_factory=list)
@@ -107,7 +108,7 @@ class _Stored:
 
 
 def _read_headers(paths: Sequence[Path], files: OpenFiles) -> _Stored:
-    """The headers of all files. FormatError where two files have one tensor."""
+    """The headers of all files. FormatError if two files have the same tensor."""
     stored = _Stored()
     for i, path in enumerate(paths):
         mapped = files.open(path)
@@ -127,7 +128,7 @@ def _read_headers(paths: Sequence[Path], files: OpenFiles) -> _Stored:
             if name in stored.tensors:
                 first = paths[stored.tensors[name].file]
                 raise FormatError(
-                    f"{path}: has {one_line(name)}, which {first.name} has as well; "
+                    f"{path}: has {one_line(name)}, which {first.name} also has; "
                     f"expected every tensor once"
                 )
             stored.tensors[name] = spec
@@ -135,7 +136,7 @@ def _read_headers(paths: Sequence[Path], files: OpenFiles) -> _Stored:
 
 
 def _weight_files(folder: Path) -> tuple[list[Path], dict[str, Path]]:
-    """The files of weights in order, and where the index places each tensor."""
+    """The weight files in order, and where the index places each tensor."""
     for index_name, single_name in _WEIGHT_FILES:
         index = folder / index_name
         if index.is_file():
@@ -154,7 +155,7 @@ def _read_index(index: Path) -> tuple[list[Path], dict[str, Path]]:
         raise FormatError(f"{index}: has no weight_map, expected tensor names and their files")
     placed: dict[str, Path] = {}
     for tensor, name in weight_map.items():
-        # a name from a file becomes a path only when it is nothing but a name
+        # a name from the index becomes a path only if it has no folder in it
         is_plain = isinstance(name, str) and Path(name).name == name and "\\" not in name
         if not is_plain or "\0" in name or not name.endswith((".safetensors", ".bin")):
             raise FormatError(
@@ -179,7 +180,7 @@ def _check_index(
     paths: Sequence[Path],
     other: Sequence[str],
 ) -> None:
-    """Raise FormatError unless every tensor of the index is in the file that the index says."""
+    """Raise FormatError unless every tensor in the index is in the file that the index names."""
     of_other_types = set(other)
     for name, path in placed.items():
         if name in of_other_types:
@@ -188,7 +189,7 @@ def _check_index(
         if spec is None or paths[spec.file] != path:
             raise FormatError(
                 f"{path}: has no {one_line(name)}, which the index places there; the files "
-                f"are not of one model"
+                f"are not from one model"
             )
 
 
@@ -200,10 +201,10 @@ def write_huggingface(
     tokenizer_path: Path | None = None,
     extra: Mapping[str, object] | None = None,
 ) -> None:
-    """Make a folder that transformers opens: config.json, model.safetensors and the tokenizer.
+    """Write a folder for the transformers library: config.json, model.safetensors, tokenizer.
 
     Args:
-        folder: made where it does not exist; files of these names in it are replaced.
+        folder: created if it does not exist; files of these names in it are replaced.
         config: the sizes.
         tensors: as for `write_safetensors`.
         load: as for `write_safetensors`.
@@ -219,7 +220,7 @@ def write_huggingface(
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise FormatError(f"{folder}: cannot be made ({error.strerror})") from None
+        raise FormatError(f"{folder}: cannot be created ({error.strerror})") from None
     n_bytes = sum(tensor.n_bytes for tensor in tensors)
     with atomic_output(folder / "model.safetensors", n_bytes) as file:
         write_safetensors(file, config, tensors, load)
@@ -227,5 +228,5 @@ def write_huggingface(
         name = "tokenizer.json" if tokenizer_path.suffix == ".json" else "tokenizer.model"
         with atomic_output(folder / name) as file, tokenizer_path.open("rb") as source:
             shutil.copyfileobj(source, file)
-    with atomic_output(folder / "config.json") as file:  # last: a folder with it is complete
+    with atomic_output(folder / "config.json") as file:  # last: it marks a complete folder
         file.write((json.dumps(values, indent=2) + "\n").encode())

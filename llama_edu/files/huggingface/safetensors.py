@@ -1,7 +1,7 @@
 """safetensors: a JSON table of tensors, then their data without gaps, read in place.
 
-The table says nothing about the model: sizes come from a config.json beside the file. A file that
-safetensors_writer.py wrote carries a copy of it in its table, so that it can stand alone.
+The table does not describe the model: sizes come from a config.json next to the file. A file that
+safetensors_writer.py wrote includes a copy of it in its table, so it can be used alone.
 Source: README of huggingface/safetensors, section Format.
 """
 
@@ -22,7 +22,7 @@ from llama_edu.files.strict_json import MAX_JSON_BYTES, parse_object, read_objec
 from llama_edu.files.weights import check_tensors, with_our_names
 from llama_edu.text import one_line
 
-#: safetensors' name -> (ours, bits). Ours is None where nothing here computes with the type.
+#: safetensors' name -> (ours, bits). Ours is None for types that this package does not support.
 _DTYPES: dict[str, tuple[str | None, int]] = {
     "F32": ("f32", 32), "F16": ("f16", 16), "BF16": ("bf16", 16), "F64": ("f64", 64),
     "I64": ("i64", 64), "I32": ("i32", 32), "I16": ("i16", 16), "I8": ("i8", 8),
@@ -36,13 +36,13 @@ CONFIG_KEY = "config.json"
 
 @dataclass(frozen=True)
 class SafetensorsHeader:
-    """What a file's table says.
+    """The contents of a file's table.
 
     Attributes:
-        tensors: stored name -> TensorSpec with that name, in file order.
-        other: names of tensors of a type that nothing here computes with.
+        tensors: stored name -> TensorSpec with that name, in the order of the table.
+        other: names of tensors of unsupported types.
         metadata: the table's "__metadata__", texts by name.
-        data_offset: where data begin.
+        data_offset: where data begins.
     """
 
     tensors: dict[str, TensorSpec]
@@ -58,7 +58,7 @@ def read_header(mapped: MappedFile, file: int = 0) -> SafetensorsHeader:
         mapped: the open file.
         file: becomes `TensorSpec.file`.
     Raises:
-        FormatError: the table is damaged, or tensors overlap, leave gaps or pass the end.
+        FormatError: the table is damaged, or tensors overlap, leave gaps or exceed the file.
     """
     path = mapped.path
     text = _table_text(mapped)
@@ -84,7 +84,7 @@ def read_header(mapped: MappedFile, file: int = 0) -> SafetensorsHeader:
 
 
 def _table_text(mapped: MappedFile) -> bytes:
-    """The JSON of the table, a copy, with the spaces that pad it."""
+    """A copy of the table's JSON, including the spaces that pad it."""
     path = mapped.path
     length = mapped.mmap[:8]
     if len(length) < 8:
@@ -102,8 +102,8 @@ def _table_text(mapped: MappedFile) -> bytes:
     text = mapped.mmap[8 : 8 + n_bytes]
     if text[:1] != b"{":
         raise FormatError(
-            f"{path}: the table starts with {text[:8]!a}, expected an opening brace; this is no "
-            f"safetensors file"
+            f"{path}: the table starts with {text[:8]!a}, expected an opening brace; this is not "
+            f"a safetensors file"
         )
     if not text.rstrip(b" ").endswith(b"}"):  # only spaces may pad it; json would allow others
         raise FormatError(f"{path}: the table ends with {text[-8:]!a}, expected a closing brace")
@@ -113,7 +113,7 @@ def _table_text(mapped: MappedFile) -> bytes:
 def _read_entry(
     name: str, entry: object, path: Path
 ) -> tuple[str | None, tuple[int, ...], int, int]:
-    """Our type, shape, and the range of bytes of one row of the table."""
+    """Our type, the shape, and the byte range of one row of the table."""
     where = f"{path}: tensor {one_line(name)}"
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise FormatError(f"{where}: expected dtype, shape and data_offsets; the file is damaged")
@@ -126,14 +126,14 @@ def _read_entry(
     if not (_are_counts(shape) and _are_counts(offsets) and len(offsets) == 2):
         raise FormatError(
             f"{where}: shape {str(shape)[:40]} and data_offsets {str(offsets)[:40]}, expected "
-            f"lists of whole numbers from 0 on; the file is damaged"
+            f"lists of non-negative whole numbers; the file is damaged"
         )
     type_name, bits = _DTYPES[dtype]
     begin, end = offsets
     n_bytes = math.prod(shape) * bits // 8
     if end - begin != n_bytes:
         raise FormatError(
-            f"{where}: lies at bytes {begin} to {end}, expected {n_bytes} bytes for {dtype} "
+            f"{where}: is at bytes {begin} to {end}, expected {n_bytes} bytes for {dtype} "
             f"{str(shape)[:40]}; the file is damaged"
         )
     return type_name, tuple(shape), begin, end
@@ -168,11 +168,11 @@ def _check_no_gaps(extents: list[tuple[int, int, str]], data_bytes: int, path: P
 def read_safetensors(path: Path, files: OpenFiles) -> Checkpoint:
     """The checkpoint in one .safetensors file with Hugging Face's or Meta's names.
 
-    Sizes come from the copy of config.json in its table, which files of ours have, or else from the
-    config.json beside it.
+    Sizes come from the copy of config.json in its table, which files written by this package have,
+    or else from the config.json next to it.
 
     Raises:
-        FormatError: damaged, one file of several, or nothing says how many heads there are.
+        FormatError: the file is damaged, is one of several, or has no config.json.
     """
     header = read_header(files.open(path))
     dialect = dialect_of(header.tensors, path)
@@ -207,7 +207,7 @@ def read_safetensors(path: Path, files: OpenFiles) -> Checkpoint:
 
 
 def refuse_uncomputable(header: SafetensorsHeader, path: Path) -> None:
-    """Raise FormatError where a weight is stored in a type that nothing here computes with."""
+    """Raise FormatError if a weight is stored in an unsupported type."""
     for name in header.other:
         if name.endswith(".weight"):
             raise FormatError(
@@ -222,13 +222,13 @@ def _what_shapes_tell(header: SafetensorsHeader, dialect: str) -> str:
     shape = header.tensors[f"{names[dialect]}.weight"].shape
     told = f"vocab_size {shape[0]:,} and dim {shape[1]:,}" if len(shape) == 2 else "nothing"
     return (
-        f"no config.json beside it; the shapes tell {told}, but not n_heads, norm_eps, rope_theta "
+        f"no config.json next to it; the shapes give {told}, but not n_heads, norm_eps, rope_theta "
         f"and max_seq_len; put the model's config.json into the same folder"
     )
 
 
 def _refuse_one_of_several(path: Path) -> None:
-    """Raise FormatError for a file that an index beside it names as one of several."""
+    """Raise FormatError for a file that an index next to it lists as one of several."""
     index = path.parent / "model.safetensors.index.json"
     if index.is_file():
         weight_map = read_object(index).get("weight_map")

@@ -1,4 +1,4 @@
-"""Writing a .safetensors file that can stand alone: its table carries a copy of config.json.
+"""Writing a .safetensors file that can be used alone: its table has a copy of config.json.
 
 Source: README of huggingface/safetensors, section Format.
 """
@@ -18,7 +18,7 @@ from llama_edu.files.layout import LoadTensor, PlannedTensor, as_planned
 from llama_edu.files.names import from_ours
 from llama_edu.files.row_order import rows_in_halves
 
-#: The types that we write -> safetensors' names.
+#: The types that this package writes -> safetensors' names.
 WRITABLE = {"f32": "F32", "f16": "F16", "bf16": "BF16", "f64": "F64"}
 
 #: The same types -> torch's names, as config.json has them.
@@ -35,11 +35,11 @@ def write_safetensors(
     """Write a whole .safetensors file with Hugging Face's names and row order.
 
     Args:
-        file: opened for writing; only written to, never read or moved.
+        file: opened for writing; only written to, without reading or seeking.
         config: also stored, as a config.json inside the table.
         tensors: what to write, in this order; f32, f16, bf16 or f64.
-        load: the data of a planned tensor as stored; rows of wq and wk with RoPE pairs side by
-            side. They are moved apart here, which copies that one matrix.
+        load: returns the data of a planned tensor as stored; rows of wq and wk with RoPE's pairs
+            side by side. They are moved apart here, which copies that one matrix.
         metadata: more texts for the table.
     Raises:
         RequestError: a type that safetensors cannot express.
@@ -60,7 +60,7 @@ def write_safetensors(
         }
         begin = end
     text = json.dumps(table, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # so that data are aligned
+    text += b" " * (-len(text) % 8)  # so that data is aligned
     file.write(struct.pack("<Q", len(text)) + text)
     for tensor in tensors:
         array = load(tensor)
@@ -69,7 +69,7 @@ def write_safetensors(
 
 
 def main_type(tensors: Sequence[PlannedTensor]) -> str:
-    """The type of most bytes. RequestError where a type does not exist in safetensors."""
+    """The type of most bytes. RequestError if a type does not exist in safetensors."""
     n_bytes: dict[str, int] = {}
     for tensor in tensors:
         if tensor.type not in WRITABLE:

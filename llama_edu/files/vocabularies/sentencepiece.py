@@ -1,4 +1,4 @@
-"""tokenizer.model, the file of the sentencepiece library, as a Vocabulary."""
+"""tokenizer.model, the sentencepiece library's file, as a Vocabulary."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from llama_edu.vocabulary import (
 
 
 def open_sentencepiece(path: Path):
-    """A SentencePieceProcessor on a tokenizer.model file; a FormatError when it is none."""
+    """A SentencePieceProcessor for a tokenizer.model file; FormatError if it is not one."""
     from sentencepiece import SentencePieceProcessor  # loads a library: not at import
 
     with open_weights(path) as file:

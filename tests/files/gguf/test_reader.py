@@ -241,7 +241,7 @@ def test_a_split_model_opens_from_any_of_its_files(tmp_path, rng):
     assert "3 files" in checkpoint.format
     third = parts[2].read_bytes()
     parts[2].write_bytes(parts[1].read_bytes())
-    with pytest.raises(FormatError, match=r"says split.no 1 of split.count 3, expected 2 of 3"):
+    with pytest.raises(FormatError, match=r"has split.no 1 of split.count 3, expected 2 of 3"):
         read_gguf(parts[0])
     parts[2].unlink()
     with pytest.raises(FormatError, match=r"m-00003-of-00003.gguf: is missing, one of 3 files"):

@@ -88,7 +88,7 @@ def test_a_tensor_in_two_files_is_named(folder, config, weights):
     library = pytest.importorskip("safetensors.numpy")
     both = to_huggingface(config, weights)
     library.save_file(both, folder / "model-00002-of-00002.safetensors")
-    with pytest.raises(FormatError, match=r"which model-00001-of-00002.safetensors has as well"):
+    with pytest.raises(FormatError, match=r"which model-00001-of-00002.safetensors also has"):
         read_huggingface(folder)
 
 
