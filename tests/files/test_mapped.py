@@ -130,9 +130,7 @@ def test_leaving_with_while_a_view_is_held_says_so(file):
 def test_a_tensor_beyond_the_file_is_refused_before_a_view_is_made(file, spec):
     with MappedFile(file) as mapped:
         for make in (mapped.view, mapped.read):
-            with pytest.raises(
-                FormatError, match=f"{spec.name} is at bytes .*, the file has 103"
-            ):
+            with pytest.raises(FormatError, match=f"{spec.name} is at bytes .*, the file has 103"):
                 make(spec)
         assert mapped.held_views == ()
 
