@@ -79,8 +79,8 @@ class ValueReader:
         cursor.need(length, "text")
         if length > most_bytes:
             raise FormatError(
-                f"{cursor.where}: a string at byte {cursor.offset:,} has {length:,} bytes, expected "
-                f"at most {most_bytes:,}; the file is damaged"
+                f"{cursor.where}: a string at byte {cursor.offset:,} has {length:,} bytes, "
+                f"expected at most {most_bytes:,}; the file is damaged"
             )
         raw = cursor.take(length, "text")
         # the first C writer included the NUL at the end, until PR #2839 of llama.cpp

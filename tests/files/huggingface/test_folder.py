@@ -100,7 +100,7 @@ def test_a_folder_without_weights_or_without_output_says_so(tmp_path, config, rn
         read_huggingface(tmp_path)
     tied = to_huggingface(config, random_weights(config, rng, tied=True))
     library.save_file(tied, tmp_path / "model.safetensors")
-    with pytest.raises(FormatError, match=r"has no lm_head.weight, and config.json does not say"):
+    with pytest.raises(FormatError, match=r"has no lm_head.weight, and config.json does not set"):
         read_huggingface(tmp_path)
     rewrite(tmp_path / "config.json", tie_word_embeddings=True)
     assert read_huggingface(tmp_path).tied_output
