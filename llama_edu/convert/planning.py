@@ -53,13 +53,16 @@ def source_of(checkpoint: Checkpoint, name: str) -> TensorSpec | ShardedTensor:
     return checkpoint.tensors[output_name(checkpoint.tensors) if name == "output" else name]
 
 
-def losses(
+def rounding(
     checkpoint: Checkpoint, planned: Sequence[PlannedTensor], *, allowed: bool
 ) -> tuple[str, ...]:
     """Name what quantized blocks lose by becoming other blocks; RequestError unless allowed."""
     found: dict[str, None] = {}
+    rounded: dict[str, None] = {}
     for tensor in planned:
         source = source_of(checkpoint, tensor.name).type
+        if source == "f64" and len(tensor.shape) == 1:
+            rounded[f"{tensor.name}: f64 is rounded to {tensor.type}"] = None
         if source == tensor.type or not BLOCK_TYPES[source].is_quantized:
             continue
         if not BLOCK_TYPES[tensor.type].is_quantized:
@@ -76,7 +79,7 @@ def losses(
             f"{checkpoint.paths[0]}: {'; '.join(found)}; convert from the original floats, or add "
             f"--allow-requantize to accept this"
         )
-    return tuple(found)
+    return (*found, *rounded)
 
 
 def vocabulary_of(checkpoint: Checkpoint, tokenizer: str | Path | None = None) -> Vocabulary:

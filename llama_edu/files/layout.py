@@ -148,6 +148,17 @@ class Section:
 
 
 @dataclass(frozen=True)
+class TypedValue:
+    """Something that a checkpoint says beside its sizes: a value and its type.
+
+    `type` is GGUF's word ("u32", "string", "array of f32"), or "json" for a value of a JSON file.
+    """
+
+    type: str
+    value: object
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """One model on disk, possibly in several files: sizes, vocabulary and where each tensor lies.
 
@@ -161,6 +172,9 @@ class Checkpoint:
         sections: header, vocabulary ...: the bytes that are not tensors, as far as known.
         ignored: names of tensors that the file has and no LLaMA needs (rope.freqs, biases of 0).
         metadata: what else the header says, shown by `inspect`, never evaluated.
+        carried: what describes the model, typed, for conversion: by GGUF's key, or as
+            "config.json:KEY" where GGUF has no key for it.
+        companions: files beside the weights that say how the model is used.
     """
 
     format: str
@@ -173,6 +187,8 @@ class Checkpoint:
     sections: tuple[Section, ...] = ()
     ignored: tuple[str, ...] = ()
     metadata: Mapping[str, object] = field(default_factory=dict)
+    carried: Mapping[str, TypedValue] = field(default_factory=dict)
+    companions: tuple[Path, ...] = ()
 
     @property
     def is_sharded(self) -> bool:
