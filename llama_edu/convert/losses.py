@@ -15,18 +15,28 @@ from pathlib import Path
 
 import numpy as np
 
+from llama_edu.convert.planning import vocabulary_of
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.gguf.keys import is_owned
 from llama_edu.files.gguf.vocabulary import gguf_spelling
 from llama_edu.files.huggingface.companions import is_said_otherwise
 from llama_edu.files.layout import Checkpoint, TensorSpec
 from llama_edu.files.mapped import MappedFile
-from llama_edu.files.vocabularies.detect import read_vocabulary
 from llama_edu.rope import rope_frequencies
 from llama_edu.vocabulary import CONTROL, UNKNOWN, Vocabulary
 
 #: Tensors that repeat what rope_theta says.
 _MADE_AGAIN = re.compile(r".*(rope|freqs|rotary|attn_rot).*", re.DOTALL)
+
+#: What headers of other formats say: sizes and how the bytes lie, all of which are compared above.
+_SIZES = frozenset(
+    (
+        "dim", "multiple_of", "ffn_dim_multiplier", "hidden_dim", "n_heads", "n_kv_heads",
+        "n_layers", "norm_eps", "vocab_size", "max_seq_len", "rope_theta", "use_scaled_rope",
+        "head_dim", "rope_scale_factor", "ftype", "n_rot", "padding_bytes", "shared_classifier",
+        "group_size", "rope_freqs", "gaps_bytes", "alignment_bytes",
+    )
+)  # fmt: skip
 
 #: A key that a user may set -> the facts that change with it.
 _CHANGED_BY = {
@@ -74,6 +84,10 @@ def facts_of(
     for key, typed in checkpoint.carried.items():
         if not is_owned(key) and not is_said_otherwise(key, typed.value, vocabulary):
             facts[key] = typed.value
+    if not checkpoint.carried:
+        for key, value in checkpoint.metadata.items():
+            if key not in _SIZES:
+                facts[f"header:{key}"] = value
     return facts | _vocabulary_facts(vocabulary)
 
 
@@ -118,7 +132,7 @@ def lost_on_the_way(
     checkpoint = read_checkpoint(destination)
     vocabulary = checkpoint.vocabulary
     if destination.is_dir() and checkpoint.tokenizer_path is not None:
-        vocabulary = read_vocabulary(checkpoint.tokenizer_path, checkpoint.config.vocab_size)
+        vocabulary = vocabulary_of(checkpoint)
     found = facts_of(checkpoint, vocabulary, lambda spec: _read(checkpoint, spec))
     intended = {*meant, *(_CHANGED_BY[key] for key in meant if key in _CHANGED_BY)}
     return tuple(_sentences(facts, found, format_name, intended))
@@ -163,7 +177,7 @@ def _change(before: object, after: object) -> str:
     """Both values, where they are short."""
     short = [_short(value) for value in (before, after)]
     if None in short:
-        return "is another"
+        return "is not the same"
     return f"{short[0]} became {short[1]}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -102,4 +103,15 @@ def vocabulary_of(checkpoint: Checkpoint, tokenizer: str | Path | None = None) -
             f"{path or checkpoint.paths[0]}: has {len(vocabulary)} pieces, the weights have "
             f"{checkpoint.config.vocab_size}; this is another model's tokenizer"
         )
+    return vocabulary if tokenizer else _with_stated_ends(vocabulary, checkpoint)
+
+
+def _with_stated_ends(vocabulary: Vocabulary, checkpoint: Checkpoint) -> Vocabulary:
+    """The vocabulary with the ids of BOS and EOS that a config.json beside it says."""
+    for name in ("bos_id", "eos_id"):
+        stated = checkpoint.carried.get(f"config.json:{name[:3]}_token_id")
+        ids = stated.value if stated is not None else None
+        token = ids[0] if isinstance(ids, list) and ids else ids
+        if type(token) is int and 0 <= token < len(vocabulary):
+            vocabulary = replace(vocabulary, **{name: token})
     return vocabulary

@@ -39,6 +39,7 @@ from llama_edu.files.layout import (
     PlannedTensor,
     Section,
     TensorSpec,
+    TypedValue,
 )
 from llama_edu.files.mapped import OpenFiles
 from llama_edu.files.output import atomic_output
@@ -104,7 +105,11 @@ def read_huggingface(folder: Path, files: OpenFiles) -> Checkpoint:
         sections=tuple(stored.sections),
         ignored=(*ignored, *stored.other_names),
         metadata=values,
-        carried={**carried_from_config(values), **carried_from_companions(companions)},
+        carried={
+            **carried_from_config(values),
+            **carried_from_companions(companions),
+            **stored.texts,
+        },
         companions=companions,
     )
 
@@ -116,6 +121,7 @@ class _Stored:
     tensors: dict[str, TensorSpec] = field(default_factory=dict)
     other_names: list[str] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
+    texts: dict[str, TypedValue] = field(default_factory=dict)
 
 
 def _read_headers(paths: Sequence[Path], files: OpenFiles) -> _Stored:
@@ -134,6 +140,7 @@ def _read_headers(paths: Sequence[Path], files: OpenFiles) -> _Stored:
             found, other_names = header.tensors, header.other
             name = "header" + (f" (file {i + 1})" if i else "")
             stored.sections.append(Section(name, 0, header.data_offset))
+            stored.texts |= safetensors.carried_texts(header)
         stored.other_names += other_names
         for name, spec in found.items():
             if name in stored.tensors:

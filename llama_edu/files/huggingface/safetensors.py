@@ -202,11 +202,7 @@ def read_safetensors(path: Path, files: OpenFiles) -> Checkpoint:
     check_tensors(tensors, config, path)
     tokenizers = [path.parent / name for name in TOKENIZERS]
     companions = () if CONFIG_KEY in header.metadata else companions_of(path.parent)
-    texts = {
-        f"__metadata__:{key}": TypedValue("json", text)
-        for key, text in header.metadata.items()
-        if (key, text) != ("format", "pt") and key != CONFIG_KEY
-    }
+    texts = carried_texts(header)
     return Checkpoint(
         format="safetensors",
         recognized_by="a JSON table of tensors at byte 8",
@@ -220,6 +216,15 @@ def read_safetensors(path: Path, files: OpenFiles) -> Checkpoint:
         carried={**carried_from_config(values), **carried_from_companions(companions), **texts},
         companions=companions,
     )
+
+
+def carried_texts(header: SafetensorsHeader) -> dict[str, TypedValue]:
+    """The table's own texts, as "__metadata__:KEY"."""
+    return {
+        f"__metadata__:{key}": TypedValue("json", text)
+        for key, text in header.metadata.items()
+        if (key, text) != ("format", "pt") and key != CONFIG_KEY
+    }
 
 
 def refuse_uncomputable(header: SafetensorsHeader, path: Path) -> None:

@@ -22,6 +22,9 @@ _ID_FIELDS = {"unk_id": 40, "bos_id": 41, "eos_id": 42, "pad_id": 43}
 _NAME, _ADD_DUMMY_PREFIX, _REMOVE_EXTRA_WHITESPACES, _ESCAPE_WHITESPACES = 1, 3, 4, 5
 _BPE = 2
 
+#: Looked up where there is no such piece; left out, the library would look for its defaults.
+_NO_PIECE = b"<none of this kind>"
+
 
 def tokenizer_file(vocabulary: Vocabulary) -> tuple[str, bytes] | None:
     """Name and bytes of the tokenizer file; None where no such file can say this vocabulary."""
@@ -62,10 +65,9 @@ def _sentencepiece_model(vocabulary: Vocabulary, spelled: list[bytes]) -> bytes:
     trainer += number_field(_BYTE_FALLBACK, 1)
     for name, number in _ID_FIELDS.items():
         trainer += number_field(number, ids.get(name, -1))
-    # what the library calls its unknown, first and last piece: fields 45, 46 and 47
+    # what the library looks its unknown, first and last piece up by: fields 45, 46 and 47
     for number, token in zip((45, 46, 47), ids.values(), strict=True):
-        if token >= 0:
-            trainer += bytes_field(number, spelled[token])
+        trainer += bytes_field(number, spelled[token] if token >= 0 else _NO_PIECE)
     normalizer = (
         bytes_field(_NAME, b"identity")
         + number_field(_ADD_DUMMY_PREFIX, int(vocabulary.add_space_prefix))
