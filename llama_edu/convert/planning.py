@@ -108,10 +108,10 @@ def vocabulary_of(checkpoint: Checkpoint, tokenizer: str | Path | None = None) -
 
 def _with_stated_ends(vocabulary: Vocabulary, checkpoint: Checkpoint) -> Vocabulary:
     """The vocabulary with the ids of BOS and EOS that a config.json beside it says."""
-    for name in ("bos_id", "eos_id"):
-        stated = checkpoint.carried.get(f"config.json:{name[:3]}_token_id")
+    ends = []
+    for name, own in (("bos", vocabulary.bos_id), ("eos", vocabulary.eos_id)):
+        stated = checkpoint.carried.get(f"config.json:{name}_token_id")
         ids = stated.value if stated is not None else None
         token = ids[0] if isinstance(ids, list) and ids else ids
-        if type(token) is int and 0 <= token < len(vocabulary):
-            vocabulary = replace(vocabulary, **{name: token})
-    return vocabulary
+        ends.append(token if type(token) is int and 0 <= token < len(vocabulary) else own)
+    return replace(vocabulary, bos_id=ends[0], eos_id=ends[1])

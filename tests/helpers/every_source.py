@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,11 @@ def _config(draw: Draw, **changes):
     new = draw([{}, {}, {"rope_theta": 5e5}, {"norm_eps": 1e-5}, {"n_kv_heads": 2}])
     context = draw([2048, 64])
     return old_config(**{"vocab_size": N_PIECES, "max_seq_len": context, **new, **changes})
+
+
+@cache
+def _tokenizer_model() -> bytes:
+    return train_sentencepiece(N_PIECES)
 
 
 # --- vocabularies -------------------------------------------------------------------------------
@@ -197,7 +203,7 @@ def huggingface(folder: Path, rng, draw: Draw, *, bpe: bool = False) -> Path:
     if bpe:
         (made / "tokenizer.json").write_text(json.dumps(_tokenizer_json()))
     else:
-        (made / "tokenizer.model").write_bytes(train_sentencepiece(N_PIECES))
+        (made / "tokenizer.model").write_bytes(_tokenizer_model())
     return made
 
 
@@ -237,7 +243,7 @@ def safetensors(folder: Path, rng, draw: Draw) -> Path:
 def meta(folder: Path, rng, draw: Draw) -> Path:
     """Meta's folder, in one shard or two."""
     config = _config(draw, n_kv_heads=4, norm_eps=1e-6)
-    (folder / "t.model").write_bytes(train_sentencepiece(N_PIECES))
+    (folder / "t.model").write_bytes(_tokenizer_model())
     more = draw([{}, {"rope_theta": 5e5}, {"use_scaled_rope": True}, {"comment": "mine"}])
     return write_meta_folder(
         folder / "meta", config, random_weights(config, rng), n_shards=draw([1, 2]),
@@ -250,7 +256,7 @@ def ggml_family(magic: bytes, version: int):
 
     def source(folder: Path, rng, draw: Draw) -> Path:
         config = old_config(vocab_size=N_PIECES)
-        (folder / "tokenizer.model").write_bytes(train_sentencepiece(N_PIECES))
+        (folder / "tokenizer.model").write_bytes(_tokenizer_model())
         pieces = sentencepiece_vocabulary(folder / "tokenizer.model")
         path = folder / "source.bin"
         more = {"magic": magic, "version": version, "dtype": draw(["f16", "f32"])}

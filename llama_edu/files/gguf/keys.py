@@ -14,6 +14,7 @@ from llama_edu.errors import RequestError
 from llama_edu.files.cursor import LETTERS
 from llama_edu.files.gguf.string_array import Texts
 from llama_edu.files.gguf.values import VALUE_TYPES
+from llama_edu.files.gguf.vocabulary import NO_TOKEN
 from llama_edu.files.layout import TypedValue
 
 ARCHITECTURE = "llama"
@@ -53,6 +54,8 @@ ID_KEYS = tuple(
     )
 )  # fmt: skip
 
+ADD_BOS = "tokenizer.ggml.add_bos_token"
+
 #: Left out where heads side by side are as wide as the model.
 HEAD_DIM_KEYS = tuple(f"{ARCHITECTURE}.attention.{name}_length" for name in ("key", "value"))
 
@@ -84,11 +87,13 @@ def with_stored_types(
         head_dim: the value of the keys that may be left out where it is dim / n_heads.
     """
     values = dict(own)
+    bos = own.get("tokenizer.ggml.bos_token_id", TypedValue("u32", NO_TOKEN))
     for key, value in stored.items():
         if not is_owned(key):
             values[key] = value
         elif key in own:
-            values[key] = value if _says(value, own[key]) else own[key]
+            idle = key == ADD_BOS and bos.value == NO_TOKEN  # the flag of a BOS that is not there
+            values[key] = value if idle or _says(value, own[key]) else own[key]
         elif key in HEAD_DIM_KEYS:
             values[key] = TypedValue("u32", head_dim)
         elif key in STATED_KEYS:  # the source's own way of saying what the sizes say
