@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -28,8 +28,10 @@ class Vocabulary:
         model: how a text is split into pieces.
         unk_id, bos_id, eos_id: ids of the unknown, begin and end tokens; -1 for a missing one.
         add_bos: whether a text begins with BOS. add_space_prefix: whether a space is put before it.
-        merges: for "bpe": two pieces separated by a space, in order of rank.
-        pre_tokenizer: for "bpe": GGUF's name for the rule that cuts a text into words.
+        merges: of "bpe": two pieces with a space between, the first merges first.
+        pre_tokenizer: of "bpe": GGUF's name for the way in which a text is cut into words.
+        names: id -> what the file calls a control or unknown piece, where known; `pieces` has what
+            it adds to a text.
     """
 
     pieces: Sequence[bytes]
@@ -43,6 +45,7 @@ class Vocabulary:
     add_space_prefix: bool = True
     merges: Sequence[str] = ()
     pre_tokenizer: str = ""
+    names: Mapping[int, bytes] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.pieces)

@@ -37,12 +37,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="allow one quantized type to become another; the loss is reported",
     )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="give a key of a GGUF file this value; may be repeated",
+    )
+    parser.add_argument(
+        "--drop",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="do not carry this key of the source; may be repeated",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Convert and print what was done."""
     from llama_edu.cli.progress import progress_bar
     from llama_edu.convert import convert
+    from llama_edu.convert.keys import assigned
 
     with progress_bar("converting", "B") as progress:
         done = convert(
@@ -53,6 +68,8 @@ def run(args: argparse.Namespace) -> None:
             shards=args.shards,
             tokenizer=args.tokenizer,
             allow_requantize=args.allow_requantize,
+            set_keys=assigned(args.set),
+            drop_keys=args.drop,
             progress=progress,
         )
     print(done)

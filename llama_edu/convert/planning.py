@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -53,13 +54,16 @@ def source_of(checkpoint: Checkpoint, name: str) -> TensorSpec | ShardedTensor:
     return checkpoint.tensors[output_name(checkpoint.tensors) if name == "output" else name]
 
 
-def losses(
+def rounding(
     checkpoint: Checkpoint, planned: Sequence[PlannedTensor], *, allowed: bool
 ) -> tuple[str, ...]:
     """What quantized blocks lose by becoming other blocks; RequestError unless allowed."""
     found: dict[str, None] = {}
+    rounded: dict[str, None] = {}
     for tensor in planned:
         source = source_of(checkpoint, tensor.name).type
+        if source == "f64" and len(tensor.shape) == 1:
+            rounded[f"{tensor.name}: f64 is rounded to {tensor.type}"] = None
         if source == tensor.type or not BLOCK_TYPES[source].is_quantized:
             continue
         if not BLOCK_TYPES[tensor.type].is_quantized:
@@ -76,7 +80,7 @@ def losses(
             f"{checkpoint.paths[0]}: {'; '.join(found)}; convert from the original floats, or add "
             f"--allow-requantize to accept this"
         )
-    return tuple(found)
+    return (*found, *rounded)
 
 
 def vocabulary_of(checkpoint: Checkpoint, tokenizer: str | Path | None = None) -> Vocabulary:
@@ -99,4 +103,15 @@ def vocabulary_of(checkpoint: Checkpoint, tokenizer: str | Path | None = None) -
             f"{path or checkpoint.paths[0]}: has {len(vocabulary)} pieces, the weights have "
             f"{checkpoint.config.vocab_size}; this is another model's tokenizer"
         )
-    return vocabulary
+    return vocabulary if tokenizer else _with_stated_ends(vocabulary, checkpoint)
+
+
+def _with_stated_ends(vocabulary: Vocabulary, checkpoint: Checkpoint) -> Vocabulary:
+    """The vocabulary with the ids of BOS and EOS that a config.json beside it says."""
+    ends = []
+    for name, own in (("bos", vocabulary.bos_id), ("eos", vocabulary.eos_id)):
+        stated = checkpoint.carried.get(f"config.json:{name}_token_id")
+        ids = stated.value if stated is not None else None
+        token = ids[0] if isinstance(ids, list) and ids else ids
+        ends.append(token if type(token) is int and 0 <= token < len(vocabulary) else own)
+    return replace(vocabulary, bos_id=ends[0], eos_id=ends[1])

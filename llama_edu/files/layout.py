@@ -149,20 +149,33 @@ class Section:
 
 
 @dataclass(frozen=True)
+class TypedValue:
+    """Something that a checkpoint says beside its sizes: a value and its type.
+
+    `type` is GGUF's word ("u32", "string", "array of f32"), or "json" for a value of a JSON file.
+    """
+
+    type: str
+    value: object
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """One model on disk, possibly in several files: sizes, vocabulary and where each tensor is.
 
     Attributes:
         format: name and version, for example "ggjt v1".
-        recognized_by: the bytes or names by which the format was recognized.
-        paths: the files; `TensorSpec.file` is an index into them.
-        tensors: our name -> TensorSpec, or ShardedTensor if it is split across several files.
-        vocabulary: the vocabulary in the file itself, or None.
-        tokenizer_path: a tokenizer file found next to the weights, or None.
-        sections: header, vocabulary ...: the known runs of bytes that are not tensors.
-        ignored: names of stored tensors that are not used (rope.freqs, a second copy of a tied
-            output).
-        metadata: what else the header contains, shown by `inspect`, never evaluated.
+        recognized_by: the bytes or names by which the format was told.
+        paths: the files; `TensorSpec.file` counts into them.
+        tensors: our name -> TensorSpec, or ShardedTensor where a tensor is cut over several files.
+        vocabulary: what the file itself carries, or None.
+        tokenizer_path: a tokenizer file found beside the weights, or None.
+        sections: header, vocabulary ...: the bytes that are not tensors, as far as known.
+        ignored: names of tensors that the file has and no LLaMA needs (rope.freqs, biases of 0).
+        metadata: what else the header says, shown by `inspect`, never evaluated.
+        carried: what describes the model, typed, for conversion: by GGUF's key, or as
+            "config.json:KEY" where GGUF has no key for it.
+        companions: files beside the weights that say how the model is used.
     """
 
     format: str
@@ -175,6 +188,8 @@ class Checkpoint:
     sections: tuple[Section, ...] = ()
     ignored: tuple[str, ...] = ()
     metadata: Mapping[str, object] = field(default_factory=dict)
+    carried: Mapping[str, TypedValue] = field(default_factory=dict)
+    companions: tuple[Path, ...] = ()
 
     @property
     def is_sharded(self) -> bool:

@@ -1,4 +1,9 @@
-"""Untrusted JSON: one object, no duplicate keys, limited size; every failure is a FormatError."""
+"""JSON from a stranger: one object, and every failure a sentence.
+
+Tables of tensors are strict, as in the safetensors library: no key twice, no NaN. Settings are read
+as Python's json module reads them for transformers: the last of two equal keys counts, and NaN and
+Infinity are numbers. A byte order mark is passed over.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +27,8 @@ def parse_object(
     where: object,
     most_bytes: int = MAX_JSON_BYTES,
     most_brackets: int = MAX_BRACKETS,
+    *,
+    strict: bool = True,
 ) -> dict[str, object]:
     """The object in a JSON text. FormatError, beginning with `where`, for anything else."""
 
@@ -45,7 +52,10 @@ def parse_object(
             f"{where}: has more than {most_brackets:,} lists and objects; the file is damaged"
         )
     try:
-        value = json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+        if strict:
+            value = json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+        else:
+            value = json.loads(text.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{where}: is not readable JSON ({error}); the file is damaged") from None
     if not isinstance(value, dict):
@@ -54,9 +64,13 @@ def parse_object(
 
 
 def read_object(
-    path: Path, most_bytes: int = MAX_JSON_BYTES, most_brackets: int = MAX_BRACKETS
+    path: Path,
+    most_bytes: int = MAX_JSON_BYTES,
+    most_brackets: int = MAX_BRACKETS,
+    *,
+    strict: bool = True,
 ) -> dict[str, object]:
     """The object in a JSON file. FormatError if there is no such file or no such object."""
     with open_weights(path) as file:
         n_bytes = min(most_bytes, path.stat().st_size) + 1  # read(n) allocates n bytes
-        return parse_object(file.read(n_bytes), path, most_bytes, most_brackets)
+        return parse_object(file.read(n_bytes), path, most_bytes, most_brackets, strict=strict)

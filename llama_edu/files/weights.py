@@ -16,7 +16,7 @@ from llama_edu.text import one_line
 _HARMLESS: dict[Dialect, re.Pattern[str]] = {
     "meta": re.compile(r".*freqs(_cos|_sin)?", re.DOTALL),
     "huggingface": re.compile(
-        r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq|rope\.freqs|freqs"
+        r"(model\.)?(layers\.\d+\.self_attn\.)?rotary_emb\.\w+|rope\.freqs|freqs"
     ),
     "gguf": re.compile(r"blk\.\d+\.(attn_rot_embd|rope_freqs)(\.weight)?"),
 }

@@ -1,8 +1,9 @@
 """GGUF, llama.cpp's format since August 2023: versions 1 to 3, both byte orders, one or more files.
 
-A GGUF file describes its model completely in typed keys and values, then lists its tensors, then
-holds their data at aligned offsets. `header` reads the first two; this module interprets them as a
-LLaMA. RoPE's pairs are side by side, as in Meta's files.
+A GGUF file says everything about its model in typed keys and values, then lists its tensors, then
+holds their data at aligned offsets. `header` reads one such header; this file gives it the
+meaning of a LLaMA. Pairs of RoPE lie side by side, as in Meta's files.
+The reference for what a file leaves out is llama.cpp (llama-model.cpp, llama-vocab.cpp).
 """
 
 from __future__ import annotations
@@ -17,16 +18,15 @@ from llama_edu.config import ModelConfig, RopeScaling
 from llama_edu.errors import FormatError, ShapeError
 from llama_edu.files.gguf.fields import gaps_between_tensors, sections_of
 from llama_edu.files.gguf.header import GgufHeader, TensorInfo, read_header
+from llama_edu.files.gguf.keys import ARCHITECTURE, keys_of_model
 from llama_edu.files.gguf.vocabulary import read_gguf_vocabulary
-from llama_edu.files.layout import Checkpoint, TensorSpec
+from llama_edu.files.layout import Checkpoint, TensorSpec, TypedValue
 from llama_edu.files.mapped import OpenFiles
 from llama_edu.files.weights import check_tensors, our_name
 from llama_edu.text import quoted
 from llama_edu.vocabulary import Vocabulary
 
-ARCHITECTURE = "llama"
-
-#: Divisors of RoPE's frequencies, (head_dim / 2,) f32, by which Llama 3.1 files express scaling.
+#: Divisors of RoPE's frequencies, (head_dim / 2,) f32: how Llama 3.1 files say that they scale.
 ROPE_FREQS = "rope_freqs.weight"
 
 _SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\.gguf)?", re.DOTALL)
@@ -76,6 +76,7 @@ def read_gguf(path: Path, files: OpenFiles) -> Checkpoint:
         sections=tuple(s for i, header in enumerate(headers) for s in sections_of(header, i)),
         ignored=ignored,
         metadata={k: e.value for k, e in first.entries.items() if k not in _OWN_KEYS} | own,
+        carried=keys_of_model({k: TypedValue(e.type, e.value) for k, e in first.entries.items()}),
     )
 
 
@@ -243,11 +244,13 @@ def _same_in_all_layers(header: GgufHeader, key: str, default: int | None = None
 
 
 def _rope_scaling(header: GgufHeader, key: str) -> RopeScaling | None:
-    """The scaling that the keys name. Llama 3.1 files name none: they store ROPE_FREQS instead."""
-    kind = header.text(f"{key}.scaling.type", "none")
-    factor = header.number(f"{key}.scaling.factor", 0.0)
-    if f"{key}.scaling.type" not in header.entries and f"{key}.scale_linear" in header.entries:
-        kind, factor = "linear", header.number(f"{key}.scale_linear")
+    """The scaling that the keys name. Llama 3.1 names none: its files carry ROPE_FREQS instead.
+
+    As in llama.cpp, a factor without a type is linear, and the old key counts where the new one
+    is missing.
+    """
+    kind = header.text(f"{key}.scaling.type", "linear")
+    factor = header.number(f"{key}.scaling.factor", header.number(f"{key}.scale_linear", 0.0))
     if kind == "none" or (kind == "linear" and factor in (0.0, 1.0)):
         return None
     if kind != "linear":

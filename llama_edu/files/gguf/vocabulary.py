@@ -42,8 +42,9 @@ _BOS_BY_PRE_TOKENIZER = ("llama3", "llama-v3", "llama-bpe", "falcon3")
 #: Special tokens, as the keys of their ids name them.
 _SPECIAL = ("bos", "eos", "unknown")
 
-#: Ids that mean "there is no such token".
+#: How files say "there is no such token"; the last is what we write.
 _NO_TOKEN = (-1, 2**32 - 1)
+NO_TOKEN = _NO_TOKEN[-1]
 
 
 class GgufPieces(Sequence[bytes]):
@@ -120,7 +121,7 @@ def read_gguf_vocabulary(header: GgufHeader) -> Vocabulary | None:
     if merges is None:
         raise header.lacks("tokenizer.ggml.merges", "an array of string")
     pre_tokenizer = header.text("tokenizer.ggml.pre", "default")
-    defaults = {"bos": 1, "eos": 2, "unknown": 0} if is_spm else dict.fromkeys(_SPECIAL, -1)
+    defaults = default_ids(model)
     ids = {name: _token_id(header, name, defaults[name], len(tokens)) for name in _SPECIAL}
     adds_bos = is_spm or pre_tokenizer in _BOS_BY_PRE_TOKENIZER
     return Vocabulary(
@@ -136,6 +137,11 @@ def read_gguf_vocabulary(header: GgufHeader) -> Vocabulary | None:
         merges=merges,
         pre_tokenizer=pre_tokenizer,
     )
+
+
+def default_ids(model: VocabularyModel) -> dict[str, int]:
+    """The ids of special tokens that a file leaves out; -1 where there is none."""
+    return {"bos": 1, "eos": 2, "unknown": 0} if model == "spm" else dict.fromkeys(_SPECIAL, -1)
 
 
 def _scores(header: GgufHeader, n_tokens: int) -> np.ndarray:
@@ -161,12 +167,16 @@ def _check_count(header: GgufHeader, name: str, array: np.ndarray, n_tokens: int
 
 
 def _token_id(header: GgufHeader, name: str, default: int, n: int) -> int:
-    """The id of a special token; -1 if there is none."""
+    """The id of a special token; -1 where the file says that there is none, or names no piece.
+
+    Conversions of autumn 2023 named the id after the last piece where tokens had been added;
+    llama.cpp goes on with a warning.
+    """
     key = f"tokenizer.ggml.{name}_token_id"
     token = header.integer(key, default)
-    if token in _NO_TOKEN or (key not in header.entries and token >= n):
+    if token in _NO_TOKEN or token >= n:
         return -1
-    if not 0 <= token < n:
+    if token < 0:
         raise FormatError(
             f"{header.path}: {key} is {token:,}, expected 0 to {n - 1:,}; the file is damaged"
         )
@@ -218,6 +228,7 @@ def gguf_spelling(vocabulary: Vocabulary) -> list[bytes]:
     if isinstance(vocabulary.pieces, GgufPieces):
         return vocabulary.pieces.stored[:]
     names = {vocabulary.unk_id: b"<unk>", vocabulary.bos_id: b"<s>", vocabulary.eos_id: b"</s>"}
+    names |= vocabulary.names
     spelled = []
     for token, (piece, kind) in enumerate(
         zip(vocabulary.pieces, vocabulary.kinds.tolist(), strict=True)

@@ -1,8 +1,9 @@
 """safetensors: a JSON table of tensors, then their data without gaps, read in place.
 
-The table does not describe the model: sizes come from a config.json next to the file. A file that
-safetensors_writer.py wrote includes a copy of it in its table, so it can be used alone.
-Source: README of huggingface/safetensors, section Format.
+The table says nothing about the model: sizes come from a config.json beside the file. A file that
+safetensors_writer.py wrote carries a copy of it in its table, so that it can stand alone.
+Source: README of huggingface/safetensors, section Format; the reference for what it leaves open is
+the library itself, which passes over further keys of a tensor's row.
 """
 
 from __future__ import annotations
@@ -15,8 +16,14 @@ from pathlib import Path
 
 from llama_edu.errors import FormatError
 from llama_edu.files.fields import Field
+from llama_edu.files.huggingface.companions import (
+    TOKENIZERS,
+    carried_from_companions,
+    carried_from_config,
+    companions_of,
+)
 from llama_edu.files.huggingface.config_json import config_from_json, dialect_of
-from llama_edu.files.layout import Checkpoint, Section, TensorSpec
+from llama_edu.files.layout import Checkpoint, Section, TensorSpec, TypedValue
 from llama_edu.files.mapped import MappedFile, OpenFiles
 from llama_edu.files.strict_json import MAX_JSON_BYTES, parse_object, read_object
 from llama_edu.files.weights import check_tensors, with_our_names
@@ -115,7 +122,7 @@ def _read_entry(
 ) -> tuple[str | None, tuple[int, ...], int, int]:
     """Our type, the shape, and the byte range of one row of the table."""
     where = f"{path}: tensor {one_line(name)}"
-    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+    if not isinstance(entry, dict) or not entry.keys() >= {"dtype", "shape", "data_offsets"}:
         raise FormatError(f"{where}: expected dtype, shape and data_offsets; the file is damaged")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _DTYPES:
@@ -179,9 +186,10 @@ def read_safetensors(path: Path, files: OpenFiles) -> Checkpoint:
     beside = path.parent / "config.json"
     if CONFIG_KEY in header.metadata:
         where: object = f"{path}: {CONFIG_KEY}"
-        values = parse_object(header.metadata[CONFIG_KEY].encode("utf-8", "replace"), where)
+        text = header.metadata[CONFIG_KEY].encode("utf-8", "replace")
+        values = parse_object(text, where, strict=False)
     elif beside.is_file():
-        where, values = beside, read_object(beside)
+        where, values = beside, read_object(beside, strict=False)
     else:
         raise FormatError(f"{path}: {_what_shapes_tell(header, dialect)}")
     _refuse_one_of_several(path)
@@ -192,18 +200,31 @@ def read_safetensors(path: Path, files: OpenFiles) -> Checkpoint:
     refuse_uncomputable(header, path)
     tensors, ignored = with_our_names(header.tensors, dialect, path, tied_output=tied)
     check_tensors(tensors, config, path)
-    tokenizer_path = path.parent / "tokenizer.model"
+    tokenizers = [path.parent / name for name in TOKENIZERS]
+    companions = () if CONFIG_KEY in header.metadata else companions_of(path.parent)
+    texts = carried_texts(header)
     return Checkpoint(
         format="safetensors",
         recognized_by="a JSON table of tensors at byte 8",
         paths=(path,),
         config=config,
         tensors=tensors,
-        tokenizer_path=tokenizer_path if tokenizer_path.is_file() else None,
+        tokenizer_path=next((found for found in tokenizers if found.is_file()), None),
         sections=(Section("header", 0, 8), Section("metadata", 8, header.data_offset - 8)),
         ignored=(*ignored, *header.other),
         metadata=header.metadata,
+        carried={**carried_from_config(values), **carried_from_companions(companions), **texts},
+        companions=companions,
     )
+
+
+def carried_texts(header: SafetensorsHeader) -> dict[str, TypedValue]:
+    """The table's own texts, as "__metadata__:KEY"."""
+    return {
+        f"__metadata__:{key}": TypedValue("json", text)
+        for key, text in header.metadata.items()
+        if (key, text) != ("format", "pt") and key != CONFIG_KEY
+    }
 
 
 def refuse_uncomputable(header: SafetensorsHeader, path: Path) -> None:

@@ -31,6 +31,7 @@ def write_safetensors(
     tensors: Sequence[PlannedTensor],
     load: LoadTensor,
     metadata: Mapping[str, str] | None = None,
+    extra: Mapping[str, object] | None = None,
 ) -> None:
     """Write a whole .safetensors file with Hugging Face's names and row order.
 
@@ -41,12 +42,14 @@ def write_safetensors(
         load: returns the data of a planned tensor as stored; rows of wq and wk with RoPE's pairs
             side by side. They are moved apart here, which copies that one matrix.
         metadata: more texts for the table.
+        extra: more keys for the config.json inside the table.
     Raises:
         RequestError: a type that safetensors cannot express.
         ShapeError: `load` returned something other than what was planned.
     """
     tied = all(tensor.name != "output" for tensor in tensors)
-    stated = config_to_json(config, tied_output=tied, dtype=TORCH_DTYPES[main_type(tensors)])
+    dtype = TORCH_DTYPES[main_type(tensors)]
+    stated = {**(extra or {}), **config_to_json(config, tied_output=tied, dtype=dtype)}
     table: dict[str, object] = {
         "__metadata__": {"format": "pt", **(metadata or {}), CONFIG_KEY: json.dumps(stated)}
     }

@@ -104,6 +104,7 @@ def _sentencepiece(
     kinds = np.full(len(texts), NORMAL, np.uint8)
     scores = np.zeros(len(texts), np.float32)
     pieces = []
+    names: dict[int, bytes] = {}
     for token, text in enumerate(texts):
         byte = _BYTE_PIECE.fullmatch(text)
         scores[token] = -1.0 - rank.get(text, len(merges)) if token not in added else 0.0
@@ -116,13 +117,16 @@ def _sentencepiece(
         else:
             kinds[token] = USER_DEFINED if token in added else NORMAL
             piece = text.replace(SPACE_MARK, " ").encode("utf-8", "replace")
+        if kinds[token] in (UNKNOWN, CONTROL):
+            names[token] = text.encode("utf-8", "replace")
         pieces.append(piece)
     # '"prepend_scheme": "never"', or neither step: no space is put in front of a text
     cuts = str(values.get("normalizer")) + str(values.get("pre_tokenizer"))
     prefix = "'Prepend'" in cuts or bool(re.search(r"'prepend_scheme': '(first|always)'", cuts))
     return Vocabulary(
-        pieces=pieces, scores=scores, kinds=kinds, unk_id=unk_id, add_space_prefix=prefix, **shared
-    )
+        pieces=pieces, scores=scores, kinds=kinds, unk_id=unk_id, add_space_prefix=prefix,
+        names=names, **shared,
+    )  # fmt: skip
 
 
 def _added_tokens(values: Mapping[str, object], path: Path) -> dict[int, tuple[str, bool]]:
