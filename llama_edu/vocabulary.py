@@ -30,6 +30,8 @@ class Vocabulary:
         add_bos: whether a text begins with BOS. add_space_prefix: whether a space is put before it.
         merges: of "bpe": two pieces with a space between, the first merges first.
         pre_tokenizer: of "bpe": GGUF's name for the way in which a text is cut into words.
+        unsaid: settings of its own file that change the ids of a text and that no weight file can
+            state, a sentence each; a conversion that drops them must name them.
     """
 
     pieces: Sequence[bytes]
@@ -43,6 +45,7 @@ class Vocabulary:
     add_space_prefix: bool = True
     merges: Sequence[str] = ()
     pre_tokenizer: str = ""
+    unsaid: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pieces)

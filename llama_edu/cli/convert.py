@@ -13,6 +13,7 @@ EXAMPLE = "llama-edu convert data/stories stories.ggjt --to ggjt-v1 --type f16"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """SRC, DST, the format, the type and what may be lost."""
+    from llama_edu.cli.arguments import add_stated
     from llama_edu.convert.output_formats import OUTPUT_FORMATS
     from llama_edu.convert.planning import TYPES
 
@@ -37,10 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="let blocks of one quantized type become another; the loss is named",
     )
+    add_stated(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Convert and say what was done."""
+    from llama_edu.cli.arguments import stated
     from llama_edu.cli.progress import progress_bar
     from llama_edu.convert import convert
 
@@ -54,5 +57,6 @@ def run(args: argparse.Namespace) -> None:
             tokenizer=args.tokenizer,
             allow_requantize=args.allow_requantize,
             progress=progress,
+            stated=stated(args),
         )
     print(done)

@@ -27,6 +27,7 @@ from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.detect import open_checkpoint
 from llama_edu.files.layout import Checkpoint, LoadTensor, PlannedTensor, ShardedTensor
 from llama_edu.files.mapped import MappedFile
+from llama_edu.files.stated import Stated
 
 #: Called with (bytes written, bytes in all) after each tensor.
 Progress = Callable[[int, int], None]
@@ -75,6 +76,7 @@ def convert(
     tokenizer: str | Path | None = None,
     allow_requantize: bool = False,
     progress: Progress | None = None,
+    stated: Stated | None = None,
 ) -> Conversion:
     """Write a checkpoint as another format.
 
@@ -87,6 +89,7 @@ def convert(
         tokenizer: a vocabulary file, where the source has none.
         allow_requantize: let blocks of one quantized type become blocks of another.
         progress: called with (bytes written, bytes in all) after each tensor.
+        stated: what replaces sizes that the source states or leaves out.
     Raises:
         FormatError: the source cannot be read, or the format cannot express it.
         RequestError: an unknown format or type, or a requantization that was not allowed.
@@ -101,6 +104,7 @@ def convert(
         checkpoint, files = open_checkpoint(source)
         for file in files:
             stack.enter_context(file)
+        checkpoint = (stated or Stated()).apply(checkpoint)
         _refuse_overwriting(checkpoint, destination)
         output.check(checkpoint.config)
         vocabulary = vocabulary_of(checkpoint, tokenizer) if output.needs_vocabulary else None
@@ -127,7 +131,7 @@ def convert(
         n_bytes=sum(tensor.n_bytes for tensor in planned),
         joined_bytes=_joined_bytes(checkpoint),
         elapsed_s=time.perf_counter() - start,
-        losses=lost,
+        losses=(*lost, *(vocabulary.unsaid if vocabulary else ())),
     )
 
 

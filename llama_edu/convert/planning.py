@@ -11,6 +11,8 @@ from llama_edu.convert.output_formats import OutputFormat
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.layout import Checkpoint, PlannedTensor, ShardedTensor, TensorSpec
 from llama_edu.files.vocabularies.detect import read_vocabulary
+from llama_edu.files.vocabularies.rows import with_rows
+from llama_edu.files.vocabularies.sentencepiece import SPACES_REMOVED
 from llama_edu.quants.blocks import BLOCK_TYPES
 from llama_edu.quants.repack import can_repack, repack_is_exact
 from llama_edu.vocabulary import Vocabulary
@@ -83,7 +85,8 @@ def vocabulary_of(checkpoint: Checkpoint, tokenizer: str | Path | None = None) -
     """The vocabulary to write: from the given file, the checkpoint, or the file beside it.
 
     Raises:
-        FormatError: there is none, or it has another number of pieces than the weights.
+        FormatError: there is none, or it has settings that change the ids of a text and that no
+            weight file can state. RequestError: it has more pieces than the weights have rows.
     """
     path = tokenizer or checkpoint.tokenizer_path
     vocabulary = checkpoint.vocabulary
@@ -94,9 +97,9 @@ def vocabulary_of(checkpoint: Checkpoint, tokenizer: str | Path | None = None) -
             f"{checkpoint.paths[0]}: has no vocabulary and no tokenizer.model lies beside it; give "
             f"one with --tokenizer FILE"
         )
-    if len(vocabulary) != checkpoint.config.vocab_size:
+    refused = [setting for setting in vocabulary.unsaid if setting != SPACES_REMOVED]
+    if refused:
         raise FormatError(
-            f"{path or checkpoint.paths[0]}: has {len(vocabulary)} pieces, the weights have "
-            f"{checkpoint.config.vocab_size}; this is another model's tokenizer"
+            f"{path}: {'; '.join(refused)}; text would become other tokens, so it is not converted"
         )
-    return vocabulary
+    return with_rows(vocabulary, checkpoint.config.vocab_size, path or checkpoint.paths[0])

@@ -161,6 +161,9 @@ class Checkpoint:
         sections: header, vocabulary ...: the bytes that are not tensors, as far as known.
         ignored: names of tensors that the file has and no LLaMA needs (rope.freqs, biases of 0).
         metadata: what else the header says, shown by `inspect`, never evaluated.
+        assumed: field of `config` -> why it has this value, where the file does not state it.
+        vocabulary_problem: why the file's own vocabulary cannot be used; "" where it can, or where
+            the file has none.
     """
 
     format: str
@@ -173,6 +176,8 @@ class Checkpoint:
     sections: tuple[Section, ...] = ()
     ignored: tuple[str, ...] = ()
     metadata: Mapping[str, object] = field(default_factory=dict)
+    assumed: Mapping[str, str] = field(default_factory=dict)
+    vocabulary_problem: str = ""
 
     @property
     def is_sharded(self) -> bool:

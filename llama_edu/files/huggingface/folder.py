@@ -16,6 +16,7 @@ from llama_edu.config import ModelConfig
 from llama_edu.errors import FormatError
 from llama_edu.files.huggingface import safetensors
 from llama_edu.files.huggingface.config_json import (
+    assumed_of,
     config_from_json,
     config_to_json,
     dialect_of,
@@ -94,6 +95,7 @@ def read_huggingface(folder: Path, files: OpenFiles) -> Checkpoint:
         sections=tuple(stored.sections),
         ignored=(*ignored, *stored.other_names),
         metadata=values,
+        assumed=assumed_of(values),
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from llama_edu.errors import FormatError
 from llama_edu.files.fields import Field
-from llama_edu.files.huggingface.config_json import config_from_json, dialect_of
+from llama_edu.files.huggingface.config_json import assumed_of, config_from_json, dialect_of
 from llama_edu.files.layout import Checkpoint, Section, TensorSpec
 from llama_edu.files.mapped import MappedFile, OpenFiles
 from llama_edu.files.strict_json import MAX_JSON_BYTES, parse_object, read_object
@@ -203,6 +203,7 @@ def read_safetensors(path: Path, files: OpenFiles) -> Checkpoint:
         sections=(Section("header", 0, 8), Section("metadata", 8, header.data_offset - 8)),
         ignored=(*ignored, *header.other),
         metadata=header.metadata,
+        assumed=assumed_of(values),
     )
 
 
