@@ -46,7 +46,7 @@ SPACES_REMOVED = "remove_extra_whitespaces: weight files leave the spaces of a t
 #: message that occurs twice, and the last value counts.
 _PREFIX_OFF, _PREFIX_ON = b"\x1a\x02\x18\x00", b"\x1a\x02\x18\x01"
 
-#: Classes of transformers that put no second space before a text that begins with one.
+#: Classes of transformers (5.24) that put no second space before a text that begins with one.
 _LLAMA_CLASSES = ("LlamaTokenizer", "LlamaTokenizerFast")
 
 
@@ -142,7 +142,7 @@ def open_sentencepiece(path: Path) -> SentencePieceModel:
         eos_id=ids["eos_token"],
         add_bos=bos is not False and ids["bos_token"] >= 0,
         adds_prefix=prefix if isinstance(prefix, bool) else bool(normalizer.get(3, 1)),
-        doubles_space=not is_llama_class,
+        doubles_space=not is_llama_class and legacy is not False,
         prefixes_every_part=legacy if isinstance(legacy, bool) else not is_llama_class,
     )
 

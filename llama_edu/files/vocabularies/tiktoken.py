@@ -125,10 +125,11 @@ def _pieces_by_rank(path: Path) -> list[bytes]:
         except binascii.Error:
             piece = b""
         is_rank = rank.isdigit() and len(rank) < 10 and int(rank) < _MOST_PIECES
+        is_rank = is_rank and int(rank) not in by_rank
         if not 0 < len(piece) <= _LONGEST_PIECE or not is_rank:
             raise FormatError(
                 f"{path}: line {number} is {line[:40]!r}, expected a piece in base64, a space and "
-                f"its rank; the file is damaged"
+                f"a rank of its own; the file is damaged"
             )
         by_rank[int(rank)] = piece
     pieces = [by_rank.get(rank) for rank in range(len(by_rank))]
