@@ -6,7 +6,12 @@ import json
 
 import numpy as np
 import pytest
-from helpers.small_models import old_config, random_weights, write_meta_folder
+from helpers.small_models import (
+    old_config,
+    random_weights,
+    train_sentencepiece,
+    write_meta_folder,
+)
 
 from llama_edu.config import RopeScaling
 from llama_edu.errors import FormatError, RequestError
@@ -155,6 +160,22 @@ def test_a_stated_factor_keeps_the_files_rule(tmp_path, config, rng):
         assert llama.config.rope_scaling == RopeScaling("llama3", 32.0)
     with load(folder, rope_factor=1) as llama:
         assert llama.config.rope_scaling is None
+
+
+def test_a_stated_factor_replaces_the_divisors_that_a_file_carries(tmp_path, config, rng, run_cli):
+    folder = folder_of(tmp_path, config, rng, use_scaled_rope=True, rope_theta=500000.0)
+    small = write_meta_folder(tmp_path / "t", config, random_weights(config, rng))
+    tokenizer = small / "tokenizer.model"
+    tokenizer.write_bytes(train_sentencepiece(300))
+    path = tmp_path / "m.gguf"
+    arguments = ("--to", "gguf", "--tokenizer", tokenizer)
+    assert run_cli("convert", folder, path, *arguments)[0] == 0
+    with load(path) as llama, load(folder) as source, load(path, rope_factor=32) as stated:
+        np.testing.assert_allclose(llama.model.frequencies, source.model.frequencies, rtol=1e-6)
+        assert llama.model.frequencies[-1] == pytest.approx(4 * stated.model.frequencies[-1])
+    assert run_cli("convert", folder, path, *arguments, "--rope-factor", 32)[0] == 0
+    with load(path) as llama, load(folder, rope_factor=32) as stated:
+        np.testing.assert_allclose(llama.model.frequencies, stated.model.frequencies, rtol=1e-6)
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
