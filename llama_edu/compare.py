@@ -11,6 +11,7 @@ import numpy as np
 from llama_edu.config import output_name
 from llama_edu.errors import RequestError
 from llama_edu.files.row_order import rows_side_by_side
+from llama_edu.files.stated import Stated
 from llama_edu.llama import Llama, load
 from llama_edu.quants.blocks import dequantize
 from llama_edu.table import lay_out
@@ -90,17 +91,21 @@ class Comparison:
         return "\n".join(lines)
 
 
-def compare(a_path: str | Path, b_path: str | Path, tolerance: float = 0.0) -> Comparison:
+def compare(
+    a_path: str | Path, b_path: str | Path, tolerance: float = 0.0, stated: Stated | None = None
+) -> Comparison:
     """Compare two checkpoints of the same sizes; needs no tokenizer.
 
     Args:
         tolerance: the largest difference in a weight or a logit that still counts as equal.
+        stated: what replaces sizes that either file states or leaves out.
     Raises:
         RequestError: the sizes differ, so numbers cannot be paired; or a negative tolerance.
     """
     if not tolerance >= 0:
         raise RequestError(f"tolerance is {tolerance}, expected 0 or more")
-    with load(a_path) as a, load(b_path) as b:
+    options = vars(stated or Stated())
+    with load(a_path, **options) as a, load(b_path, **options) as b:
         _check_same_sizes(a, b)
         tensors = tuple(_tensor_difference(name, a, b) for name in a.config.tensor_shapes())
         tokens = [t for t in _FIXED_TOKENS if t < a.config.vocab_size]

@@ -19,6 +19,7 @@ from llama_edu.files.detect import open_checkpoint
 from llama_edu.files.layout import Checkpoint, ShardedTensor, TensorSpec
 from llama_edu.files.mapped import ClosedAtExit, MappedFile
 from llama_edu.files.shards import join
+from llama_edu.files.stated import Stated
 from llama_edu.html import facts_html
 from llama_edu.matmul.blas import blas_threads
 from llama_edu.matmul.choice import Kernels, check_kernels, matmul_for
@@ -65,6 +66,10 @@ def load(
     threads: int | None = None,
     kernels: Kernels = "auto",
     lab: Lab | None = None,
+    context: int | None = None,
+    rope_theta: float | None = None,
+    rope_factor: float | None = None,
+    norm_eps: float | None = None,
 ) -> Llama:
     """Open a checkpoint of any known format, ready to generate.
 
@@ -81,8 +86,13 @@ def load(
             "auto", which prefills with numpy and decodes with jit where numba is installed.
         lab: a pages.PageLab on the same file; the weights are then views of its mapping, and the
             forward pass records in its ledger what it reads.
+        context: the number of positions that the model can hold, where the file does not say it or
+            is wrong.
+        rope_theta, rope_factor: RoPE's base, and by how much the rotations are stretched.
+        norm_eps: what RMSNorm adds to the mean square.
     Raises:
-        FormatError: the file is not a checkpoint, or it is damaged.
+        FormatError: the file is not a checkpoint, or it is damaged; or the given tokenizer is not
+            one. A vocabulary in the file is read when text is asked for, and reported then.
         RequestError: an impossible argument, such as a tokenizer of another size or kernels that
             cannot be used here.
     """
@@ -90,8 +100,10 @@ def load(
     keep_freed_memory()
     threads = check_threads(threads)
     check_kernels(kernels)
+    stated = Stated(context, rope_theta, rope_factor, norm_eps)
     checkpoint, files = open_checkpoint(path)
-    chosen_tokenizer = tokenizer_for(checkpoint, tokenizer)
+    checkpoint = stated.apply(checkpoint)
+    given_tokenizer = None if tokenizer is None else tokenizer_for(checkpoint, tokenizer)
     if lab is not None:
         _check_lab(lab, checkpoint, mmap)
         for file in files:
@@ -121,7 +133,7 @@ def load(
     copied_bytes = sum(t.n_bytes for t in checkpoint.tensors.values() if not mmap or _is_cut(t))
     mapped_bytes = checkpoint.n_bytes - copied_bytes
     loading = Loading(mapped_bytes, copied_bytes, time.perf_counter() - start)
-    return Llama(checkpoint, weights, chosen_tokenizer, files, loading, model, lab, kernels)
+    return Llama(checkpoint, weights, given_tokenizer, files, loading, model, lab, kernels)
 
 
 class _Weights(dict[str, np.ndarray]):
@@ -160,7 +172,7 @@ class Llama(ClosedAtExit):
     Attributes:
         checkpoint: where every tensor is. config: the model's sizes.
         weights: name -> read-only view of the stored numbers.
-        tokenizer: text to ids and back; RequestError if the model was loaded without one.
+        tokenizer: text to ids and back, made when it is first asked for.
         loading: what was mapped and what was copied.
         lab: the lab whose mapping holds the weights, or None.
         model: what forward() takes. kernels: as given to load().
@@ -202,12 +214,15 @@ class Llama(ClosedAtExit):
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Text to ids and back. RequestError if the file has no tokenizer and none was given."""
+        """Text to ids and back, made when it is first asked for.
+
+        Raises:
+            RequestError: the model has no vocabulary and none was given, or it has more pieces
+                than the model.
+            FormatError: the vocabulary is damaged or of a kind that is not known here.
+        """
         if self._tokenizer is None:
-            raise RequestError(
-                f"{self.checkpoint.paths[0]}: has no tokenizer, and there is none next to it; give "
-                f"one with --tokenizer FILE, or tokenizer= in Python"
-            )
+            self._tokenizer = tokenizer_for(self.checkpoint)
         return self._tokenizer
 
     def logits(self, tokens: Sequence[int]) -> np.ndarray:

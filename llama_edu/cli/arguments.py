@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from llama_edu.files.stated import Stated
     from llama_edu.transformer.sampling import SamplingSettings
 
 
@@ -17,6 +18,36 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="tokenizer.model or tokenizer.bin, for weights without a vocabulary",
     )
+
+
+#: Field of Stated -> letter of its value, its type, and its meaning.
+_STATED = {
+    "context": ("N", int, "positions that the model can hold"),
+    "rope_theta": ("T", float, "base of RoPE's wavelengths"),
+    "rope_factor": ("F", float, "by how much RoPE's rotations are stretched; 1 is not at all"),
+    "norm_eps": ("E", float, "what RMSNorm adds to the mean square"),
+}
+
+
+def add_stated(parser: argparse.ArgumentParser, *, without: tuple[str, ...] = ()) -> None:
+    """--context, --rope-theta, --rope-factor and --norm-eps, for what a file cannot say.
+
+    `without` names those for which a command has another use.
+    """
+    group = parser.add_argument_group("instead of what the file says, or where it says nothing")
+    for name, (letter, kind, meaning) in _STATED.items():
+        if name not in without:
+            option = f"--{name.replace('_', '-')}"
+            group.add_argument(
+                option, dest=f"stated_{name}", type=kind, metavar=letter, help=meaning
+            )
+
+
+def stated(args: argparse.Namespace) -> Stated:
+    """What the arguments of add_stated say."""
+    from llama_edu.files.stated import Stated
+
+    return Stated(**{name: getattr(args, f"stated_{name}", None) for name in _STATED})
 
 
 def add_speed(parser: argparse.ArgumentParser) -> None:

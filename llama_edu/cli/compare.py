@@ -14,6 +14,8 @@ EXAMPLE = "llama-edu compare data/stories stories.ggjt --tolerance 0"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A, B, --tolerance."""
+    from llama_edu.cli.arguments import add_stated
+
     parser.add_argument("a", metavar="A", help="a weight file or a folder")
     parser.add_argument("b", metavar="B", help="another one")
     parser.add_argument(
@@ -23,12 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="D",
         help="largest difference that counts as the same (default 0)",
     )
+    add_stated(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the comparison; 1 when the models differ."""
+    from llama_edu.cli.arguments import stated
     from llama_edu.compare import compare
 
-    comparison = compare(args.a, args.b, args.tolerance)
+    comparison = compare(args.a, args.b, args.tolerance, stated(args))
     print(comparison)
     return 0 if comparison.same else 1

@@ -12,7 +12,8 @@ EXAMPLE = "llama-edu convert data/stories stories.ggjt --to ggjt-v1 --type f16"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """SRC, DST, the format, the type and whether to requantize."""
+    """SRC, DST, the format, the type and what may be lost."""
+    from llama_edu.cli.arguments import add_stated
     from llama_edu.convert.output_formats import OUTPUT_FORMATS
     from llama_edu.convert.planning import TYPES
 
@@ -51,10 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY",
         help="do not carry this key of the source; may be repeated",
     )
+    add_stated(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Convert and print what was done."""
+    from llama_edu.cli.arguments import stated
     from llama_edu.cli.progress import progress_bar
     from llama_edu.convert import convert
     from llama_edu.convert.keys import assigned
@@ -71,5 +74,6 @@ def run(args: argparse.Namespace) -> None:
             set_keys=assigned(args.set),
             drop_keys=args.drop,
             progress=progress,
+            stated=stated(args),
         )
     print(done)

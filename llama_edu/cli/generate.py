@@ -15,7 +15,7 @@ EXAMPLE = 'llama-edu generate data/stories --prompt "Once upon a time" --seed 1'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE, the prompt, how many tokens, and how to choose them."""
-    from llama_edu.cli.arguments import add_model, add_sampling, add_speed
+    from llama_edu.cli.arguments import add_model, add_sampling, add_speed, add_stated
 
     add_model(parser)
     parser.add_argument("--prompt", default="", metavar="P", help="the beginning (default empty)")
@@ -34,11 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="print token ids, BOS and prompt included, instead of text",
     )
     parser.add_argument("--no-mmap", action="store_true", help="read the weights into memory")
+    add_stated(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Write the text, or the ids."""
-    from llama_edu.cli.arguments import sampling_settings
+    from llama_edu.cli.arguments import sampling_settings, stated
     from llama_edu.llama import load
 
     settings = sampling_settings(args)
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> None:
         tokenizer=args.tokenizer,
         threads=args.threads,
         kernels=args.kernels,
+        **vars(stated(args)),
     ) as llama:
         generation = llama.generate_tokens(args.prompt, args.n_tokens, settings, seed=args.seed)
         if args.ids:

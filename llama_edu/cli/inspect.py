@@ -11,6 +11,8 @@ EXAMPLE = "llama-edu inspect data/stories --tensors"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE and how much to show."""
+    from llama_edu.cli.arguments import add_stated
+
     parser.add_argument("file", metavar="FILE", help="a weight file, or a folder with weights")
     parser.add_argument("--tensors", action="store_true", help="list every tensor")
     parser.add_argument("--metadata", action="store_true", help="list the header's metadata")
@@ -22,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="hex_bytes",
         help="show the first N bytes with every field named",
     )
+    add_stated(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -29,6 +32,7 @@ def run(args: argparse.Namespace) -> None:
     import json
     from pathlib import Path
 
+    from llama_edu.cli.arguments import stated
     from llama_edu.files.detect import read_checkpoint
     from llama_edu.show.text.hexview import hex_view
     from llama_edu.show.text.report import checkpoint_as_dict, checkpoint_report
@@ -36,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     if args.hex_bytes is not None:
         print(hex_view(Path(args.file), args.hex_bytes))
         return
-    checkpoint = read_checkpoint(args.file)
+    checkpoint = stated(args).apply(read_checkpoint(args.file))
     if args.json:
         print(json.dumps(checkpoint_as_dict(checkpoint), indent=2))
     else:

@@ -14,7 +14,7 @@ EXAMPLE = 'llama-edu pages stories.ggjt --prompt "Once upon a time" --n-tokens 8
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE, what to generate, and which instrument."""
-    from llama_edu.cli.arguments import add_sampling
+    from llama_edu.cli.arguments import add_sampling, add_stated
 
     parser.add_argument("file", metavar="FILE", nargs="?", help="one weight file")
     parser.add_argument("--tokenizer", metavar="FILE", help="for weights without a vocabulary")
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="test every instrument of this machine with known pages",
     )
+    add_stated(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     import dataclasses
     import json
 
-    from llama_edu.cli.arguments import sampling_settings
+    from llama_edu.cli.arguments import sampling_settings, stated
     from llama_edu.errors import RequestError
     from llama_edu.experiments.token_pages import observe_tokens
     from llama_edu.pages.doctor import examine
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> None:
         per_token=args.per_token,
         settings=sampling_settings(args),
         seed=0 if args.seed is None else args.seed,
+        stated=stated(args),
     )
     if args.json:
         print(json.dumps(_as_dict(observed), indent=2))

@@ -30,6 +30,7 @@ from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.detect import open_checkpoint
 from llama_edu.files.layout import Checkpoint, LoadTensor, PlannedTensor, ShardedTensor, TensorSpec
 from llama_edu.files.mapped import MappedFile
+from llama_edu.files.stated import Stated
 from llama_edu.rope import llama3_scaling
 from llama_edu.text import visible
 from llama_edu.vocabulary import Vocabulary
@@ -93,6 +94,7 @@ def convert(
     set_keys: Mapping[str, str] | None = None,
     drop_keys: Sequence[str] = (),
     progress: Progress | None = None,
+    stated: Stated | None = None,
 ) -> Conversion:
     """Write a checkpoint as another format.
 
@@ -108,6 +110,7 @@ def convert(
             the text looks like (gguf only).
         drop_keys: keys that are not carried; they are not named as losses.
         progress: called with (bytes written, bytes in all) after each tensor.
+        stated: what replaces sizes that the source states or leaves out.
     Raises:
         FormatError: the source cannot be read, the format cannot express it, or the destination
             cannot be written.
@@ -124,6 +127,7 @@ def convert(
         checkpoint, files = open_checkpoint(source)
         for file in files:
             stack.enter_context(file)
+        checkpoint = (stated or Stated()).apply(checkpoint)
         _refuse_overwriting(checkpoint, destination)
         check_keys(set_keys or {}, drop_keys, output.name)
         settings = parsed(set_keys or {}, checkpoint.carried)
@@ -159,7 +163,7 @@ def convert(
         n_bytes=sum(tensor.n_bytes for tensor in planned),
         joined_bytes=_joined_bytes(checkpoint),
         elapsed_s=time.perf_counter() - start,
-        losses=lost,
+        losses=(*lost, *(vocabulary.unsaid if vocabulary else ())),
     )
 
 

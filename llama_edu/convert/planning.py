@@ -12,6 +12,8 @@ from llama_edu.convert.output_formats import OutputFormat
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.layout import Checkpoint, PlannedTensor, ShardedTensor, TensorSpec
 from llama_edu.files.vocabularies.detect import read_vocabulary
+from llama_edu.files.vocabularies.rows import with_rows
+from llama_edu.files.vocabularies.sentencepiece import SPACES_REMOVED
 from llama_edu.quants.blocks import BLOCK_TYPES
 from llama_edu.quants.repack import can_repack, repack_is_exact
 from llama_edu.vocabulary import Vocabulary
@@ -87,7 +89,8 @@ def vocabulary_of(checkpoint: Checkpoint, tokenizer: str | Path | None = None) -
     """The vocabulary to write: from the given file, the file next to the weights, or the weights.
 
     Raises:
-        FormatError: there is none, or its number of pieces is not that of the weights.
+        FormatError: there is none, or it has settings that change the ids of a text and that no
+            weight file can state. RequestError: it has more pieces than the weights have rows.
     """
     path = tokenizer or checkpoint.tokenizer_path
     vocabulary = checkpoint.vocabulary
@@ -98,11 +101,12 @@ def vocabulary_of(checkpoint: Checkpoint, tokenizer: str | Path | None = None) -
             f"{checkpoint.paths[0]}: has no vocabulary, and no tokenizer.model is next to it; "
             f"give one with --tokenizer FILE"
         )
-    if len(vocabulary) != checkpoint.config.vocab_size:
+    refused = [setting for setting in vocabulary.unsaid if setting != SPACES_REMOVED]
+    if refused:
         raise FormatError(
-            f"{path or checkpoint.paths[0]}: has {len(vocabulary)} pieces, the weights have "
-            f"{checkpoint.config.vocab_size}; this is another model's tokenizer"
+            f"{path}: {'; '.join(refused)}; text would become other tokens, so it is not converted"
         )
+    vocabulary = with_rows(vocabulary, checkpoint.config.vocab_size, path or checkpoint.paths[0])
     return vocabulary if tokenizer else _with_stated_ends(vocabulary, checkpoint)
 
 

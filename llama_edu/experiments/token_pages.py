@@ -15,6 +15,7 @@ import numpy as np
 
 from llama_edu.experiments.token_steps import TokenSteps
 from llama_edu.files.detect import read_checkpoint
+from llama_edu.files.stated import Stated
 from llama_edu.llama import load
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
@@ -75,6 +76,7 @@ def observe_tokens(
     per_token: bool = False,
     settings: SamplingSettings | None = None,
     seed: int | None = 0,
+    stated: Stated | None = None,
 ) -> TokenPages:
     """Generate under a lab and report which pages that needed.
 
@@ -82,13 +84,15 @@ def observe_tokens(
         path: one weight file. backend: "auto", or the name of one instrument.
         per_token: also record each step separately.
         seed: same seed, same text in each of the runs.
+        stated: what replaces sizes that the file states or leaves out.
     Raises:
         MeasurementError: weights in several files, or a named instrument that is refused here.
     """
     checkpoint = read_checkpoint(path)
+    options = vars(stated or Stated())
 
     def start(lab: PageLab, stack: ExitStack) -> Generation:
-        llama = stack.enter_context(load(path, lab=lab, tokenizer=tokenizer))
+        llama = stack.enter_context(load(path, lab=lab, tokenizer=tokenizer, **options))
         return llama.generate_tokens(prompt, n_tokens, settings, seed=seed)
 
     def watch_whole(lab: PageLab) -> tuple[Record, Generation, str]:

@@ -176,6 +176,9 @@ class Checkpoint:
         carried: what describes the model, typed, for conversion: by GGUF's key, or as
             "config.json:KEY" where GGUF has no key for it.
         companions: files beside the weights that say how the model is used.
+        assumed: field of `config` -> why it has this value, where the file does not state it.
+        vocabulary_problem: why the file's own vocabulary cannot be used; "" where it can, or where
+            the file has none.
     """
 
     format: str
@@ -190,6 +193,8 @@ class Checkpoint:
     metadata: Mapping[str, object] = field(default_factory=dict)
     carried: Mapping[str, TypedValue] = field(default_factory=dict)
     companions: tuple[Path, ...] = ()
+    assumed: Mapping[str, str] = field(default_factory=dict)
+    vocabulary_problem: str = ""
 
     @property
     def is_sharded(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.vocabularies.byte_level import PRE_TOKENIZERS, WHOLE_PIECES_FIRST, to_text
 from llama_edu.tokenizer.protocol import check_token, encodable
-from llama_edu.vocabulary import CONTROL, UNKNOWN, USER_DEFINED, Vocabulary
+from llama_edu.vocabulary import CONTROL, UNKNOWN, UNUSED, USER_DEFINED, Vocabulary
 
 
 class BpeTokenizer:
@@ -56,9 +56,9 @@ class BpeTokenizer:
         return [self.bos_id, *ids] if bos and self.adds_bos else ids
 
     def piece(self, token: int) -> bytes:
-        """The bytes that a token adds to a text; empty for control tokens."""
+        """The bytes that a token adds to a text; empty for control tokens and unused ids."""
         check_token(token, self.vocab_size)
-        return b"" if self._kinds[token] == CONTROL else self._pieces[token]
+        return b"" if self._kinds[token] in (CONTROL, UNUSED) else self._pieces[token]
 
 
 def _build(vocabulary: Vocabulary) -> Any:
@@ -77,6 +77,8 @@ def _build(vocabulary: Vocabulary) -> Any:
     for token, (piece, kind) in enumerate(
         zip(vocabulary.pieces, vocabulary.kinds.tolist(), strict=True)
     ):
+        if kind == UNUSED:
+            continue
         text = piece.decode("utf-8", "replace") if kind in literal else to_text(piece)
         ids[text] = token
         if kind == USER_DEFINED:

@@ -5,43 +5,41 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from llama_edu.errors import RequestError
+from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.layout import Checkpoint
 from llama_edu.files.vocabularies.detect import is_sentencepiece, read_vocabulary
+from llama_edu.files.vocabularies.rows import with_rows
 from llama_edu.tokenizer.protocol import Tokenizer
 from llama_edu.tokenizer.score_merge import ScoreMergeTokenizer
 from llama_edu.tokenizer.sentencepiece import SentencePieceTokenizer
 from llama_edu.vocabulary import Vocabulary
 
 
-def tokenizer_for(
-    checkpoint: Checkpoint, given: str | os.PathLike[str] | None = None
-) -> Tokenizer | None:
+def tokenizer_for(checkpoint: Checkpoint, given: str | os.PathLike[str] | None = None) -> Tokenizer:
     """A tokenizer from the given file, the checkpoint's own vocabulary, or the file next to it.
 
-    Returns:
-        None if none of the three exists.
+    It has an entry for every row of the embedding: a row that the vocabulary does not name gets its
+    name from an added_tokens.json next to it, or decodes to nothing.
+
     Raises:
-        RequestError: the file's number of pieces is not the model's, or a byte-level vocabulary
-            needs the `tokenizers` library and it is not installed.
+        RequestError: none of the three exists, it has more pieces than the model, or a byte-level
+            vocabulary needs the `tokenizers` library and it is not installed.
         FormatError: the file is not a vocabulary, or not one that this package can encode with.
     """
+    n_rows = checkpoint.config.vocab_size
     if given is None and checkpoint.vocabulary is not None:
-        return tokenizer_of(checkpoint.vocabulary)
+        return tokenizer_of(with_rows(checkpoint.vocabulary, n_rows, checkpoint.paths[0]))
     path = Path(given) if given is not None else checkpoint.tokenizer_path
     if path is None:
-        return None
-    vocab_size = checkpoint.config.vocab_size
-    if is_sentencepiece(path):
-        tokenizer: Tokenizer = SentencePieceTokenizer(path)
-    else:
-        tokenizer = tokenizer_of(read_vocabulary(path, vocab_size))
-    if tokenizer.vocab_size != vocab_size:
+        if checkpoint.vocabulary_problem:
+            raise FormatError(checkpoint.vocabulary_problem)
         raise RequestError(
-            f"{path}: has {tokenizer.vocab_size} pieces, the model has {vocab_size}; this is "
-            f"another model's tokenizer"
+            f"{checkpoint.paths[0]}: carries no tokenizer and none lies beside it; give one with "
+            f"--tokenizer FILE, or tokenizer= in Python"
         )
-    return tokenizer
+    if is_sentencepiece(path):
+        return SentencePieceTokenizer(path, n_rows)
+    return tokenizer_of(read_vocabulary(path, n_rows))
 
 
 def tokenizer_of(vocabulary: Vocabulary) -> Tokenizer:

@@ -1,16 +1,27 @@
 """Text to token ids and back with nothing but a vocabulary's pieces and scores.
 
-sentencepiece.py gives the same ids for the same vocabulary. A space in front of a word belongs to
-its piece, and most vocabularies put one space in front of every text. A character that no piece
-covers becomes one byte piece per UTF-8 byte.
+sentencepiece.py gives the same ids for LLaMA's own settings. A space in front of a word belongs to
+its piece, and a space is put in front of every text unless the vocabulary says otherwise. A
+character that no piece covers becomes one byte piece per UTF-8 byte; in a vocabulary without byte
+pieces a run of such characters becomes one unknown piece. User-defined pieces are found first and
+never merged.
 """
 
 from __future__ import annotations
 
 import heapq
+import re
 
 from llama_edu.tokenizer.protocol import check_token, encodable
-from llama_edu.vocabulary import BYTE, CONTROL, SPACE_MARK, UNKNOWN, UNUSED, Vocabulary
+from llama_edu.vocabulary import (
+    BYTE,
+    CONTROL,
+    SPACE_MARK,
+    UNKNOWN,
+    UNUSED,
+    USER_DEFINED,
+    Vocabulary,
+)
 
 
 class ScoreMergeTokenizer:
@@ -33,6 +44,7 @@ class ScoreMergeTokenizer:
         self._scores = vocabulary.scores
         self._ids: dict[str, int] = {}
         self._bytes: dict[int, int] = {}
+        self._whole: re.Pattern[str] | None = None  # finds the user-defined pieces
         self._index_built = False
 
     def encode(self, text: str, *, bos: bool = True) -> list[int]:
@@ -42,30 +54,49 @@ class ScoreMergeTokenizer:
         if not text:  # needs no index, which takes longer to build than the file took to open
             return ids
         self._build_index()
-        symbols = self._merge(list(self._prefix + text))
-        for symbol in symbols:
+        was_unknown = False
+        for symbol in self._symbols(self._prefix + text):
             token = self._ids.get(symbol)
             if token is not None:
                 ids.append(token)
-            else:
+            elif self._bytes:
                 ids += [self._bytes.get(b, self._unk_id) for b in symbol.encode()]
+            elif not was_unknown:
+                ids.append(self._unk_id)
+            was_unknown = token is None
         return ids
 
+    def _symbols(self, text: str) -> list[str]:
+        """The text in pieces, and in characters where none of them fits."""
+        if self._whole is None:
+            return self._merge(list(text))
+        found: list[str] = []
+        for i, part in enumerate(self._whole.split(text)):
+            found += [part] if i % 2 else self._merge(list(part))
+        return found
+
     def piece(self, token: int) -> bytes:
-        """The bytes that a token adds to a text; empty for BOS and EOS."""
+        """The bytes that a token adds to a text; empty for control tokens and unused ids."""
         check_token(token, self.vocab_size)
-        return b"" if self._kinds[token] == CONTROL else self._pieces[token]
+        return b"" if self._kinds[token] in (CONTROL, UNUSED) else self._pieces[token]
 
     def _build_index(self) -> None:
         """Text -> id of the pieces that text may become; the last id wins among equal pieces."""
         if self._index_built:
             return
         kinds = self._kinds.tolist()
+        whole = []
         for token, (piece, kind) in enumerate(zip(self._pieces, kinds, strict=True)):
             if kind == BYTE:
                 self._bytes[piece[0]] = token
             elif kind not in (UNKNOWN, CONTROL, UNUSED):
-                self._ids[piece.decode("utf-8", "surrogateescape")] = token
+                text = piece.decode("utf-8", "surrogateescape")
+                self._ids[text] = token
+                if kind == USER_DEFINED and text:
+                    whole.append(text)
+        if whole:
+            longest_first = sorted(whole, key=len, reverse=True)
+            self._whole = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
         self._index_built = True
 
     def _merge(self, symbols: list[str]) -> list[str]:

@@ -216,9 +216,9 @@ def test_a_source_without_a_vocabulary_asks_for_one(tmp_path, config, weights):
 
 
 def test_a_tokenizer_of_another_size_is_named(tmp_path, config, rng, sentencepiece_model):
-    config = old_config(vocab_size=301)
+    config = old_config(vocab_size=299)
     folder = write_meta_folder(tmp_path / "meta", config, random_weights(config, rng))
-    with pytest.raises(FormatError, match="has 300 pieces, the weights have 301; this is another"):
+    with pytest.raises(RequestError, match="has 300 pieces, the model has 299; this is another"):
         convert(folder, tmp_path / "out", tokenizer=sentencepiece_model)
 
 

@@ -348,10 +348,10 @@ GGUF_CASES = [
         lambda: gguf_bytes(tokenizer__ggml__tokens=G.array("tokenizer.ggml.tokens", "u32", [1])),
     ),
     _gguf(
-        "6 tokens for 7 rows",
-        "token_embedding has shape",
+        "8 tokens for 7 rows",
+        "tokenizer.ggml.tokens has 8; expected no more",
         lambda: gguf_bytes(
-            tokenizer__ggml__tokens=G.array("tokenizer.ggml.tokens", "string", TOKENS[:6]),
+            tokenizer__ggml__tokens=G.array("tokenizer.ggml.tokens", "string", [*TOKENS, "x"]),
             tokenizer__ggml__scores=None,
             tokenizer__ggml__token_type=None,
         ),
@@ -362,11 +362,6 @@ GGUF_CASES = [
         lambda: gguf_bytes(
             tokenizer__ggml__bos_token_id=G.kv("tokenizer.ggml.bos_token_id", "i32", -7)
         ),
-    ),
-    _gguf(
-        "tokenizer of another kind",
-        "is 'bert', expected llama or gpt2",
-        lambda: gguf_bytes(tokenizer__ggml__model=G.kv("tokenizer.ggml.model", "string", "bert")),
     ),
     _gguf(
         "one of a split, renamed",

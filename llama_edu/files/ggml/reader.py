@@ -90,6 +90,9 @@ def read_ggml(path: Path, files: OpenFiles) -> Checkpoint:
             "multiple_of": header.multiple_of, "ftype": header.ftype, "n_rot": header.n_rot,
             "padding_bytes": first.padding_bytes,
         },
+        assumed=dict.fromkeys(
+            ("max_seq_len", "norm_eps", "rope_theta"), "the format has no field for it; LLaMA 1's"
+        ),
     )  # fmt: skip
 
 

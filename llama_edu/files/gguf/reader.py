@@ -19,7 +19,7 @@ from llama_edu.errors import FormatError, ShapeError
 from llama_edu.files.gguf.fields import gaps_between_tensors, sections_of
 from llama_edu.files.gguf.header import GgufHeader, TensorInfo, read_header
 from llama_edu.files.gguf.keys import ARCHITECTURE, keys_of_model
-from llama_edu.files.gguf.vocabulary import read_gguf_vocabulary
+from llama_edu.files.gguf.vocabulary import read_gguf_vocabulary, why_not_understood
 from llama_edu.files.layout import Checkpoint, TensorSpec, TypedValue
 from llama_edu.files.mapped import OpenFiles
 from llama_edu.files.weights import check_tensors, our_name
@@ -54,7 +54,8 @@ def read_gguf(path: Path, files: OpenFiles) -> Checkpoint:
             f"{path}: general.architecture is {quoted(architecture, 60)}, expected "
             f"'{ARCHITECTURE}'; this package computes LLaMA models only"
         )
-    vocabulary = read_gguf_vocabulary(first)
+    problem = why_not_understood(first)
+    vocabulary = None if problem else read_gguf_vocabulary(first)
     config = _config(first, vocabulary, [info for header in headers for info in header.infos])
     own: dict[str, object] = {"alignment_bytes": first.alignment}
     tensors, ignored = _tensors(headers)
@@ -77,6 +78,8 @@ def read_gguf(path: Path, files: OpenFiles) -> Checkpoint:
         ignored=ignored,
         metadata={k: e.value for k, e in first.entries.items() if k not in _OWN_KEYS} | own,
         carried=keys_of_model({k: TypedValue(e.type, e.value) for k, e in first.entries.items()}),
+        assumed=_assumed(first),
+        vocabulary_problem=problem,
     )
 
 
@@ -186,7 +189,7 @@ def _config(
     n_kv_heads = _same_in_all_layers(header, key("attention.head_count_kv"), n_heads)
     vocab_size = header.integer(
         key("vocab_size"),
-        len(vocabulary) if vocabulary else _rows_of_embedding(header, infos),
+        _rows_of_embedding(header, infos, len(vocabulary) if vocabulary else None),
     )
     head_dim = header.integer(key("attention.key_length"), 0)
     try:
@@ -212,18 +215,27 @@ def _config(
                 f"{header.path}: {key(name)} is {found:,}, expected the head's width "
                 f"{config.head_dim:,}; this kind of LLaMA is not supported"
             )
-    if vocabulary is not None and len(vocabulary) != config.vocab_size:
+    if vocabulary is not None and len(vocabulary) > config.vocab_size:
         raise FormatError(
             f"{header.path}: {key('vocab_size')} is {config.vocab_size:,}, "
-            f"tokenizer.ggml.tokens has {len(vocabulary):,}; expected the same, the file is damaged"
+            f"tokenizer.ggml.tokens has {len(vocabulary):,}; expected no more, the file is damaged"
         )
     return config
 
 
-def _rows_of_embedding(header: GgufHeader, infos: Sequence[TensorInfo]) -> int:
+def _assumed(header: GgufHeader) -> dict[str, str]:
+    """What the keys leave out and llama.cpp takes for granted."""
+    if f"{ARCHITECTURE}.rope.freq_base" in header.entries:
+        return {}
+    return {"rope_theta": f"{ARCHITECTURE}.rope.freq_base is missing; llama.cpp's default"}
+
+
+def _rows_of_embedding(header: GgufHeader, infos: Sequence[TensorInfo], default: int | None) -> int:
     for info in infos:
         if info.name == "token_embd.weight" and len(info.shape) == 2:
             return info.shape[0]
+    if default is not None:
+        return default
     raise FormatError(
         f"{header.path}: has no matrix token_embd.weight, expected one; the file is incomplete"
     )

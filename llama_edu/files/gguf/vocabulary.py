@@ -24,6 +24,7 @@ from llama_edu.vocabulary import (
     SPACE_MARK,
     UNKNOWN,
     UNKNOWN_TEXT,
+    UNUSED,
     USER_DEFINED,
     Vocabulary,
     VocabularyModel,
@@ -92,21 +93,27 @@ def _bpe_piece(stored: bytes, kind: int) -> bytes:
     return stored if piece is None else piece
 
 
+def why_not_understood(header: GgufHeader) -> str:
+    """Why text cannot be encoded for this file, of which all else can be read; "" where it can."""
+    stated = header.text("tokenizer.ggml.model", NO_VOCABULARY[0])
+    if stated in NO_VOCABULARY or stated in _MODELS:
+        return ""
+    return (
+        f"{header.path}: tokenizer.ggml.model is {stated!a}, expected llama or gpt2; this package "
+        f"cannot encode text for it; give a tokenizer with --tokenizer FILE"
+    )
+
+
 def read_gguf_vocabulary(header: GgufHeader) -> Vocabulary | None:
     """The vocabulary in a header, or None if it has none.
 
     Raises:
-        FormatError: tokens, scores and types differ in number or have a wrong type, a byte piece is
-            malformed, or the merging method is unknown.
+        FormatError: tokens, scores and types differ in number or have a wrong type, or a byte piece
+            is malformed. The merging method must be one that `why_not_understood` knows.
     """
     stated = header.text("tokenizer.ggml.model", NO_VOCABULARY[0])
     if stated in NO_VOCABULARY:
         return None
-    if stated not in _MODELS:
-        raise FormatError(
-            f"{header.path}: tokenizer.ggml.model is {stated!a}, expected llama or gpt2; this "
-            f"package cannot encode text for it"
-        )
     model = _MODELS[stated]
     is_spm = model == "spm"
     tokens = header.strings("tokenizer.ggml.tokens")
@@ -235,6 +242,8 @@ def gguf_spelling(vocabulary: Vocabulary) -> list[bytes]:
     ):
         if kind == UNKNOWN and piece in (b"", UNKNOWN_TEXT):
             piece = names.get(token, b"<unk>")
+        elif kind == UNUSED and not piece:
+            piece = b"[PAD%d]" % token  # as llama.cpp's converter calls it
         elif kind == CONTROL:
             piece = piece or names.get(token, b"<control_%d>" % token)
         elif vocabulary.model == "bpe":

@@ -56,6 +56,22 @@ def config_from_json(values: Mapping[str, object], where: object) -> ModelConfig
         raise FormatError(f"{where}: {error}") from None
 
 
+def assumed_of(values: Mapping[str, object]) -> dict[str, str]:
+    """Fields of ModelConfig that a config.json leaves to LlamaConfig's defaults, and why."""
+    rope = values.get("rope_parameters") or values.get("rope_scaling")
+    theta = rope.get("rope_theta") if isinstance(rope, dict) else None
+    missing = {
+        "max_seq_len": ("max_position_embeddings", values.get("max_position_embeddings")),
+        "norm_eps": ("rms_norm_eps", values.get("rms_norm_eps")),
+        "rope_theta": ("rope_theta", values.get("rope_theta") if theta is None else theta),
+    }
+    return {
+        field: f"config.json does not state {key}; the default of transformers"
+        for field, (key, value) in missing.items()
+        if value is None
+    }
+
+
 def _refuse_other_models(model_type: str, values: Mapping[str, object], where: object) -> None:
     """Raise FormatError for another architecture, or a LLaMA with unsupported features."""
     if model_type not in _MODEL_TYPES:

@@ -24,6 +24,7 @@ from llama_edu.files.huggingface.companions import (
     companions_of,
 )
 from llama_edu.files.huggingface.config_json import (
+    assumed_of,
     config_from_json,
     config_to_json,
     dialect_of,
@@ -111,6 +112,7 @@ def read_huggingface(folder: Path, files: OpenFiles) -> Checkpoint:
             **stored.texts,
         },
         companions=companions,
+        assumed=assumed_of(values),
     )
 
 

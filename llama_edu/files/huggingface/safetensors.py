@@ -22,7 +22,7 @@ from llama_edu.files.huggingface.companions import (
     carried_from_config,
     companions_of,
 )
-from llama_edu.files.huggingface.config_json import config_from_json, dialect_of
+from llama_edu.files.huggingface.config_json import assumed_of, config_from_json, dialect_of
 from llama_edu.files.layout import Checkpoint, Section, TensorSpec, TypedValue
 from llama_edu.files.mapped import MappedFile, OpenFiles
 from llama_edu.files.strict_json import MAX_JSON_BYTES, parse_object, read_object
@@ -215,6 +215,7 @@ def read_safetensors(path: Path, files: OpenFiles) -> Checkpoint:
         metadata=header.metadata,
         carried={**carried_from_config(values), **carried_from_companions(companions), **texts},
         companions=companions,
+        assumed=assumed_of(values),
     )
 
 

@@ -52,6 +52,7 @@ def read_llama2c(path: Path, files: OpenFiles) -> Checkpoint:
         sections=(Section("header", 0, header.n_bytes), *tables),
         metadata={"shared_classifier": header.tied_output}
         | ({"group_size": header.group_size} if header.group_size else {}),
+        assumed=dict.fromkeys(("norm_eps", "rope_theta"), "a constant of llama2.c's run.c"),
     )
 
 

@@ -2,6 +2,10 @@
 
 Large models came in several shards, one for each GPU that was to run them. fairscale split every
 matrix: those whose outputs are independent by rows, those whose outputs are summed by columns.
+
+params.json of LLaMA 1 to Llama 3.2 does not say how long a context the model was trained on, nor by
+how much its rotations are stretched; `generations` tells it from what the file does say. Mistral
+hands out the same layout. Reference for what is not stated: ModelArgs in Meta's llama/model.py.
 """
 
 from __future__ import annotations
@@ -15,12 +19,13 @@ from llama_edu.files.layout import Checkpoint, ShardedTensor, TensorSpec
 from llama_edu.files.magic_numbers import META_SHARDS
 from llama_edu.files.mapped import OpenFiles
 from llama_edu.files.shards import check_shards_agree, sharded
+from llama_edu.files.torch.generations import generation_of
 from llama_edu.files.torch.pth import read_pth
 from llama_edu.files.vocabularies.detect import find_tokenizer
 from llama_edu.files.weights import check_tensors, with_our_names
 
-#: The context of LLaMA 1, for a params.json without max_seq_len.
-DEFAULT_MAX_SEQ_LEN = 2048
+#: What Meta's code assumes where params.json says nothing.
+_MULTIPLE_OF, _NORM_EPS, _ROPE_THETA = 256, 1e-5, 10000.0
 
 #: The largest params.json that is read; it usually has about 100 bytes.
 _LARGEST_PARAMS_BYTES = 2**16
@@ -43,7 +48,7 @@ def read_meta_folder(folder: Path, files: OpenFiles) -> Checkpoint:
         shards.append(shard)
         ignored |= dict.fromkeys(not_needed)
     check_shards_agree(shards, paths)
-    config = _config(params, shards, folder)
+    config, assumed = _config(params, shards, folder)
     tensors: dict[str, TensorSpec | ShardedTensor] = {**shards[0]}
     if len(shards) > 1:
         of_all = {name: [shard[name] for shard in shards] for name in shards[0]}
@@ -58,6 +63,7 @@ def read_meta_folder(folder: Path, files: OpenFiles) -> Checkpoint:
         tokenizer_path=find_tokenizer(folder),
         ignored=tuple(ignored),
         metadata=params,
+        assumed=assumed,
     )
 
 
@@ -71,7 +77,7 @@ def _read_params(path: Path) -> dict[str, object]:
             text = file.read(_LARGEST_PARAMS_BYTES + 1)
         if len(text) > _LARGEST_PARAMS_BYTES:
             raise ValueError(f"it has more than {_LARGEST_PARAMS_BYTES:,} bytes")
-        params = json.loads(text.decode())
+        params = json.loads(text.decode("utf-8-sig"))
     except FileNotFoundError:
         raise FormatError(
             f"{path}: is missing; the sizes of the model are in it, copy it next to the .pth files"
@@ -94,15 +100,27 @@ def _shard_paths(folder: Path) -> list[Path]:
     return found
 
 
-def _config(params: dict, shards: list[dict[str, TensorSpec]], folder: Path) -> ModelConfig:
-    """Sizes from params.json; the size of the vocabulary is that of the tensors."""
+def _config(
+    params: dict, shards: list[dict[str, TensorSpec]], folder: Path
+) -> tuple[ModelConfig, dict[str, str]]:
+    """Sizes from params.json, each compared with what the tensors say, and which were assumed."""
     where = folder / "params.json"
     _check_dimensions(shards[0], folder)
+    assumed: dict[str, str] = {}
 
     def size(key: str, default: int | None = None) -> int:
-        value = params.get(key, default)
+        value = params.get(key)
+        if value is None and default is not None:
+            return default
         if type(value) is not int or abs(value) >= 2**31:
             raise FormatError(f"{where}: {key} is {repr(value)[:40]}, expected a whole number")
+        return value
+
+    def number(key: str, field: str, default: float) -> float:
+        value = params.get(key)
+        if value is None:
+            assumed[field] = f"params.json does not state {key}; the default of Meta's code"
+            return default
         return value
 
     dim, n_heads, n_layers = size("dim"), size("n_heads"), size("n_layers")
@@ -111,28 +129,55 @@ def _config(params: dict, shards: list[dict[str, TensorSpec]], folder: Path) -> 
         raise FormatError(
             f"{where}: ffn_dim_multiplier is {repr(multiplier)[:40]}, expected a number"
         )
+    if params.get("yarn") or params.get("moe"):
+        raise FormatError(
+            f"{where}: states {'yarn' if params.get('yarn') else 'moe'}, expected a plain LLaMA; "
+            f"this kind of model is not supported"
+        )
     vocab_size = _vocab_size(shards, dim, folder)
     stated_vocab = size("vocab_size", -1)
     if stated_vocab > 0 and stated_vocab != vocab_size:
         raise FormatError(
             f"{where}: vocab_size is {stated_vocab}, the tensors have {vocab_size} pieces"
         )
+    multiple_of = size("multiple_of", _MULTIPLE_OF)
+    if params.get("multiple_of") is None and params.get("hidden_dim") is None:
+        assumed["hidden_dim"] = (
+            f"by Meta's rule with multiple_of {_MULTIPLE_OF}, its default; the tensors agree"
+        )
+    known = generation_of(params)
+    stated_context = [k for k in ("max_seq_len", "max_position_embeddings") if k in params]
+    context = size(stated_context[0] if stated_context else "", known.context)
+    if known.has_window and context > known.context:
+        stated_context, context = [], known.context
+    if not stated_context:
+        assumed["max_seq_len"] = f"params.json does not state it; {known.why}"
+    factor = 1.0
+    if params.get("use_scaled_rope"):
+        factor = number("rope_scaling_factor", "rope_scaling", known.rope_factor)
+        assumed["rope_scaling"] = (
+            f"params.json states only that it scales; Llama 3.1's rule, {known.name}'s factor"
+            if "rope_scaling" in assumed
+            else "params.json states only the factor; Llama 3.1's rule"
+        )
     try:
-        return ModelConfig(
+        scales = factor != 1 and params.get("use_scaled_rope")
+        config = ModelConfig(
             dim=dim,
-            hidden_dim=hidden_dim_by_rule(dim, size("multiple_of"), multiplier),
+            hidden_dim=size("hidden_dim", 0) or hidden_dim_by_rule(dim, multiple_of, multiplier),
             n_layers=n_layers,
             n_heads=n_heads,
             n_kv_heads=size("n_kv_heads", n_heads),
             vocab_size=vocab_size,
-            max_seq_len=size("max_seq_len", DEFAULT_MAX_SEQ_LEN),
-            norm_eps=params.get("norm_eps", 1e-6),
-            rope_theta=params.get("rope_theta", 10000.0),
-            # Llama 3.1 states only that it scales; the numbers are constants in Meta's code
-            rope_scaling=RopeScaling("llama3", 8.0) if params.get("use_scaled_rope") else None,
+            max_seq_len=context,
+            norm_eps=number("norm_eps", "norm_eps", _NORM_EPS),
+            rope_theta=number("rope_theta", "rope_theta", _ROPE_THETA),
+            head_dim=size("head_dim", 0),
+            rope_scaling=RopeScaling("llama3", factor * 1.0) if scales else None,
         )
     except (ShapeError, TypeError, ValueError, OverflowError) as error:  # NaN, 10**400, "1e-5"
         raise FormatError(f"{where}: {error}") from None
+    return config, assumed
 
 
 def _check_dimensions(shard: dict[str, TensorSpec], folder: Path) -> None:

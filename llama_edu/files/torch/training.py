@@ -14,13 +14,12 @@ from llama_edu.config import ModelConfig
 from llama_edu.errors import FormatError, ShapeError
 from llama_edu.files.layout import Checkpoint, TensorSpec
 from llama_edu.files.mapped import OpenFiles
-from llama_edu.files.torch.meta_folder import DEFAULT_MAX_SEQ_LEN
 from llama_edu.files.torch.pth import read_pth
 from llama_edu.files.vocabularies.detect import find_tokenizer
 from llama_edu.files.weights import check_tensors, with_our_names
 
-#: The default in llama2.c's model.py; a file states norm_eps only if it was changed.
-_NORM_EPS = 1e-5
+#: The defaults in llama2.c's model.py; a file states these only if they were changed.
+_NORM_EPS, _MAX_SEQ_LEN = 1e-5, 2048
 
 
 def read_training_checkpoint(path: Path, files: OpenFiles) -> Checkpoint:
@@ -52,6 +51,12 @@ def read_training_checkpoint(path: Path, files: OpenFiles) -> Checkpoint:
         tokenizer_path=find_tokenizer(path.parent),
         ignored=ignored,
         metadata=sizes,
+        assumed={"rope_theta": "llama2.c's model.py has it as a constant"}
+        | {
+            key: "model_args does not state it; the default of llama2.c"
+            for key in ("max_seq_len", "norm_eps")
+            if sizes.get(key) is None
+        },
     )
 
 
@@ -78,7 +83,7 @@ def _config(
             n_heads=size("n_heads"),
             n_kv_heads=size("n_kv_heads", size("n_heads")),
             vocab_size=embedding.shape[0],
-            max_seq_len=size("max_seq_len", DEFAULT_MAX_SEQ_LEN),
+            max_seq_len=size("max_seq_len", _MAX_SEQ_LEN),
             norm_eps=float(str(sizes.get("norm_eps", _NORM_EPS))),
         )
     except (ShapeError, ValueError) as error:

@@ -1,14 +1,26 @@
-"""tokenizer.model, the sentencepiece library's file, as a Vocabulary."""
+"""tokenizer.model, the file of the sentencepiece library, as a Vocabulary.
+
+The file is a protobuf message: pieces (field 1), how they were trained (field 2) and how a text is
+changed before it is cut (field 3). The library reads it; settings that it does not tell are read
+here. In a Hugging Face folder JSON files beside it have the last word on BOS and on the space in
+front; the reference for what they mean is LlamaTokenizer of transformers.
+Source: sentencepiece_model.proto of google/sentencepiece.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from llama_edu.errors import FormatError
 from llama_edu.files.mapped import open_weights
 from llama_edu.files.vocabularies.protobuf import fields_of
+from llama_edu.files.vocabularies.rows import AddedPiece, added_pieces, json_beside, text_of
 from llama_edu.vocabulary import (
     BYTE,
     CONTROL,
@@ -21,28 +33,121 @@ from llama_edu.vocabulary import (
     Vocabulary,
 )
 
-#: Fields of ModelProto and of a SentencePiece in it.
-_PIECES, _TYPE = 1, 3
+#: ModelProto: pieces, trainer_spec, normalizer_spec.
+_PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
+
+#: TrainerSpec.model_type.
+_MODEL_TYPES = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
+
+#: In `unsaid`: it changes only texts with spaces at their ends or several in a row.
+SPACES_REMOVED = "remove_extra_whitespaces: weight files leave the spaces of a text"
+
+#: Appended to a model, they overrule its normalizer_spec.add_dummy_prefix: protobuf merges a
+#: message that occurs twice, and the last value counts.
+_PREFIX_OFF, _PREFIX_ON = b"\x1a\x02\x18\x00", b"\x1a\x02\x18\x01"
+
+#: Classes of transformers (5.24) that put no second space before a text that begins with one.
+_LLAMA_CLASSES = ("LlamaTokenizer", "LlamaTokenizerFast")
 
 
-def open_sentencepiece(path: Path):
-    """A SentencePieceProcessor for a tokenizer.model file; FormatError if it is not one."""
-    from sentencepiece import SentencePieceProcessor  # loads a library: not at import
+@dataclass(frozen=True)
+class SentencePieceModel:
+    """A tokenizer.model file and what the JSON files beside it add.
 
+    Attributes:
+        data: the file's bytes. processor: the library's reader of them.
+        added: what JSON files call the rows beyond the pieces.
+        bos_id, eos_id: -1 where there is none.
+        add_bos: whether a text begins with BOS.
+        adds_prefix: whether a space is put before a text.
+        doubles_space: whether that is done to a text that begins with a space, too.
+        prefixes_every_part: whether text after an added token begins with such a space as well.
+    """
+
+    path: Path
+    data: bytes
+    processor: Any
+    added: Mapping[int, AddedPiece]
+    bos_id: int
+    eos_id: int
+    add_bos: bool
+    adds_prefix: bool
+    doubles_space: bool
+    prefixes_every_part: bool
+
+    def processor_with_prefix(self, adds_prefix: bool) -> Any:
+        """A processor that puts a space before a text, or none, whatever the file says."""
+        return _processor(self.data + (_PREFIX_ON if adds_prefix else _PREFIX_OFF), self.path)
+
+    @cached_property
+    def kinds(self) -> np.ndarray:
+        """(n,) uint8, numbered as in GGUF, which took its numbers from this format."""
+        processor = self.processor
+        kinds = np.full(processor.vocab_size(), NORMAL, np.uint8)
+        stated = [_integers(piece).get(3, NORMAL) for piece in _messages(self.data, _PIECES)]
+        if len(stated) == len(kinds):
+            kinds[[token for token, kind in enumerate(stated) if kind == USER_DEFINED]] = (
+                USER_DEFINED
+            )
+        for kind, is_kind in (
+            (UNKNOWN, processor.is_unknown),
+            (CONTROL, processor.is_control),
+            (UNUSED, processor.is_unused),
+            (BYTE, processor.is_byte),
+        ):
+            kinds[[token for token in range(len(kinds)) if is_kind(token)]] = kind
+        return kinds
+
+    def unsaid(self) -> tuple[str, ...]:
+        """Settings that change the ids of a text and that no weight file can state."""
+        trainer = _merged(_messages(self.data, _TRAINER))
+        normalizer = _merged(_messages(self.data, _NORMALIZER))
+        found = []
+        model_type = trainer.get(3, 1)
+        if model_type != 2:
+            name = _MODEL_TYPES.get(model_type, str(model_type))
+            found.append(f"model_type {name}: weight files know merging by score only")
+        if trainer.get(24, 0):
+            found.append("treat_whitespace_as_suffix: weight files put spaces before words")
+        if normalizer.get(2, 0):
+            found.append("normalization: weight files leave the letters of a text as they are")
+        if normalizer.get(4, 1):
+            found.append(SPACES_REMOVED)
+        if not normalizer.get(5, 1):
+            found.append("escape_whitespaces is false: weight files write spaces as U+2581")
+        return tuple(found)
+
+
+def open_sentencepiece(path: Path) -> SentencePieceModel:
+    """A tokenizer.model file with the settings beside it; a FormatError when it is none."""
     with open_weights(path) as file:
-        model = file.read()
-    processor = SentencePieceProcessor()
-    try:
-        processor.LoadFromSerializedProto(model)
-        n_pieces = processor.vocab_size()
-    except RuntimeError:
-        n_pieces = 0
-    if n_pieces == 0:
-        raise FormatError(f"{path}: is not a sentencepiece model; give a tokenizer.model file")
-    return processor
+        data = file.read()
+    processor = _processor(data, path)
+    stated = json_beside(path.parent, "tokenizer_config.json")
+    added = added_pieces(path.parent)
+    ids = {}
+    for name, own in (("bos_token", processor.bos_id()), ("eos_token", processor.eos_id())):
+        ids[name] = _id_of(stated, name, own, processor, added)
+    normalizer = _merged(_messages(data, _NORMALIZER))
+    prefix, bos, legacy = (
+        stated.get(key) for key in ("add_prefix_space", "add_bos_token", "legacy")
+    )
+    is_llama_class = stated.get("tokenizer_class") in _LLAMA_CLASSES
+    return SentencePieceModel(
+        path=path,
+        data=data,
+        processor=processor,
+        added={t: a for t, a in added.items() if t >= processor.vocab_size()},
+        bos_id=ids["bos_token"],
+        eos_id=ids["eos_token"],
+        add_bos=bos is not False and ids["bos_token"] >= 0,
+        adds_prefix=prefix if isinstance(prefix, bool) else bool(normalizer.get(3, 1)),
+        doubles_space=not is_llama_class and legacy is not False,
+        prefixes_every_part=legacy if isinstance(legacy, bool) else not is_llama_class,
+    )
 
 
-def sentencepiece_piece(processor, token: int) -> bytes:
+def sentencepiece_piece(processor: Any, token: int) -> bytes:
     """The bytes that a token of a sentencepiece model adds to a text; empty for BOS and EOS."""
     if processor.is_control(token):
         return b""
@@ -56,38 +161,75 @@ def sentencepiece_piece(processor, token: int) -> bytes:
 
 def read_sentencepiece(path: Path) -> Vocabulary:
     """Pieces, scores and kinds of a tokenizer.model, for writing into a weight file."""
-    processor = open_sentencepiece(path)
+    model = open_sentencepiece(path)
+    processor = model.processor
     n = processor.vocab_size()
-    kinds = np.full(n, NORMAL, np.uint8)
-    for kind, is_kind in (
-        (UNKNOWN, processor.is_unknown),
-        (CONTROL, processor.is_control),
-        (UNUSED, processor.is_unused),
-        (BYTE, processor.is_byte),
-    ):
-        kinds[[token for token in range(n) if is_kind(token)]] = kind
-    kinds[_user_defined(path)] = USER_DEFINED
     return Vocabulary(
         pieces=tuple(sentencepiece_piece(processor, token) for token in range(n)),
         scores=np.array([processor.get_score(token) for token in range(n)], np.float32),
-        kinds=kinds,
+        kinds=model.kinds,
         unk_id=processor.unk_id(),
-        bos_id=processor.bos_id(),
-        eos_id=processor.eos_id(),
+        bos_id=model.bos_id,
+        eos_id=model.eos_id,
+        add_bos=model.add_bos,
+        add_space_prefix=model.adds_prefix,
         names={
             token: processor.id_to_piece(token).encode()
-            for token in np.flatnonzero((kinds == CONTROL) | (kinds == UNKNOWN)).tolist()
+            for token in np.flatnonzero(
+                (model.kinds == CONTROL) | (model.kinds == UNKNOWN)
+            ).tolist()
         },
+        unsaid=model.unsaid(),
     )
 
 
-def _user_defined(path: Path) -> list[int]:
-    """The ids of pieces that are always kept whole, which the library does not tell."""
-    with open_weights(path) as file:
-        model = file.read()
-    pieces = [value for number, value in fields_of(model) if number == _PIECES]
-    return [
-        token
-        for token, piece in enumerate(pieces)
-        if isinstance(piece, bytes) and dict(fields_of(piece)).get(_TYPE) == USER_DEFINED
-    ]
+def _processor(data: bytes, path: Path) -> Any:
+    from sentencepiece import SentencePieceProcessor  # loads a library: not at import
+
+    processor = SentencePieceProcessor()
+    try:
+        processor.LoadFromSerializedProto(data)
+        n_pieces = processor.vocab_size()
+        for _ in fields_of(data):
+            pass
+    except (RuntimeError, ValueError):
+        n_pieces = 0
+    if n_pieces == 0:
+        raise FormatError(f"{path}: is not a sentencepiece model; give a tokenizer.model file")
+    return processor
+
+
+def _id_of(
+    stated: Mapping[str, object],
+    name: str,
+    own: int,
+    processor: Any,
+    added: Mapping[int, AddedPiece],
+) -> int:
+    """The id of the token that tokenizer_config.json gives this part; the model's own if none."""
+    if name not in stated:
+        return own
+    text = text_of(stated[name])
+    if text is None:
+        return -1
+    by_text = {piece.text: token for token, piece in added.items()}
+    token = by_text.get(text, processor.piece_to_id(text))
+    known = text in by_text or processor.id_to_piece(token) == text
+    return token if known else own
+
+
+def _messages(data: bytes, number: int) -> Iterator[bytes]:
+    """Every occurrence of a field that holds a message."""
+    for found, value in fields_of(data):
+        if found == number and isinstance(value, bytes):
+            yield value
+
+
+def _integers(message: bytes) -> dict[int, int]:
+    """Number -> value of a message's whole numbers, and the length of everything else."""
+    return {n: value if isinstance(value, int) else len(value) for n, value in fields_of(message)}
+
+
+def _merged(messages: Iterator[bytes]) -> dict[int, int]:
+    """Whole numbers of a message that may occur more than once; the last value counts."""
+    return {n: value for message in messages for n, value in _integers(message).items()}

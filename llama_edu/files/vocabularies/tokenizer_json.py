@@ -23,12 +23,16 @@ from llama_edu.vocabulary import (
     SPACE_MARK,
     UNKNOWN,
     UNKNOWN_TEXT,
+    UNUSED,
     USER_DEFINED,
     Vocabulary,
 )
 
 #: Llama 3's file has 17 MB and 280,147 merges, each of them a list.
 MAX_BYTES, MAX_BRACKETS = 64 * 2**20, 2**20
+
+#: Ids that are described at all; those that no piece has take memory, too.
+_MOST_IDS = 2**20
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 
@@ -67,7 +71,9 @@ def read_tokenizer_json(path: Path) -> Vocabulary:
     pieces = []
     for token, text in enumerate(texts):
         piece = None
-        if token in added:
+        if text is None:
+            text, kinds[token] = "", UNUSED
+        elif token in added:
             kinds[token] = CONTROL if added[token][1] else USER_DEFINED
         else:
             piece = to_bytes(text)
@@ -86,7 +92,7 @@ def read_tokenizer_json(path: Path) -> Vocabulary:
 
 
 def _sentencepiece(
-    texts: list[str],
+    texts: list[str | None],
     added: Mapping[int, tuple[str, bool]],
     merges: list[str],
     values: Mapping[str, object],
@@ -106,6 +112,10 @@ def _sentencepiece(
     pieces = []
     names: dict[int, bytes] = {}
     for token, text in enumerate(texts):
+        if text is None:
+            kinds[token], scores[token] = UNUSED, -1.0 - len(merges)
+            pieces.append(b"")
+            continue
         byte = _BYTE_PIECE.fullmatch(text)
         scores[token] = -1.0 - rank.get(text, len(merges)) if token not in added else 0.0
         if token == unk_id:
@@ -146,22 +156,24 @@ def _added_tokens(values: Mapping[str, object], path: Path) -> dict[int, tuple[s
 
 def _texts_by_id(
     vocab: Mapping[str, object], added: Mapping[int, tuple[str, bool]], path: Path
-) -> list[str]:
-    for token in vocab.values():
+) -> list[str | None]:
+    """The text of every id up to the largest; None for those that no piece has."""
+    by_id: dict[int, str] = {}
+    for text, token in vocab.items():
         if type(token) is not int:
             raise FormatError(
                 f"{path}: the id of a piece is {str(token)[:40]!a}, expected a whole number; the "
                 f"file is damaged"
             )
-    by_id: dict[object, str] = {token: text for text, token in vocab.items()}
+        by_id[token] = text
     by_id |= {token: text for token, (text, _) in added.items()}
-    texts = [by_id.get(token) for token in range(len(by_id))]
-    if None in texts:
+    n_ids = max(by_id, default=-1) + 1
+    if min(by_id, default=0) < 0 or n_ids > _MOST_IDS:
         raise FormatError(
-            f"{path}: has {len(by_id):,} pieces and none of id {texts.index(None):,}, expected "
-            f"every id once; the file is damaged"
+            f"{path}: has {len(by_id):,} pieces with ids from {min(by_id):,} to {n_ids - 1:,}, "
+            f"expected 0 to {_MOST_IDS - 1:,} at most; the file is damaged"
         )
-    return [text for text in texts if text is not None]
+    return [by_id.get(token) for token in range(n_ids)]
 
 
 def _merge_text(merge: object, path: Path) -> str:
@@ -205,7 +217,9 @@ def _patterns(step: object) -> tuple[str, ...]:
     return (str(kind)[:40],)
 
 
-def _ends(values: Mapping[str, object], path: Path, texts: list[str]) -> tuple[int, int, bool]:
+def _ends(
+    values: Mapping[str, object], path: Path, texts: list[str | None]
+) -> tuple[int, int, bool]:
     """The ids of BOS and EOS, -1 if not stated, and whether texts begin with BOS."""
     ids = []
     for name in ("bos_token", "eos_token"):

@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
+from llama_edu.config import RopeScaling
 from llama_edu.files.layout import Checkpoint, ShardedTensor
 from llama_edu.table import lay_out
 from llama_edu.text import one_line
@@ -35,6 +36,7 @@ def checkpoint_report(
         f"  vocabulary  {config.vocab_size:,} pieces"
         + ("" if checkpoint.vocabulary else ", in a separate file"),
         f"  output      {'the token embedding itself' if checkpoint.tied_output else 'its own'}",
+        *_origin_lines(checkpoint),
         "  types       " + f"\n{'':14s}".join(
             f"{name}: {count} tensors, {n_bytes:,} bytes ({8 * n_bytes / n_elements[name]:.4g} "
             f"bits a weight)"
@@ -69,6 +71,7 @@ def checkpoint_as_dict(checkpoint: Checkpoint) -> dict[str, object]:
             {"name": path.name, "n_bytes": path.stat().st_size} for path in checkpoint.paths
         ],
         "config": dataclasses.asdict(checkpoint.config),
+        "assumed": dict(checkpoint.assumed),
         "n_parameters": checkpoint.n_parameters,
         "tied_output": checkpoint.tied_output,
         "types": {
@@ -87,6 +90,28 @@ def checkpoint_as_dict(checkpoint: Checkpoint) -> dict[str, object]:
             for name, tensor in checkpoint.tensors.items()
         ],
     }  # fmt: skip
+
+
+def _origin_lines(checkpoint: Checkpoint) -> list[str]:
+    """Which of the sizes the file does not state, and where they come from instead."""
+    if not checkpoint.assumed:
+        return ["  assumed     nothing: the file states every size"]
+    rows = []
+    for field, why in checkpoint.assumed.items():
+        value = getattr(checkpoint.config, field)
+        if isinstance(value, RopeScaling):
+            value = f"{value.kind} {value.factor:g}"
+        elif value is None:
+            value = "none"
+        shown = (
+            f"{value:,}"
+            if isinstance(value, int)
+            else f"{value:g}"
+            if isinstance(value, float)
+            else value
+        )
+        rows.append(f"{field} {shown}: {one_line(why, _LONGEST_VALUE)}")
+    return ["  assumed     " + f"\n{'':14s}".join(rows)]
 
 
 def type_counts(checkpoint: Checkpoint) -> dict[str, tuple[int, int]]:

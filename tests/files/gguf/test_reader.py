@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.gguf_by_hand import KINDS, SCORES, Gguf, gguf_bytes, gguf_keys, gguf_shapes
+from helpers.gguf_by_hand import KINDS, SCORES, TOKENS, Gguf, gguf_bytes, gguf_keys, gguf_shapes
 from helpers.opened import gguf_fields, read_gguf
 from helpers.small_models import random_weights, small_config
 
@@ -17,6 +17,7 @@ from llama_edu.files.gguf.writer import write_gguf
 from llama_edu.files.layout import PlannedTensor
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.names import from_ours, to_ours
+from llama_edu.llama import load
 from llama_edu.quants.blocks import BLOCK_TYPES, dequantize
 from llama_edu.rope import llama3_divisors, llama3_scaling
 from llama_edu.vocabulary import Vocabulary
@@ -457,3 +458,41 @@ def test_our_copy_of_a_published_file_has_its_pieces_and_weights(real, tmp_path)
     assert list(copy.metadata[key]) == list(source.metadata[key])
     for name, array in all_numbers(copy).items():
         np.testing.assert_array_equal(array, all_numbers(source)[name])
+
+
+# --- a vocabulary that is not understood, or is shorter than the table --------------------------
+
+
+def test_a_vocabulary_of_another_kind_does_not_forbid_the_model(tmp_path):
+    g = Gguf()
+    changed = gguf_bytes(tokenizer__ggml__model=g.kv("tokenizer.ggml.model", "string", "bert"))
+    path = write(tmp_path, changed)
+    checkpoint = read_gguf(path)
+    assert checkpoint.vocabulary is None
+    assert "is 'bert', expected llama or gpt2" in checkpoint.vocabulary_problem
+    with load(path) as llama:
+        with np.errstate(all="ignore"):  # the weights count up to thousands
+            assert llama.logits([1, 2]).shape == (2, 7)
+        with pytest.raises(FormatError, match=r"is 'bert', expected llama or gpt2.*--tokenizer"):
+            llama.generate("a")
+
+
+def test_rows_beyond_the_tokens_of_a_file_decode_to_nothing(tmp_path):
+    g = Gguf()
+    path = write(tmp_path, gguf_bytes(
+        tokenizer__ggml__tokens=g.array("tokenizer.ggml.tokens", "string", TOKENS[:6]),
+        tokenizer__ggml__scores=None, tokenizer__ggml__token_type=None,
+    ))  # fmt: skip
+    with load(path) as llama:
+        assert llama.tokenizer.vocab_size == llama.config.vocab_size == 7
+        assert llama.tokenizer.piece(6) == b""
+
+
+def test_a_missing_base_of_rope_is_assumed_and_named(tmp_path):
+    path = write(tmp_path, gguf_bytes())
+    assert read_gguf(path).assumed == {
+        "rope_theta": "llama.rope.freq_base is missing; llama.cpp's default"
+    }
+    g = Gguf()
+    stated = gguf_bytes(llama__rope__freq_base=g.kv("llama.rope.freq_base", "f32", 5e5))
+    assert not read_gguf(write(tmp_path, stated)).assumed

@@ -15,7 +15,7 @@ from llama_edu.files.vocabularies.tokenizer_json import read_tokenizer_json
 from llama_edu.llama import load
 from llama_edu.tokenizer.bpe import BpeTokenizer
 from llama_edu.tokenizer.score_merge import ScoreMergeTokenizer
-from llama_edu.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN
+from llama_edu.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED
 
 TEXT = "the cat sat on the mat, the cats' hats: 12345 \u00e9t\u00e9 \U0001f999\n\n  the end."
 SPECIALS = ["<|begin_of_text|>", "<|end_of_text|>"]
@@ -118,7 +118,8 @@ def test_a_sentencepiece_file_written_as_merges_is_merged_by_score(tmp_path):
         ({"pre_tokenizer": {"type": "Whitespace"}}, "cuts text by 'Whitespace', expected"),
         ({"pre_tokenizer": None}, "cuts text by 'None', expected"),
         ({"added_tokens": [{"id": "x"}]}, "an added token has no id and content"),
-        ({"added_tokens": [{"id": 9999, "content": "y"}]}, r"none of id \d+, expected every id"),
+        ({"added_tokens": [{"id": 2**40, "content": "y"}]}, r"ids from 0 to 1,099,.* at most"),
+        ({"added_tokens": [{"id": -1, "content": "y"}]}, "ids from -1 to"),
         ({"added_tokens": 7}, "an added token has no id and content"),
     ],
 )
@@ -165,3 +166,22 @@ def test_where_no_config_json_names_the_ends_tokenizer_config_json_does(trained)
     assert (vocabulary.bos_id, vocabulary.eos_id, vocabulary.add_bos) == (0, 1, True)
     path.with_name("tokenizer_config.json").write_text(json.dumps({"bos_token": ["?"]}))
     assert read_tokenizer_json(path).bos_id == -1
+
+
+def test_ids_that_no_piece_has_are_unused_and_decode_to_nothing(trained, tmp_path, rng):
+    library, path, _ = trained
+    n = library.get_vocab_size()
+    values = json.loads(path.read_text())
+    values["added_tokens"].append({"id": n + 9, "content": "<|late|>", "special": True})
+    path.write_text(json.dumps(values))
+    vocabulary = read_tokenizer_json(path)
+    assert len(vocabulary) == n + 10 and vocabulary.kinds[n + 9] == CONTROL
+    assert set(vocabulary.kinds[n : n + 9].tolist()) == {UNUSED}
+    tokenizer = BpeTokenizer(vocabulary)
+    assert tokenizer.encode(TEXT) == library.encode(TEXT).ids
+    assert tokenizer.piece(n + 3) == b"" and tokenizer.piece(n + 9) == b""
+    config = small_config(vocab_size=n + 16)  # a table that is padded as well
+    (tmp_path / "model.bin").write_bytes(llama2c_v0(config, random_weights(config, rng)))
+    with load(tmp_path / "model.bin", tokenizer=path) as llama:
+        assert llama.tokenizer.encode(TEXT) == library.encode(TEXT).ids
+        assert llama.tokenizer.piece(n + 15) == b""

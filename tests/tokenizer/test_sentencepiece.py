@@ -1,0 +1,202 @@
+"""tokenizer.model files of every setting, and the JSON files that may lie beside them."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from helpers.small_models import random_weights, small_config, write_meta_folder
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llama_edu.convert import convert
+from llama_edu.errors import FormatError
+from llama_edu.files.vocabularies.sentencepiece import SPACES_REMOVED, read_sentencepiece
+from llama_edu.llama import load
+from llama_edu.tokenizer.score_merge import ScoreMergeTokenizer
+from llama_edu.tokenizer.sentencepiece import SentencePieceTokenizer
+from llama_edu.vocabulary import USER_DEFINED
+
+LINES = ["Snow fell on the lane.", "The two geese walked home.", "A hill and a lane"] * 20
+
+#: LLaMA's own settings.
+LLAMA = {
+    "vocab_size": 290, "model_type": "bpe", "byte_fallback": True, "hard_vocab_limit": False,
+    "normalization_rule_name": "identity", "remove_extra_whitespaces": False,
+    "minloglevel": 3, "num_threads": 1,
+}  # fmt: skip
+
+#: What differs from them: settings that a weight file can state, and those that it cannot.
+SAID = {
+    "LLaMA's own": {},
+    "no dummy prefix": {"add_dummy_prefix": False},
+    "no byte pieces": {"byte_fallback": False, "vocab_size": 60},
+    "no BOS": {"bos_id": -1, "eos_id": 1},
+    "user-defined pieces": {"user_defined_symbols": ["[ASK]", "geese", "[ASK]!"]},
+}
+UNSAID = {
+    "model_type unigram": {"model_type": "unigram"},
+    "model_type char": {"model_type": "char", "vocab_size": 280},
+    "normalization": {"normalization_rule_name": "nmt_nfkc"},
+    "treat_whitespace_as_suffix": {"treat_whitespace_as_suffix": True},
+}
+TEXTS = [
+    "The two geese", " Snow  fell ", "a\u4f60\u597d hill", "x[ASK]!y [ASK] geese",
+    "\ufb01eld \uff21", "",
+]  # fmt: skip
+
+
+def trained(path, settings):
+    """A tokenizer.model with these settings, and the library's own reading of it."""
+    from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
+
+    model = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(LINES), model_writer=model, **(LLAMA | settings)
+    )
+    path.write_bytes(model.getvalue())
+    return SentencePieceProcessor(model_proto=model.getvalue())
+
+
+def with_bos(library, text):
+    return ([library.bos_id()] if library.bos_id() >= 0 else []) + library.encode(text)
+
+
+@pytest.mark.parametrize("name", [*SAID, *UNSAID])
+def test_every_setting_is_read_as_the_library_reads_it(tmp_path, name):
+    library = trained(tmp_path / "tokenizer.model", (SAID | UNSAID)[name])
+    tokenizer = SentencePieceTokenizer(tmp_path / "tokenizer.model")
+    for text in TEXTS:
+        assert tokenizer.encode(text) == with_bos(library, text)
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_what_a_weight_file_can_state_gives_the_same_ids_there(tmp_path, name):
+    library = trained(tmp_path / "tokenizer.model", SAID[name])
+    vocabulary = read_sentencepiece(tmp_path / "tokenizer.model")
+    assert not vocabulary.unsaid
+    merged = ScoreMergeTokenizer(vocabulary)
+    for text in TEXTS:
+        assert merged.encode(text) == with_bos(library, text)
+
+
+def test_user_defined_pieces_keep_their_kind(tmp_path):
+    library = trained(tmp_path / "tokenizer.model", SAID["user-defined pieces"])
+    vocabulary = read_sentencepiece(tmp_path / "tokenizer.model")
+    for text in ("[ASK]", "geese", "[ASK]!"):
+        assert vocabulary.kinds[library.piece_to_id(text)] == USER_DEFINED
+
+
+@given(st.text(st.sampled_from("[ASK]! geslanow\u4f60"), max_size=30))
+def test_user_defined_pieces_are_found_as_the_library_finds_them(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / "user-defined.model"
+    if not path.exists():
+        trained(path, SAID["user-defined pieces"])
+    tokenizer = SentencePieceTokenizer(path)
+    merged = ScoreMergeTokenizer(read_sentencepiece(path))
+    assert merged.encode(text) == tokenizer.encode(text)
+
+
+@pytest.mark.parametrize("name", UNSAID)
+def test_what_no_weight_file_can_state_is_named_and_not_converted(tmp_path, rng, name):
+    library = trained(tmp_path / "tokenizer.model", UNSAID[name])
+    (said,) = read_sentencepiece(tmp_path / "tokenizer.model").unsaid
+    assert said.startswith(name)
+    config = small_config(vocab_size=library.vocab_size(), hidden_dim=72)
+    folder = write_meta_folder(
+        tmp_path / "model", config, random_weights(config, rng), params={"n_kv_heads": 2},
+        tokenizer=tmp_path / "tokenizer.model",
+    )  # fmt: skip
+    with pytest.raises(FormatError, match=f"{name}: .*; text would become other tokens, so"):
+        convert(folder, tmp_path / "m.gguf", to="gguf")
+    assert not (tmp_path / "m.gguf").exists()
+    with load(folder) as llama:  # the folder itself writes as ever
+        assert llama.tokenizer.encode("Snow") == with_bos(library, "Snow")
+
+
+def test_removed_spaces_are_a_loss_that_is_named(tmp_path, rng):
+    library = trained(tmp_path / "tokenizer.model", {"remove_extra_whitespaces": True})
+    config = small_config(vocab_size=library.vocab_size(), hidden_dim=72)
+    folder = write_meta_folder(
+        tmp_path / "model", config, random_weights(config, rng), params={"n_kv_heads": 2},
+        tokenizer=tmp_path / "tokenizer.model",
+    )  # fmt: skip
+    assert SPACES_REMOVED in convert(folder, tmp_path / "m.gguf", to="gguf").losses
+
+
+# --- JSON files beside it ------------------------------------------------------------------------
+
+
+def folder_with(folder, **stated):
+    """A tokenizer.model of LLaMA's settings with these keys in its tokenizer_config.json."""
+    folder.mkdir(exist_ok=True)
+    library = trained(folder / "tokenizer.model", {})
+    n = library.vocab_size()
+    added = {
+        str(n): {"content": "[ASK]", "special": False, "normalized": False},
+        str(n + 1): {"content": "<im>", "special": True, "normalized": False},
+    }
+    config = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    config |= {"tokenizer_class": "LlamaTokenizer", "added_tokens_decoder": added} | stated
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({key: value for key, value in config.items() if value is not ...})
+    )
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    return library, SentencePieceTokenizer(folder / "tokenizer.model", n + 2)
+
+
+def test_add_bos_token_decides_about_bos(tmp_path):
+    library, tokenizer = folder_with(tmp_path, add_bos_token=False)
+    assert tokenizer.encode("Snow") == library.encode("Snow") and not tokenizer.adds_bos
+    assert not read_sentencepiece(tmp_path / "tokenizer.model").add_bos
+    library, tokenizer = folder_with(tmp_path, add_bos_token=True)
+    assert tokenizer.encode("Snow") == [1, *library.encode("Snow")]
+    _, tokenizer = folder_with(tmp_path, bos_token=None)
+    assert not tokenizer.adds_bos and tokenizer.bos_id == -1
+
+
+def test_the_ends_are_the_tokens_that_the_folder_names(tmp_path):
+    library, tokenizer = folder_with(tmp_path, bos_token="<im>", eos_token={"content": "[ASK]"})
+    n = library.vocab_size()
+    assert (tokenizer.bos_id, tokenizer.eos_id) == (n + 1, n)
+    _, tokenizer = folder_with(tmp_path, bos_token="not there")
+    assert tokenizer.bos_id == library.bos_id()
+
+
+def test_add_prefix_space_decides_about_the_space_in_front(tmp_path):
+    bare = trained(tmp_path / "bare.model", {"add_dummy_prefix": False})
+    _, tokenizer = folder_with(tmp_path, add_prefix_space=False)
+    assert tokenizer.encode("Snow fell", bos=False) == bare.encode("Snow fell")
+    assert not tokenizer.adds_space
+    assert not read_sentencepiece(tmp_path / "tokenizer.model").add_space_prefix
+
+
+def test_legacy_decides_about_the_space_after_an_added_token(tmp_path):
+    library, tokenizer = folder_with(tmp_path, legacy=True)
+    ask = library.vocab_size()
+    assert tokenizer.encode("[ASK]Snow", bos=False) == [ask, *library.encode("Snow")]
+    bare = trained(tmp_path / "bare.model", {"add_dummy_prefix": False})
+    _, tokenizer = folder_with(tmp_path, legacy=False)
+    assert tokenizer.encode("[ASK]Snow", bos=False) == [ask, *bare.encode("Snow")]
+    # and before a text that begins with a space there is no second one
+    assert tokenizer.encode(" Snow", bos=False) == bare.encode(" Snow")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("legacy", [..., True, False])
+@pytest.mark.parametrize("add_prefix_space", [..., True, False])
+@pytest.mark.parametrize("add_bos_token", [True, False])
+def test_a_folder_is_read_as_transformers_reads_it(
+    tmp_path, legacy, add_prefix_space, add_bos_token
+):
+    transformers = pytest.importorskip("transformers")
+    _, tokenizer = folder_with(
+        tmp_path, legacy=legacy, add_prefix_space=add_prefix_space, add_bos_token=add_bos_token
+    )
+    judge = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    for text in (
+        "Snow fell", " Snow", "  Snow", "Snow[ASK]fell", "Snow[ASK] fell", "[ASK]Snow",
+        "[ASK] Snow", "[ASK][ASK]", " ", "\nSnow", "a\u4f60b", "",
+    ):  # fmt: skip
+        assert tokenizer.encode(text) == judge(text).input_ids, text
