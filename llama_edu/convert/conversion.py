@@ -79,7 +79,10 @@ def _by_reason(losses: Sequence[str]) -> list[str]:
     for sentence in losses:
         name, _, reason = sentence.rpartition(": ")
         names.setdefault(reason, []).append(visible(name))
-    return [f"{', '.join(found)}: {visible(reason)}" for reason, found in names.items()]
+    return [
+        f"{', '.join(found)}: {visible(reason)}" if any(found) else visible(reason)
+        for reason, found in names.items()
+    ]
 
 
 def convert(

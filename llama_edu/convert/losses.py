@@ -20,8 +20,9 @@ from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.gguf.keys import is_owned
 from llama_edu.files.gguf.vocabulary import gguf_spelling
 from llama_edu.files.huggingface.companions import is_said_otherwise
+from llama_edu.files.huggingface.folder import read_huggingface
 from llama_edu.files.layout import Checkpoint, TensorSpec
-from llama_edu.files.mapped import MappedFile
+from llama_edu.files.mapped import MappedFile, OpenFiles
 from llama_edu.rope import rope_frequencies
 from llama_edu.vocabulary import CONTROL, UNKNOWN, Vocabulary
 
@@ -129,13 +130,24 @@ def lost_on_the_way(
         format_name: what users call its format.
         meant: keys that the user set or dropped.
     """
-    checkpoint = read_checkpoint(destination)
+    checkpoint = _read_again(destination)
     vocabulary = checkpoint.vocabulary
     if destination.is_dir() and checkpoint.tokenizer_path is not None:
         vocabulary = vocabulary_of(checkpoint)
     found = facts_of(checkpoint, vocabulary, lambda spec: _read(checkpoint, spec))
     intended = {*meant, *(_CHANGED_BY[key] for key in meant if key in _CHANGED_BY)}
     return tuple(_sentences(facts, found, format_name, intended))
+
+
+def _read_again(destination: Path) -> Checkpoint:
+    """What was written; in a folder that holds other weights as well, ours."""
+    if not destination.is_dir():
+        return read_checkpoint(destination)
+    files = OpenFiles()
+    try:
+        return read_huggingface(destination, files)
+    finally:
+        files.close()
 
 
 def _read(checkpoint: Checkpoint, spec: TensorSpec) -> np.ndarray:

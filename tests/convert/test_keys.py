@@ -151,3 +151,10 @@ def test_a_folder_without_ids_says_null_so_that_no_default_takes_their_place(tmp
     convert(source, tmp_path / "a.gguf", to="gguf", set_keys={"tokenizer.ggml.eos_token_id": "999"})
     convert(tmp_path / "a.gguf", tmp_path / "folder", to="safetensors")
     assert json_keys(tmp_path / "folder")["config.json:eos_token_id"] is None
+
+
+def test_what_lies_in_the_folder_already_is_not_taken_for_what_was_written(tmp_path, source):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "consolidated.00.pth").write_bytes(b"another model")
+    done = convert(source, tmp_path / "folder", to="safetensors")
+    assert not [loss for loss in done.losses if loss.startswith(("vocabulary.p", "dim"))]

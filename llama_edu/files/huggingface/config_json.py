@@ -1,6 +1,7 @@
 """config.json as a ModelConfig and back, and whose tensor names a file uses.
 
-Source: LlamaConfig in transformers (configuration_llama.py) and its defaults.
+Source, and the reference for what a config.json leaves open: LlamaConfig in transformers
+(configuration_llama.py) and its defaults.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Version 0 stores every weight as float32, all layers of one kind together. Version 1 has another
 order. Version 2 keeps matrices as int8 with a float32 scale for each group of numbers, all scales
 of a matrix after all its numbers.
-Source: `export.py`, `run.c` and `runq.c` of karpathy/llama2.c.
+Source, and the reference for what the files leave open (RoPE's base 10,000, the epsilon 1e-5):
+`export.py`, `run.c` and `runq.c` of karpathy/llama2.c.
 """
 
 from __future__ import annotations
