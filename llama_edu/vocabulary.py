@@ -30,6 +30,8 @@ class Vocabulary:
         add_bos: whether a text begins with BOS. add_space_prefix: whether a space is put before it.
         merges: of "bpe": two pieces with a space between, the first merges first.
         pre_tokenizer: of "bpe": GGUF's name for the way in which a text is cut into words.
+        charsmap: sentencepiece's table of letters that are replaced before a text is cut; empty
+            for none. removes_spaces: whether surplus spaces are taken away as well.
         unsaid: settings of its own file that change the ids of a text and that no weight file can
             state, a sentence each; a conversion that drops them must name them.
     """
@@ -45,6 +47,8 @@ class Vocabulary:
     add_space_prefix: bool = True
     merges: Sequence[str] = ()
     pre_tokenizer: str = ""
+    charsmap: bytes = b""
+    removes_spaces: bool = False
     unsaid: tuple[str, ...] = ()
 
     def __len__(self) -> int:

@@ -28,6 +28,7 @@ from llama_edu.files.detect import open_checkpoint
 from llama_edu.files.layout import Checkpoint, LoadTensor, PlannedTensor, ShardedTensor
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.stated import Stated
+from llama_edu.vocabulary import Vocabulary
 
 #: Called with (bytes written, bytes in all) after each tensor.
 Progress = Callable[[int, int], None]
@@ -131,8 +132,17 @@ def convert(
         n_bytes=sum(tensor.n_bytes for tensor in planned),
         joined_bytes=_joined_bytes(checkpoint),
         elapsed_s=time.perf_counter() - start,
-        losses=(*lost, *(vocabulary.unsaid if vocabulary else ())),
+        losses=(*lost, *_normalization_lost(vocabulary, to)),
     )
+
+
+def _normalization_lost(vocabulary: Vocabulary | None, to: FormatName) -> tuple[str, ...]:
+    """What becomes of the changes that a vocabulary makes to a text before it is cut."""
+    if vocabulary is None or not (vocabulary.charsmap or vocabulary.removes_spaces):
+        return ()
+    if to == "gguf":
+        return ("normalization of texts: is in the file, and llama.cpp does not apply it",)
+    return (f"normalization of texts: {to} has no place for it",)
 
 
 def _loader(

@@ -12,7 +12,6 @@ from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.layout import Checkpoint, PlannedTensor, ShardedTensor, TensorSpec
 from llama_edu.files.vocabularies.detect import read_vocabulary
 from llama_edu.files.vocabularies.rows import with_rows
-from llama_edu.files.vocabularies.sentencepiece import SPACES_REMOVED
 from llama_edu.quants.blocks import BLOCK_TYPES
 from llama_edu.quants.repack import can_repack, repack_is_exact
 from llama_edu.vocabulary import Vocabulary
@@ -97,9 +96,9 @@ def vocabulary_of(checkpoint: Checkpoint, tokenizer: str | Path | None = None) -
             f"{checkpoint.paths[0]}: has no vocabulary and no tokenizer.model lies beside it; give "
             f"one with --tokenizer FILE"
         )
-    refused = [setting for setting in vocabulary.unsaid if setting != SPACES_REMOVED]
-    if refused:
+    if vocabulary.unsaid:
         raise FormatError(
-            f"{path}: {'; '.join(refused)}; text would become other tokens, so it is not converted"
+            f"{path}: {'; '.join(vocabulary.unsaid)}; text would become other tokens, so it is not "
+            f"converted"
         )
     return with_rows(vocabulary, checkpoint.config.vocab_size, path or checkpoint.paths[0])

@@ -171,6 +171,11 @@ def _vocabulary_entries(vocabulary: Vocabulary | None, config: ModelConfig) -> l
         _entry(key("add_bos_token"), vocabulary.add_bos),
         _entry(key("add_space_prefix"), vocabulary.add_space_prefix),
     ]
+    if vocabulary.removes_spaces:
+        entries.append(_entry(key("remove_extra_whitespaces"), True))
+    if vocabulary.charsmap:
+        table = np.frombuffer(vocabulary.charsmap, np.uint8)
+        entries.append(_numbers(key("precompiled_charsmap"), "u8", table))
     return entries
 
 
