@@ -32,6 +32,8 @@ class Vocabulary:
         pre_tokenizer: of "bpe": GGUF's name for the way in which a text is cut into words.
         names: id -> what the file calls a control or unknown piece, where known; `pieces` has what
             it adds to a text.
+        charsmap: sentencepiece's table of letters that are replaced before a text is cut; empty
+            for none. removes_spaces: whether surplus spaces are taken away as well.
         unsaid: settings of its own file that change the ids of a text and that no weight file can
             state, a sentence each; a conversion that drops them must name them.
     """
@@ -48,6 +50,8 @@ class Vocabulary:
     merges: Sequence[str] = ()
     pre_tokenizer: str = ""
     names: Mapping[int, bytes] = field(default_factory=dict)
+    charsmap: bytes = b""
+    removes_spaces: bool = False
     unsaid: tuple[str, ...] = ()
 
     def __len__(self) -> int:

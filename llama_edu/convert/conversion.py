@@ -166,7 +166,7 @@ def convert(
         n_bytes=sum(tensor.n_bytes for tensor in planned),
         joined_bytes=_joined_bytes(checkpoint),
         elapsed_s=time.perf_counter() - start,
-        losses=(*lost, *(vocabulary.unsaid if vocabulary else ())),
+        losses=(*lost, *_not_applied(vocabulary, to)),
     )
 
 
@@ -206,8 +206,16 @@ def _vocabulary(
         return vocabulary_of(checkpoint, tokenizer)
     try:
         return vocabulary_of(checkpoint, tokenizer)
-    except FormatError:  # a tokenizer file that is not understood is copied all the same
+    except (FormatError, RequestError):  # a file that is not understood is copied all the same
         return None
+
+
+def _not_applied(vocabulary: Vocabulary | None, to: FormatName) -> tuple[str, ...]:
+    """What is in the file and llama.cpp takes no notice of."""
+    normalizes = vocabulary is not None and (vocabulary.charsmap or vocabulary.removes_spaces)
+    if not normalizes or to != "gguf":
+        return ()
+    return ("normalization of texts: is in the file, and llama.cpp does not apply it",)
 
 
 def _loader(

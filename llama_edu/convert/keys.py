@@ -24,7 +24,7 @@ _KNOWN_TYPES = {
     **dict.fromkeys(STATED_KEYS, "f32"),
     STATED_KEYS[0]: "u32",  # the context's length
     "llama.rope.scaling.type": "string",
-    **{key: "bool" if ".add_" in key else "u32" for key in ID_KEYS},
+    **{key: "u32" if key.endswith("_id") else "bool" for key in ID_KEYS},
     "tokenizer.ggml.eot_token_id": "u32",
     "tokenizer.ggml.padding_token_id": "u32",
     "tokenizer.ggml.add_eos_token": "bool",

@@ -7,6 +7,7 @@ begins with its name.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from llama_edu.convert.planning import vocabulary_of
+from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.gguf.keys import is_owned
 from llama_edu.files.gguf.vocabulary import gguf_spelling
@@ -108,6 +110,8 @@ def _vocabulary_facts(vocabulary: Vocabulary | None) -> dict[str, object]:
         "eos_id": vocabulary.eos_id,
         "add_bos": vocabulary.add_bos,
         "add_space_prefix": vocabulary.add_space_prefix,
+        "normalization": f"a table of {n:,} bytes" if (n := len(vocabulary.charsmap)) else "none",
+        "removes_spaces": vocabulary.removes_spaces,
         "merges": list(vocabulary.merges),
         "pre_tokenizer": _pre_tokenizer(vocabulary),
     }
@@ -133,7 +137,8 @@ def lost_on_the_way(
     checkpoint = _read_again(destination)
     vocabulary = checkpoint.vocabulary
     if destination.is_dir() and checkpoint.tokenizer_path is not None:
-        vocabulary = vocabulary_of(checkpoint)
+        with contextlib.suppress(FormatError, RequestError):  # a copy of what was not understood
+            vocabulary = vocabulary_of(checkpoint)
     found = facts_of(checkpoint, vocabulary, lambda spec: _read(checkpoint, spec))
     intended = {*meant, *(_CHANGED_BY[key] for key in meant if key in _CHANGED_BY)}
     return tuple(_sentences(facts, found, format_name, intended))

@@ -13,7 +13,6 @@ from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.layout import Checkpoint, PlannedTensor, ShardedTensor, TensorSpec
 from llama_edu.files.vocabularies.detect import read_vocabulary
 from llama_edu.files.vocabularies.rows import with_rows
-from llama_edu.files.vocabularies.sentencepiece import SPACES_REMOVED
 from llama_edu.quants.blocks import BLOCK_TYPES
 from llama_edu.quants.repack import can_repack, repack_is_exact
 from llama_edu.vocabulary import Vocabulary
@@ -101,10 +100,10 @@ def vocabulary_of(checkpoint: Checkpoint, tokenizer: str | Path | None = None) -
             f"{checkpoint.paths[0]}: has no vocabulary, and no tokenizer.model is next to it; "
             f"give one with --tokenizer FILE"
         )
-    refused = [setting for setting in vocabulary.unsaid if setting != SPACES_REMOVED]
-    if refused:
+    if vocabulary.unsaid:
         raise FormatError(
-            f"{path}: {'; '.join(refused)}; text would become other tokens, so it is not converted"
+            f"{path}: {'; '.join(vocabulary.unsaid)}; text would become other tokens, so it is not "
+            f"converted"
         )
     vocabulary = with_rows(vocabulary, checkpoint.config.vocab_size, path or checkpoint.paths[0])
     return vocabulary if tokenizer else _with_stated_ends(vocabulary, checkpoint)

@@ -8,5 +8,6 @@
 | sentencepiece.py | tokenizer.model files | score, the sentencepiece library |
 | bpe.py | byte-level vocabularies (Llama 3 and its family) | rank, the tokenizers library |
 
-The first two give the same ids. `streaming` turns ids back into text, one at a time.
+`normalization` changes a text before score_merge cuts it, where a vocabulary says so.
+`streaming` turns ids back into text, one at a time.
 """

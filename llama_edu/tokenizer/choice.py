@@ -34,7 +34,7 @@ def tokenizer_for(checkpoint: Checkpoint, given: str | os.PathLike[str] | None =
         if checkpoint.vocabulary_problem:
             raise FormatError(checkpoint.vocabulary_problem)
         raise RequestError(
-            f"{checkpoint.paths[0]}: carries no tokenizer and none lies beside it; give one with "
+            f"{checkpoint.paths[0]}: has no tokenizer, and there is none next to it; give one with "
             f"--tokenizer FILE, or tokenizer= in Python"
         )
     if is_sentencepiece(path):

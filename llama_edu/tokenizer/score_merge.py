@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 import re
 
+from llama_edu.tokenizer.normalization import Normalizer
 from llama_edu.tokenizer.protocol import check_token, encodable
 from llama_edu.vocabulary import (
     BYTE,
@@ -46,10 +47,17 @@ class ScoreMergeTokenizer:
         self._bytes: dict[int, int] = {}
         self._whole: re.Pattern[str] | None = None  # finds the user-defined pieces
         self._index_built = False
+        self._normalized = (
+            Normalizer(vocabulary.charsmap, vocabulary.removes_spaces)
+            if vocabulary.charsmap or vocabulary.removes_spaces
+            else None
+        )
 
     def encode(self, text: str, *, bos: bool = True) -> list[int]:
         """The ids of a text, with BOS in front if both `bos` and `adds_bos` are true."""
         text = encodable(text).replace(SPACE_MARK, " ")
+        if self._normalized is not None:
+            text = self._normalized(text)
         ids = [self.bos_id] if bos and self.adds_bos else []
         if not text:  # needs no index, which takes longer to build than the file took to open
             return ids

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from llama_edu.convert import convert
 from llama_edu.errors import FormatError
-from llama_edu.files.vocabularies.sentencepiece import SPACES_REMOVED, read_sentencepiece
+from llama_edu.files.vocabularies.sentencepiece import read_sentencepiece
 from llama_edu.llama import load
+from llama_edu.tokenizer.normalization import Normalizer
 from llama_edu.tokenizer.score_merge import ScoreMergeTokenizer
 from llama_edu.tokenizer.sentencepiece import SentencePieceTokenizer
 from llama_edu.vocabulary import USER_DEFINED
@@ -33,12 +34,16 @@ SAID = {
     "no dummy prefix": {"add_dummy_prefix": False},
     "no byte pieces": {"byte_fallback": False, "vocab_size": 60},
     "no BOS": {"bos_id": -1, "eos_id": 1},
+    "normalization": {"normalization_rule_name": "nmt_nfkc"},
+    "normalization and spaces": {
+        "normalization_rule_name": "nmt_nfkc_cf",
+        "remove_extra_whitespaces": True,
+    },
     "user-defined pieces": {"user_defined_symbols": ["[ASK]", "geese", "[ASK]!"]},
 }
 UNSAID = {
     "model_type unigram": {"model_type": "unigram"},
     "model_type char": {"model_type": "char", "vocab_size": 280},
-    "normalization": {"normalization_rule_name": "nmt_nfkc"},
     "treat_whitespace_as_suffix": {"treat_whitespace_as_suffix": True},
 }
 TEXTS = [
@@ -115,14 +120,44 @@ def test_what_no_weight_file_can_state_is_named_and_not_converted(tmp_path, rng,
         assert llama.tokenizer.encode("Snow") == with_bos(library, "Snow")
 
 
-def test_removed_spaces_are_a_loss_that_is_named(tmp_path, rng):
-    library = trained(tmp_path / "tokenizer.model", {"remove_extra_whitespaces": True})
+def test_a_normalization_goes_into_gguf_and_is_named(tmp_path, rng):
+    library = trained(tmp_path / "tokenizer.model", SAID["normalization and spaces"])
     config = small_config(vocab_size=library.vocab_size(), hidden_dim=72)
     folder = write_meta_folder(
         tmp_path / "model", config, random_weights(config, rng), params={"n_kv_heads": 2},
         tokenizer=tmp_path / "tokenizer.model",
     )  # fmt: skip
-    assert SPACES_REMOVED in convert(folder, tmp_path / "m.gguf", to="gguf").losses
+    (named,) = convert(folder, tmp_path / "m.gguf", to="gguf").losses
+    assert named.startswith("normalization of texts: is in the file, and llama.cpp does not")
+    with load(tmp_path / "m.gguf") as llama:
+        for text in TEXTS:
+            assert llama.tokenizer.encode(text) == with_bos(library, text)
+
+
+@given(
+    st.text(
+        st.sampled_from("Ab \u3000\uff21\ufb01\u00e9e\u0301\u2460\u00bd\n\t\u4f60"), max_size=20
+    )
+)
+def test_a_text_is_changed_as_the_library_changes_it(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / "normalizing.model"
+    if not path.exists():
+        trained(path, SAID["normalization and spaces"])
+    merged = ScoreMergeTokenizer(read_sentencepiece(path))
+    assert merged.encode(text) == SentencePieceTokenizer(path).encode(text)
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        (b"\1", "says 1 bytes of 1"),
+        (b"\x08\0\0\0" + bytes(4), "says 8 bytes of 8"),
+        (b"\x04\0\0\0\0\xff\xff\xff", "leads outside its table"),
+    ],
+)
+def test_a_damaged_table_is_named(table, says):
+    with pytest.raises(FormatError, match=says):
+        Normalizer(table, False)("abc")
 
 
 # --- JSON files beside it ------------------------------------------------------------------------

@@ -1,16 +1,11 @@
 """Reading llama.cpp's file formats from March to August 2023: ggml, ggmf and ggjt.
 
-<<<<<<< HEAD
 One header, one vocabulary, then one record after another until the file ends. ggjt ("jt" are the
 initials of the change's author) adds the one thing that mapping needs: padding, so that every
 tensor's data starts at a multiple of 32 bytes.
-=======
-One header, one vocabulary, then one record after another until the file ends. ggjt (the "jt" are
-the initials of the author of the change) adds the one thing that mapping needs: padding, so that
-every tensor's data starts at a multiple of 32 bytes.
+
 The reference for what these files leave open is llama.cpp of each version's date (llama.cpp,
 `llama_model_load`): RoPE's base is 10,000, the epsilon of the norms 1e-6.
->>>>>>> lossless
 """
 
 from __future__ import annotations

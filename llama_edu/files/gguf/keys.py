@@ -45,12 +45,13 @@ STATED_KEYS = tuple(
 #: The arrays of a vocabulary, and the ids and flags that belong to it.
 PIECE_KEYS = tuple(
     f"tokenizer.ggml.{name}"
-    for name in ("model", "pre", "tokens", "scores", "token_type", "merges")
+    for name in ("model", "pre", "tokens", "scores", "token_type", "merges", "precompiled_charsmap")
 )
 ID_KEYS = tuple(
     f"tokenizer.ggml.{name}"
     for name in (
-        "bos_token_id", "eos_token_id", "unknown_token_id", "add_bos_token", "add_space_prefix"
+        "bos_token_id", "eos_token_id", "unknown_token_id", "add_bos_token", "add_space_prefix",
+        "remove_extra_whitespaces",
     )
 )  # fmt: skip
 

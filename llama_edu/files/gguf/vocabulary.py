@@ -130,6 +130,9 @@ def read_gguf_vocabulary(header: GgufHeader) -> Vocabulary | None:
     pre_tokenizer = header.text("tokenizer.ggml.pre", "default")
     defaults = default_ids(model)
     ids = {name: _token_id(header, name, defaults[name], len(tokens)) for name in _SPECIAL}
+    charsmap = None
+    if is_spm:
+        charsmap = header.numbers("tokenizer.ggml.precompiled_charsmap", ("u8", "i8"))
     adds_bos = is_spm or pre_tokenizer in _BOS_BY_PRE_TOKENIZER
     return Vocabulary(
         pieces=GgufPieces(tokens.raw, kinds, model),
@@ -143,6 +146,8 @@ def read_gguf_vocabulary(header: GgufHeader) -> Vocabulary | None:
         add_space_prefix=header.flag("tokenizer.ggml.add_space_prefix", is_spm),
         merges=merges,
         pre_tokenizer=pre_tokenizer,
+        charsmap=b"" if charsmap is None else charsmap.astype(np.uint8).tobytes(),
+        removes_spaces=is_spm and header.flag("tokenizer.ggml.remove_extra_whitespaces", False),
     )
 
 

@@ -170,6 +170,11 @@ def _vocabulary_values(vocabulary: Vocabulary | None, config: ModelConfig) -> di
             values[f"{name}_token_id"] = TypedValue("u32", NO_TOKEN)
     values["add_bos_token"] = TypedValue("bool", vocabulary.add_bos)
     values["add_space_prefix"] = TypedValue("bool", vocabulary.add_space_prefix)
+    if vocabulary.removes_spaces:
+        values["remove_extra_whitespaces"] = TypedValue("bool", True)
+    if vocabulary.charsmap:
+        table = np.frombuffer(vocabulary.charsmap, np.uint8)
+        values["precompiled_charsmap"] = TypedValue("array of u8", table)
     return {key(name): value for name, value in values.items()}
 
 

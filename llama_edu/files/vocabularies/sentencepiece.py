@@ -39,9 +39,6 @@ _PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
 #: TrainerSpec.model_type.
 _MODEL_TYPES = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 
-#: In `unsaid`: it changes only texts with spaces at their ends or several in a row.
-SPACES_REMOVED = "remove_extra_whitespaces: weight files leave the spaces of a text"
-
 #: Appended to a model, they overrule its normalizer_spec.add_dummy_prefix: protobuf merges a
 #: message that occurs twice, and the last value counts.
 _PREFIX_OFF, _PREFIX_ON = b"\x1a\x02\x18\x00", b"\x1a\x02\x18\x01"
@@ -98,6 +95,16 @@ class SentencePieceModel:
             kinds[[token for token in range(len(kinds)) if is_kind(token)]] = kind
         return kinds
 
+    def charsmap(self) -> bytes:
+        """The table of letters that are replaced before a text is cut; empty for none."""
+        tables = [
+            value
+            for message in _messages(self.data, _NORMALIZER)
+            for number, value in fields_of(message)
+            if number == 2 and isinstance(value, bytes)
+        ]
+        return tables[-1] if tables else b""
+
     def unsaid(self) -> tuple[str, ...]:
         """Settings that change the ids of a text and that no weight file can state."""
         trainer = _merged(_messages(self.data, _TRAINER))
@@ -109,10 +116,6 @@ class SentencePieceModel:
             found.append(f"model_type {name}: weight files know merging by score only")
         if trainer.get(24, 0):
             found.append("treat_whitespace_as_suffix: weight files put spaces before words")
-        if normalizer.get(2, 0):
-            found.append("normalization: weight files leave the letters of a text as they are")
-        if normalizer.get(4, 1):
-            found.append(SPACES_REMOVED)
         if not normalizer.get(5, 1):
             found.append("escape_whitespaces is false: weight files write spaces as U+2581")
         return tuple(found)
@@ -179,6 +182,8 @@ def read_sentencepiece(path: Path) -> Vocabulary:
                 (model.kinds == CONTROL) | (model.kinds == UNKNOWN)
             ).tolist()
         },
+        charsmap=model.charsmap(),
+        removes_spaces=bool(_merged(_messages(model.data, _NORMALIZER)).get(4, 1)),
         unsaid=model.unsaid(),
     )
 
