@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +14,7 @@ from llama_edu.files.gguf import writer as gguf_write
 from llama_edu.files.huggingface.folder import write_huggingface
 from llama_edu.files.huggingface.safetensors_writer import WRITABLE, write_safetensors
 from llama_edu.files.layout import Checkpoint, LoadTensor, PlannedTensor
-from llama_edu.files.output import atomic_output
+from llama_edu.files.output import atomic_output, atomic_outputs
 from llama_edu.vocabulary import Vocabulary
 
 #: What a format to write is called in Python and on the command line.
@@ -32,6 +31,7 @@ class WriteRequest:
         tensors: what to write, in this order. load: gives the data of one of them.
         tokenizer_path: a tokenizer file that may be copied into a folder.
         shards: into how many files the tensors are cut.
+        check_source: raises FormatError when a file of the source is not what it was.
     """
 
     destination: Path
@@ -42,6 +42,7 @@ class WriteRequest:
     load: LoadTensor
     tokenizer_path: Path | None
     shards: int
+    check_source: Callable[[], object] | None = None
 
     @property
     def n_bytes(self) -> int:
@@ -110,12 +111,7 @@ def _write_ggml(name: ggml_write.FormatName, request: WriteRequest) -> None:
     )
     first = request.destination
     paths = [first, *(first.with_name(f"{first.name}.{i}") for i in range(1, request.shards))]
-    with ExitStack() as stack:
-        # entered last, moved into place first: the first shard appears when all others are there
-        files = [
-            stack.enter_context(atomic_output(path, request.n_bytes // request.shards))
-            for path in paths
-        ]
+    with atomic_outputs(paths, request.n_bytes, request.check_source) as files:
         ggml_write.write_ggml(
             files, name, request.config, request.vocabulary, request.tensors, request.load,
             multiple_of,
@@ -124,7 +120,7 @@ def _write_ggml(name: ggml_write.FormatName, request: WriteRequest) -> None:
 
 def _write_gguf(request: WriteRequest) -> None:
     name = request.checkpoint.metadata.get("general.name")
-    with atomic_output(request.destination, request.n_bytes) as file:
+    with atomic_output(request.destination, request.n_bytes, request.check_source) as file:
         gguf_write.write_gguf(
             file, request.config, request.vocabulary, request.tensors, request.load,
             {"general.name": name} if isinstance(name, str) else None,
@@ -134,10 +130,13 @@ def _write_gguf(request: WriteRequest) -> None:
 def _write_safetensors(request: WriteRequest) -> None:
     destination, config, tensors = request.destination, request.config, request.tensors
     if destination.suffix == ".safetensors":
-        with atomic_output(destination, request.n_bytes) as file:
+        with atomic_output(destination, request.n_bytes, request.check_source) as file:
             write_safetensors(file, config, tensors, request.load)
     else:
-        write_huggingface(destination, config, tensors, request.load, request.tokenizer_path)
+        write_huggingface(
+            destination, config, tensors, request.load, request.tokenizer_path,
+            check=request.check_source,
+        )  # fmt: skip
 
 
 def _anything(config: ModelConfig) -> None:

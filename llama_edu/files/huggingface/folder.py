@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from llama_edu.files.layout import (
     TensorSpec,
 )
 from llama_edu.files.mapped import OpenFiles
-from llama_edu.files.output import atomic_output
+from llama_edu.files.output import atomic_outputs
 from llama_edu.files.strict_json import read_object
 from llama_edu.files.weights import check_tensors, with_our_names
 from llama_edu.text import one_line, quoted
@@ -199,6 +199,7 @@ def write_huggingface(
     load: LoadTensor,
     tokenizer_path: Path | None = None,
     extra: Mapping[str, object] | None = None,
+    check: Callable[[], object] | None = None,
 ) -> None:
     """Make a folder that transformers opens: config.json, model.safetensors and the tokenizer.
 
@@ -209,6 +210,7 @@ def write_huggingface(
         load: as for `write_safetensors`.
         tokenizer_path: a tokenizer.model or tokenizer.json to copy.
         extra: more keys for config.json, such as bos_token_id.
+        check: called before the first file is replaced.
     Raises:
         FormatError: the folder cannot be written.
         RequestError: a type that safetensors cannot express.
@@ -221,11 +223,12 @@ def write_huggingface(
     except OSError as error:
         raise FormatError(f"{folder}: cannot be made ({error.strerror})") from None
     n_bytes = sum(tensor.n_bytes for tensor in tensors)
-    with atomic_output(folder / "model.safetensors", n_bytes) as file:
-        write_safetensors(file, config, tensors, load)
+    names = ["config.json", "model.safetensors"]  # the first one first: see atomic_outputs
     if tokenizer_path is not None:
-        name = "tokenizer.json" if tokenizer_path.suffix == ".json" else "tokenizer.model"
-        with atomic_output(folder / name) as file, tokenizer_path.open("rb") as source:
-            shutil.copyfileobj(source, file)
-    with atomic_output(folder / "config.json") as file:  # last: a folder with it is complete
-        file.write((json.dumps(values, indent=2) + "\n").encode())
+        names.append("tokenizer.json" if tokenizer_path.suffix == ".json" else "tokenizer.model")
+    with atomic_outputs([folder / name for name in names], n_bytes, check) as files:
+        files[0].write((json.dumps(values, indent=2) + "\n").encode())
+        write_safetensors(files[1], config, tensors, load)
+        if tokenizer_path is not None:
+            with tokenizer_path.open("rb") as source:
+                shutil.copyfileobj(source, files[2])
