@@ -73,7 +73,8 @@ def load(
 
     Args:
         path: a weight file, or a folder in Meta's layout.
-        mmap: False reads every weight into private memory instead, the way it was before 2023.
+        mmap: False reads every weight into private memory instead, the way it was before 2023,
+            and maps nothing.
         tokenizer: a tokenizer.model or tokenizer.bin, for files that carry no vocabulary.
         threads: cores that may work; None for all that this process may use.
         kernels: how stored weights are multiplied: "numpy"; "jit" (numba, the extra `jit`); or
@@ -87,7 +88,7 @@ def load(
     keep_freed_memory()
     threads = check_threads(threads)
     check_kernels(kernels)
-    checkpoint, files = open_checkpoint(path)
+    checkpoint, files = open_checkpoint(path, mmap=mmap)
     chosen_tokenizer = tokenizer_for(checkpoint, tokenizer)
     if lab is not None:
         _check_lab(lab, checkpoint, mmap)

@@ -1,12 +1,12 @@
 """Any readable checkpoint into any format that we write, tensor by tensor.
 
-At no time is more than one tensor in memory. The destination appears when it is complete.
+At no time is more than one tensor in memory, as stored and as it will be written. The destination
+appears when it is complete.
 """
 
 from __future__ import annotations
 
 import contextlib
-import mmap
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -98,7 +98,7 @@ def convert(
     _check_shards(shards, output)
     destination = Path(destination)
     with contextlib.ExitStack() as stack:
-        checkpoint, files = open_checkpoint(source)
+        checkpoint, files = open_checkpoint(source, mmap=False)
         for file in files:
             stack.enter_context(file)
         _refuse_overwriting(checkpoint, destination)
@@ -106,6 +106,11 @@ def convert(
         vocabulary = vocabulary_of(checkpoint, tokenizer) if output.needs_vocabulary else None
         planned = plan(checkpoint, output, type)
         lost = losses(checkpoint, planned, allowed=allow_requantize)
+
+        def check_source() -> None:
+            for file in files:
+                file.check_unchanged()
+
         output.write(
             WriteRequest(
                 destination=destination,
@@ -116,6 +121,7 @@ def convert(
                 load=_loader(checkpoint, files, planned, progress),
                 tokenizer_path=Path(tokenizer) if tokenizer else checkpoint.tokenizer_path,
                 shards=shards,
+                check_source=check_source,
             )
         )
     return Conversion(
@@ -143,8 +149,6 @@ def _loader(
 
     def load(tensor: PlannedTensor) -> np.ndarray:
         nonlocal done_bytes
-        for file in files:
-            _release_pages(file)
         data = load_as(checkpoint, tensor, files)
         done_bytes += tensor.n_bytes
         if progress:
@@ -152,12 +156,6 @@ def _loader(
         return data
 
     return load
-
-
-def _release_pages(file: MappedFile) -> None:
-    """Give back the pages of the tensors that are done; they stay in the page cache."""
-    if hasattr(mmap, "MADV_DONTNEED"):
-        file.mmap.madvise(mmap.MADV_DONTNEED)
 
 
 def _joined_bytes(checkpoint: Checkpoint) -> int:

@@ -58,7 +58,7 @@ def read_llama2c(path: Path, files: OpenFiles) -> Checkpoint:
 def _checked_header(mapped: MappedFile) -> Header:
     """The header of a file whose size is what the header calls for."""
     path = mapped.path
-    header = read_header(mapped.mmap[:PADDED_BYTES], path)
+    header = read_header(mapped.data[:PADDED_BYTES], path)
     implied, file_bytes = header.file_bytes, mapped.n_bytes
     if implied != file_bytes:
         difference = (
@@ -136,7 +136,7 @@ class _Layout:
 def llama2c_fields(mapped: MappedFile) -> Iterator[Field]:
     """Every field of one file in order, tensor data as one field each, for the hex view."""
     header = _checked_header(mapped)
-    cursor = Cursor(mapped.mmap[:PADDED_BYTES], mapped.path, trace=True)
+    cursor = Cursor(mapped.data[:PADDED_BYTES], mapped.path, trace=True)
     if header.version:
         read_fields(cursor)
     else:

@@ -51,7 +51,7 @@ class PrivateCopy(MappedFile):
         # One page more, marked: it keeps the kernel from joining the copy with its neighbor in
         # memory, whose accesses would be counted as ours. Behind it a page that shows, because it
         # is touched first, whether the bits were cleared meanwhile.
-        self.mmap = mmap.mmap(-1, (n_pages + 2) * mmap.PAGESIZE)
+        self.data = mmap.mmap(-1, (n_pages + 2) * mmap.PAGESIZE)
         forbid_huge_pages(self.mmap)
         cut_into_areas(self.mmap, range(n_pages, n_pages + 1), 1)
         with open_weights(path) as file:
