@@ -2,6 +2,7 @@
 
 A reader that went away (`llama-edu inspect m.bin | head -1`) is no error; a full disk is one.
 Python shows both as an OSError of what was printing, or at its very end, where nothing catches it.
+A character that the output's encoding does not have (cp1252 has no Greek) is printed as its escape.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
+from io import TextIOWrapper
 from typing import TextIO
 
 from llama_edu.errors import LlamaEduError
@@ -35,7 +37,7 @@ def guarded_stdout() -> Iterator[None]:
     if stream is None:  # Python's sign that the descriptor was closed when the process began
         raise OutputError("standard output: is closed, expected a terminal, a file or a pipe")
     try:
-        with redirect_stdout(_Guarded(stream)):
+        with redirect_stdout(_Guarded(stream)), _escapes_in(stream):
             try:
                 yield
             finally:
@@ -46,6 +48,20 @@ def guarded_stdout() -> Iterator[None]:
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
         raise
+
+
+@contextmanager
+def _escapes_in(stream: TextIO) -> Iterator[None]:
+    """Let a stream write the escape of what it cannot encode."""
+    if stream.errors != "strict" or not isinstance(stream, TextIOWrapper):
+        yield
+        return
+    stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # it flushes; what could not be written was said
+            stream.reconfigure(errors="strict")
 
 
 class _Guarded:
