@@ -168,6 +168,14 @@ def _check_text(args: argparse.Namespace) -> None:
             )
 
 
+def _expand_home(args: argparse.Namespace) -> None:
+    """Put the home folder in the place of "~" in paths, which a shell leaves in quotes."""
+    for name in ("destination", "out", "text_file", "tokenizer"):
+        path = getattr(args, name, None)
+        if isinstance(path, str):
+            setattr(args, name, os.path.expanduser(path))  # noqa: PTH111 - keeps "" and "./x"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 where a command says no, 2 for an error."""
     argv = sys.argv[1:] if argv is None else argv
@@ -177,6 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args = build_parser(argv).parse_args(argv)
             debug = args.debug
             _check_text(args)
+            _expand_home(args)
             return args.run(args) or 0
     except ReaderGone:  # head, for example, has seen enough
         return 0

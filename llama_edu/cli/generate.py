@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print token ids, BOS and prompt included, instead of text",
     )
-    parser.add_argument("--no-mmap", action="store_true", help="read the weights into memory")
+    parser.add_argument(
+        "--no-mmap", action="store_true", help="read the weights into memory and map nothing"
+    )
 
 
 def run(args: argparse.Namespace) -> None:

@@ -145,3 +145,19 @@ def test_a_letter_that_the_output_does_not_have_is_an_escape(model, encoding):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(b"\\u0394 x")
+
+
+def test_a_path_in_quotes_may_begin_with_the_home_folder(run_cli, model, in_folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(in_folder))
+    monkeypatch.setenv("USERPROFILE", str(in_folder))
+    code, _, said = run_cli("logits", "~/m.bin", "--tokens", "1", "--out", "~/out.npy")
+    assert code == 0, said
+    assert "out.npy" in names_in(in_folder)
+
+
+def test_a_folder_for_temporary_files_without_room_is_a_sentence(run_cli, monkeypatch):
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere/at/all")
+    code, _, said = run_cli("demo", "--n-tokens", "1")
+    assert code == 2 and "/nowhere/at/all" in said and "No such file" in said

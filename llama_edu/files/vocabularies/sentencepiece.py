@@ -30,7 +30,8 @@ def open_sentencepiece(path: Path):
     try:
         processor.LoadFromSerializedProto(model)
         n_pieces = processor.vocab_size()
-    except RuntimeError:
+        processor.id_to_piece(list(range(n_pieces)))  # a damaged piece is no UTF-8
+    except (RuntimeError, UnicodeDecodeError):
         n_pieces = 0
     if n_pieces == 0:
         raise FormatError(f"{path}: is not a sentencepiece model; give a tokenizer.model file")
