@@ -226,7 +226,8 @@ class Llama(ClosedAtExit):
             )
         cache = KVCache(self.config, len(tokens))
         out = np.empty((len(tokens), self.config.vocab_size), np.float32)
-        with blas_threads(self.model.blas_threads):
+        # damaged weights show in the scores
+        with blas_threads(self.model.blas_threads), np.errstate(over="ignore", invalid="ignore"):
             for start in range(0, len(tokens), PREFILL_CHUNK):
                 chunk = tokens[start : start + PREFILL_CHUNK]
                 out[start : start + len(chunk)] = forward(self.model, chunk, cache)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -65,8 +66,9 @@ def atomic_outputs(
                 check()
             _move_into_place(outputs)
         except OSError as error:
+            hint = _where_to_write(outputs[0].path) if error.errno == errno.ENOSPC else ""
             raise FormatError(
-                f"{outputs[0].path}: writing failed ({error.strerror}); nothing was changed"
+                f"{outputs[0].path}: writing failed ({error.strerror}); nothing was changed{hint}"
             ) from None
 
 
@@ -147,8 +149,17 @@ def _check_free_space(path: Path, n_bytes: int) -> None:
     if n_bytes > free_bytes:
         raise FormatError(
             f"{path}: needs {n_bytes:,} bytes, the disk has {free_bytes:,} free; nothing was "
-            f"written"
+            f"written{_where_to_write(path)}"
         )
+
+
+def _where_to_write(path: Path) -> str:
+    """How to give a file more room that the user did not place: one in the temporary folder."""
+    import tempfile  # slow to import, and needed for this sentence only
+
+    if not path.is_relative_to(tempfile.gettempdir()):
+        return ""
+    return "; set TMPDIR to a folder with more room"
 
 
 def _check_destination(path: Path) -> None:

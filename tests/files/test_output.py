@@ -250,3 +250,19 @@ def test_whoever_is_killed_between_two_moves_leaves_one_set_or_none(tmp_path, af
     assert found in (OLD, NEW) or found[0] is None
     left = {path.read_bytes() for path in tmp_path.iterdir()}
     assert left >= set(OLD)
+
+
+@pytest.mark.parametrize("is_temporary", [True, False])
+def test_a_full_temporary_folder_says_how_to_choose_another(tmp_path, monkeypatch, is_temporary):
+    """Its files are none that the user has named."""
+    import tempfile
+
+    place = tmp_path if is_temporary else tmp_path / "elsewhere"
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    hint = "; set TMPDIR to a folder with more room"
+    with pytest.raises(FormatError) as early, atomic_output(tmp_path / "out.bin", 2**62):
+        raise AssertionError("opened")
+    with pytest.raises(FormatError) as late, atomic_output(tmp_path / "out.bin"):
+        raise OSError(28, "No space left on device")
+    for caught in (early, late):
+        assert str(caught.value).endswith(hint) == is_temporary
