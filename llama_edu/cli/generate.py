@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write the text, or the ids."""
     from llama_edu.cli.arguments import sampling_settings
+    from llama_edu.cli.stdout import for_output
     from llama_edu.llama import load
 
     settings = sampling_settings(args)
@@ -54,9 +55,9 @@ def run(args: argparse.Namespace) -> None:
                 pass
             print(*generation.tokens)
             return
-        sys.stdout.write(args.prompt)
+        sys.stdout.write(for_output(args.prompt))
         for token in generation:
-            sys.stdout.write(token.text)
+            sys.stdout.write(for_output(token.text))
             sys.stdout.flush()
         sys.stdout.write("\n")
         if generation.reason == "context":

@@ -15,6 +15,7 @@ from io import TextIOWrapper
 from typing import TextIO
 
 from llama_edu.errors import LlamaEduError
+from llama_edu.text import visible_lines
 
 
 class OutputError(LlamaEduError):
@@ -48,6 +49,13 @@ def guarded_stdout() -> Iterator[None]:
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
         raise
+
+
+def for_output(text: str) -> str:
+    """A model's text as it is printed: on a terminal without what would command it."""
+    if not sys.stdout.isatty():
+        return text
+    return "\t".join(visible_lines(part) for part in text.split("\t"))
 
 
 @contextmanager
