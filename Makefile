@@ -1,5 +1,5 @@
-# make demo and make test each work alone on a machine that has python3, make and a C library.
-# Everything is installed into .venv by stamps: a second run installs nothing.
+# make demo and make test each work in a fresh clone on a machine with python3 and make. Packages are
+# installed into .venv, and stamp files record it: a second run installs nothing.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +8,7 @@ LOWEST := .venv-lowest
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-# The matrix unit of some processors makes llama.cpp's quantized products crash in virtual machines.
+# In virtual machines, llama.cpp's quantized products crash on the matrix unit of some processors.
 LLAMA_CPP_FLAGS := -DGGML_AMX_TILE=OFF -DGGML_AMX_INT8=OFF -DGGML_AMX_BF16=OFF
 
 # JupyterLab shows the files under LAB_ROOT; links in notebooks lead to the package's sources.
@@ -18,7 +18,7 @@ LAB_ARGS ?=
 # Jupyter refuses to start as root unless it is told to.
 LAB_AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-# Without a network it gives up soon instead of waiting for every mirror.
+# Without a network, apt-get gives up soon instead of waiting for every mirror.
 APT_GET := DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=1 -o Acquire::http::Timeout=20
 
 .DEFAULT_GOAL := help
@@ -71,7 +71,7 @@ $(LOWEST)/.test: pyproject.toml tools/lowest_versions.py
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.test
-	@echo "installing PyTorch, which is measured beside ours ..."
+	@echo "installing PyTorch, for comparison ..."
 	@$(PIP) -e '.[bench]'
 	@touch $@
 
@@ -94,12 +94,12 @@ lab: $(VENV)/.notebooks ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab --ServerApp.root_dir="$(LAB_ROOT)" $(LAB_AS_ROOT) $(LAB_ARGS) \
 	  notebooks/00_start_here.ipynb
 
-test: test-unit test-notebooks ## everything that CI runs, but the browser
+test: test-unit test-notebooks ## the unit tests and the notebooks
 
 test-unit: $(VENV)/.test
 	@$(PYTEST) -q -m "not slow and not browser"
 
-# nbval kills its kernels, which then leave their temporary folders behind: they get one of their own
+# nbval kills its kernels, which leave their temporary folders behind: give them a folder of their own
 test-notebooks: $(VENV)/.test
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && TMPDIR="$$folder" $(PYTEST) -q \
 	  --nbval --nbval-current-env --nbval-sanitize-with=notebooks/sanitize.cfg \
@@ -127,7 +127,7 @@ chromium:
 	  $(APT_GET) install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
 	  || { echo "NO BROWSER: chromium is missing and apt-get cannot install it here"; exit 1; }
 
-bench: $(VENV)/.test ## measure speed, loading and memory beside peers, write benchmarks/RESULTS.md
+bench: $(VENV)/.test ## measure speed, loading and memory, compare with peers, write benchmarks/RESULTS.md
 	@$(MAKE) --no-print-directory --keep-going $(VENV)/.bench $(VENV)/.peers \
 	  || echo "a peer that cannot be installed is named as missing in the tables"
 	@$(BIN)/python -m benchmarks

@@ -1,1 +1,1 @@
-"""Speed, loading, memory and conversion, side by side with peers; see `python -m benchmarks -h`."""
+"""Speed, loading, memory and conversion, compared with peers; see `python -m benchmarks -h`."""

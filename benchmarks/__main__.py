@@ -1,4 +1,4 @@
-"""Measure some chapters or all, and write RESULTS.md: python -m benchmarks [CHAPTER ...]."""
+"""Measure all or some chapters, and write RESULTS.md: python -m benchmarks [CHAPTER ...]."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHAPTERS = {
 
 
 def main() -> None:
-    """Run the chapters that were asked for and put them into RESULTS.md, keeping the others."""
+    """Run the requested chapters and put them into RESULTS.md, keeping the others."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "chapters",
@@ -63,10 +63,11 @@ def _read_results() -> dict[str, str]:
 
 def _write_results(chapters: dict[str, str]) -> None:
     head = (
-        "# Benchmark results\n\nMade by `make bench`. Contenders run in turn, after a pause that "
-        "lets idle threads fall asleep, in the chapter on speed also after a run that wakes the "
-        "processor. One round is not counted; numbers are medians of at least five; ratios are "
-        "taken within a round, with the least and the most behind them.\n\n"
+        "# Benchmark results\n\nMade by `make bench`. Contenders run in turn, each after a pause "
+        "in which idle threads go to sleep; in the chapter on speed, also after an uncounted run "
+        "that brings the processor to full speed. The first round is not counted; numbers are "
+        "medians of at least five rounds; ratios are taken within a round, with the smallest and "
+        "the largest in parentheses.\n\n"
         f"Machine of the last run: {_machine()}.\n"
     )
     body = "".join(

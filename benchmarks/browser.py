@@ -1,11 +1,11 @@
-"""What a reader waits for in JupyterLab: first text, silence after Stop, frames of the X-ray.
+"""What a reader waits for in JupyterLab: first text, the end after Stop, frames of the X-ray.
 
     python -m benchmarks.browser
 
-All are seen from the page. A script in it notes the time of the click and of the first change of
-the text, so that nothing but the browser, the server and the kernel lies between; for the X-ray it
-counts the pictures that were decoded, while the kernel goes through steps made up for the purpose:
-their pages are random, and so their pictures larger than those of a model, which compress well.
+All are measured in the page. A script in it takes the time of the click and of the first change of
+the text, so that only the browser, the server and the kernel lie between. For the X-ray it counts
+the images that were decoded, while the kernel goes through artificial steps. Their pages are
+random, so their images are larger than those of a model, which compress well.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tools.hermetic_lab import Lab, chromium, hermetic_lab, run_all
 
 ROUNDS = 10
 N_PAGES, N_STEPS = (3_000, 100_000), 24
-#: Frames a second that the kernel sends: as the X-ray does while it writes, and twice that.
+#: Frames per second that the kernel sends: as the X-ray does while it writes, and twice that.
 RATES, REPLAY_S = (15, 30), 5
 STUDIO = """from llama_edu.show import GenerationStudio
 GenerationStudio(n_tokens=400, temperature=1.2, pace={pace})"""
@@ -64,7 +64,7 @@ for i in range({n_steps}):
     steps.append(Step(f" word{{i}}", record))
 xray = PageMapWidget.of(steps)
 xray"""
-#: Goes through the steps for some seconds, a frame each; prints frames and seconds spent on them.
+#: Shows the steps in turn for some seconds, one frame each; prints frames, seconds spent, bytes.
 REPLAY = """frames, busy_s, due = 0, 0.0, time.perf_counter()
 end = due + {seconds}
 while (start := time.perf_counter()) < end:
@@ -80,7 +80,7 @@ _RUN_LAST = """async source => {
     await commands.execute('notebook:run-cell');
     return notebook.activeCell.outputArea.node.innerText;
 }"""
-#: Counts the pictures that the page has decoded.
+#: Counts the images that the page has decoded.
 _COUNT_FRAMES = """() => {
     window.framesShown = 0;
     document.querySelector('.llama-edu-page-map img').onload = () => { window.framesShown += 1; };
@@ -90,7 +90,7 @@ _STOPPED = "/stopped/.test(panel.innerText)"
 
 
 def run(rounds: int = ROUNDS) -> str:
-    """Two Markdown tables, and how busy the machine was."""
+    """Two Markdown tables, and the load of the machine."""
     load_before = os.getloadavg()[0]
     with (
         tempfile.TemporaryDirectory() as home,
@@ -102,7 +102,7 @@ def run(rounds: int = ROUNDS) -> str:
     head = ("pace", "from ... to ...", f"median of {rounds}, ms", "least", "most")
     frames_head = (
         "pages", "frames/s asked for", "frames/s shown", "kernel, ms a frame",
-        "picture, bytes", "all messages, bytes a frame",
+        "image, bytes", "all messages, bytes a frame",
     )  # fmt: skip
     return (
         f"{table(head, waits)}\n\n{table(frames_head, frames)}\n\nLoad of the machine (1 minute) "
@@ -127,7 +127,7 @@ def _waits(lab: Lab, browser: Any, pace: int, rounds: int) -> list[tuple[str, ..
 
 
 def _frames(lab: Lab, browser: Any, n_pages: int) -> list[tuple[str, ...]]:
-    """Rows of the second table: a map of so many pages, at every rate."""
+    """Rows of the second table: a map of `n_pages` pages, at every rate."""
     lab.put_notebook("made.ipynb", (XRAY.format(n_pages=n_pages, n_steps=N_STEPS), "pass"))
     context = browser.new_context()
     received: list[int] = []
@@ -155,12 +155,12 @@ def _frames(lab: Lab, browser: Any, n_pages: int) -> list[tuple[str, ...]]:
 
 
 def _listen(socket: Any, received: list[int]) -> None:
-    """Note the size of every message that a page gets over a websocket."""
+    """Append the size of every message that a page gets over a websocket."""
     socket.on("framereceived", lambda payload: received.append(len(payload)))
 
 
 def _one_page(page: Any, rounds: int) -> tuple[list[float], list[float]]:
-    """Milliseconds to the first text and to the end; one round more, uncounted, loads the model."""
+    """Milliseconds to the first text and to the end; an uncounted first round loads the model."""
     page.wait_for_selector(".llama-edu-generation")
     firsts, stops = [], []
     for _ in range(rounds + 1):

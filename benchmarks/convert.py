@@ -1,4 +1,4 @@
-"""Conversion: megabytes of float32 per second into each type, and whole files."""
+"""Conversion: megabytes of float32 per second into each type, and of whole files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run() -> str:
         for name in _TYPES
     ]
     text = "### Quantizers, 16 MB of float32, one thread\n\n" + table(
-        ("type", "MB/s of float32", "so 7 G weights"), rows
+        ("type", "MB/s of float32", "7 G weights at that rate"), rows
     )
     source = random_model(SMALL, "f32")
     with tempfile.TemporaryDirectory(dir=source.parent) as folder:

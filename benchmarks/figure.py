@@ -1,4 +1,4 @@
-"""Figures beside the tables: on white, in colors that color-blind readers can tell apart."""
+"""Figures for the tables: on white, in colors that color-blind readers can distinguish."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ BLUE, ORANGE, GREEN, BLACK = "#0072b2", "#e69f00", "#009e73", "#000000"
 def save_figure(
     name: str, alt: str, caption: str, size: tuple[float, float], draw: Callable[[Figure], None]
 ) -> str:
-    """Draw into benchmarks/NAME; the Markdown that shows it, or says why there is none.
+    """Draw into benchmarks/NAME; returns the Markdown that shows it, or why there is no figure.
 
     Args:
         alt: the figure in words, with its numbers. caption: how to read it.
-        size: width and height in inches of 120 pixels.
+        size: width and height in inches, at 120 pixels per inch.
     """
     try:
         from matplotlib.figure import Figure

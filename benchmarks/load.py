@@ -1,7 +1,7 @@
-"""Loading: what mmap saves, and what it only puts off.
+"""Loading: what mmap saves, and what it only defers.
 
 Time to open, time to the first token, and steady state are given together, because a mapped file is
-ready before anything was read.
+ready before its weights are read.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _open_gguf(path: Path) -> str:
     if llama_cpp is not None:
         peers["llama.cpp"] = lambda: llama_cpp(path, 128, usable_cores())
     rows = []
-    for name, peer in peers.items():  # one at a time: their threads would be in each other's way
+    for name, peer in peers.items():  # one at a time: their threads would interfere with each other
         times = interleave({"llama_edu": lambda: llama_edu.load(path).close(), name: peer})
         ours, theirs = times["llama_edu"], times[name]
         rows.append(
@@ -106,12 +106,12 @@ def _open_gguf(path: Path) -> str:
                 show_ratio(ours.ratio_to(theirs)),
             )
         )
-    head = ("", "its median", "llama_edu in the same run", "times as long as ours")
+    head = ("", "its median", "llama_edu in the same run", "its time / llama_edu's")
     return table(head, rows) + "\n\n" + " ".join(notes)
 
 
 def _processes(path: Path) -> str:
-    """Whole processes from start to exit; byte code lies on disk, as pip leaves it there."""
+    """Whole processes from start to exit; byte code is on disk, as pip leaves it there."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
     def process(*arguments: str) -> Callable[[], object]:

@@ -1,4 +1,4 @@
-"""Private memory: what a process needs for itself while the weights stay in the file."""
+"""Private memory: what a process needs of its own while the weights stay in the file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.timing import table
 _PROGRAM = """
 import json, sys
 from pathlib import Path
-from llama_edu import load  # here, so that what it imports does not count
+from llama_edu import load  # imported first, so that what it imports does not count
 from llama_edu.transformer.sampling import GREEDY
 
 def private_bytes():
@@ -36,7 +36,7 @@ with load(path, mmap=mmap) as llama:
 def run() -> str:
     """The table on memory, as Markdown; Linux only."""
     if not Path("/proc/self/smaps_rollup").exists():
-        return "Private memory is read from /proc/self/smaps_rollup, which this system has not."
+        return "Private memory is read from /proc/self/smaps_rollup, which this system lacks."
     rows = []
     for label, path in (
         ("bundled, f16", bundled_model()),

@@ -1,4 +1,4 @@
-"""The files that are measured, made once into benchmarks/models/, which git ignores."""
+"""The files that are measured, made once in benchmarks/models/, which git ignores."""
 
 from __future__ import annotations
 

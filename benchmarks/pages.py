@@ -1,4 +1,4 @@
-"""What it costs to be watched: microseconds per touched and per mapped page, per instrument."""
+"""The cost of recording pages: microseconds per touched and per mapped page, per instrument."""
 
 from __future__ import annotations
 

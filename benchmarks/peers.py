@@ -1,4 +1,4 @@
-"""The programs that we compare with, where they are installed."""
+"""The programs that llama_edu is compared with, if they are installed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Protocol
 
 
 class Peer(Protocol):
-    """What a contender in the race of tokens can do."""
+    """What a contender in the comparison of speed can do."""
 
     def prefill(self, tokens: Sequence[int], /) -> None:
         """Read all tokens from an empty context."""
 
     def decode(self, n_tokens: int, /) -> float:
-        """Seconds for so many single tokens after whatever was read last."""
+        """Seconds for n_tokens single tokens after the last prefill."""
 
 
-#: Opens a file, with room for so many positions, for so many threads.
+#: Opens a file; takes its path, the number of positions and the number of threads.
 MakePeer = Callable[[Path, int, int], Peer]
 
 
@@ -48,7 +48,7 @@ class LlamaCpp:
         self._llama.eval(list(tokens))
 
     def decode(self, n_tokens: int) -> float:
-        """Seconds for so many single tokens after whatever was read last."""
+        """Seconds for n_tokens single tokens after the last prefill."""
         base = self._llama.n_tokens
         start = time.perf_counter()
         for token in range(5, 5 + n_tokens):
@@ -59,7 +59,7 @@ class LlamaCpp:
 
 
 def quantize_with_llama_cpp(source: Path, destination: Path) -> None:
-    """Write a GGUF file as Q4_K_M, a mixture of types that we read but do not write."""
+    """Write a GGUF file as Q4_K_M, a mixture of types that llama_edu reads but does not write."""
     import llama_cpp
 
     params = llama_cpp.llama_model_quantize_default_params()

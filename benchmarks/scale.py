@@ -32,7 +32,7 @@ N_PREFILL, N_DECODE, N_DECODE_IN_CONTEXT = 128, 16, 4
 
 @dataclass(frozen=True)
 class Size:
-    """One model: weights that a token reads, and seconds, those of decoding for one token."""
+    """One model: how many weights a token reads, and seconds; decode_s is for one token."""
 
     label: str
     n_weights: int
@@ -80,7 +80,7 @@ def run() -> str:
         [
             "Kernels as `auto` chooses them.",
             table(head, rows),
-            "### One token of the 134M f32 model after so many positions",
+            "### One token of the 134M f32 model, by positions before it",
             table(("positions", "time", "time / straight line"), rows_of_context),
             save_figure(
                 "scale.png",
@@ -141,7 +141,7 @@ def _contexts(path: Path) -> dict[int, float]:
 
 
 def _in_words(sizes: list[Size], contexts: Mapping[int, float]) -> str:
-    """The figure for those who cannot see it."""
+    """The alternative text of the figure."""
     left = "; ".join(f"{size.label}: {1e3 * size.decode_s:.1f}" for size in sizes)
     right = "; ".join(f"{n:,}: {1e3 * seconds:.1f}" for n, seconds in contexts.items())
     return (
@@ -150,7 +150,7 @@ def _in_words(sizes: list[Size], contexts: Mapping[int, float]) -> str:
 
 
 def _caption(sizes: list[Size], line: np.ndarray, off_line: Mapping[int, float]) -> str:
-    """How straight the lines are, and where they are not."""
+    """How far the measurements are from straight lines."""
     small, *_, large = (size for size in sizes if size.label.endswith("f16"))
     small_name, large_name = (size.label.partition(",")[0] for size in (small, large))
     of_weights_s = small.n_weights * large.decode_s / large.n_weights
@@ -158,9 +158,9 @@ def _caption(sizes: list[Size], line: np.ndarray, off_line: Mapping[int, float])
     return (
         f"Left: at the pace of the {large_name} model the f16 weights of the {small_name} one take "
         f"{1e3 * of_weights_s:.2f} ms of its {1e3 * small.decode_s:.2f}; the rest is what a token "
-        f"costs besides weights. Right: the line is {1e3 * line[1]:.1f} ms and {1e6 * line[0]:.1f} "
-        f"us per position; the point farthest from it, at {farthest:,} positions, is off by "
-        f"{100 * (off_line[farthest] - 1):+.0f} %."
+        f"costs in addition to the weights. Right: the line is {1e3 * line[1]:.1f} ms and "
+        f"{1e6 * line[0]:.1f} us per position; the point farthest from it, at {farthest:,} "
+        f"positions, is off by {100 * (off_line[farthest] - 1):+.0f} %."
     )
 
 

@@ -1,6 +1,6 @@
 """Tokens per second: ours, llama.cpp on the same file with the same threads, and numpy.dot alone.
 
-`numpy.dot` on the same matrices, with nothing between them, is the limit of what numpy can reach.
+`numpy.dot` on the same matrices, with no other work between, is the limit of what numpy can reach.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Measured = dict[str, dict[str, Timing]]
 
 
 class Ours:
-    """One way of multiplying, in the same clothes as a peer."""
+    """One way of multiplying, with the interface of a peer."""
 
     def __init__(self, path: Path, kernels: str) -> None:
         self.llama = llama_edu.load(path, kernels=kernels)
@@ -51,7 +51,7 @@ class Ours:
         score_next(self.llama.model, tokens, self._cache)
 
     def decode(self, n_tokens: int) -> float:
-        """Seconds for so many single tokens after whatever was read last."""
+        """Seconds for n_tokens single tokens after the last prefill."""
         model, length = self.llama.decode_model, self._cache.length
         start = time.perf_counter()
         for token in range(5, 5 + n_tokens):
@@ -81,7 +81,7 @@ def run() -> str:
         ratios["Q4_K_M"] = _measure(path, with_llama_cpp)
     parts += [f"### Random model of 134M, {name}\n\n{_table(m)}" for name, m in ratios.items()]
     if llama_cpp is not None:
-        parts.append(f"### Beside llama.cpp\n\n{_figure(ratios)}")
+        parts.append(f"### Compared with llama.cpp\n\n{_figure(ratios)}")
     return "\n\n".join(parts)
 
 
@@ -120,7 +120,7 @@ def _dots(llama: llama_edu.Llama) -> float:
 
 
 def _table(measured: Measured) -> str:
-    """One row per contender, with our ratios to it; a ratio above 1 means that we are faster."""
+    """One row per contender, with our ratios to it; a ratio above 1 means that ours is faster."""
     rows = []
     for job, n_tokens in ((PREFILL, N_PREFILL), (DECODE, N_DECODE)):
         for name, timing in measured[job].items():
@@ -133,13 +133,13 @@ def _table(measured: Measured) -> str:
 
 
 def _ratio(measured: Measured, job: str, ours: str, theirs: str) -> Ratio | None:
-    """How many times as fast we are, with the spread; None where one of the two did not run."""
+    """How many times as fast ours is, with the spread; None where one of the two did not run."""
     times = measured[job]
     return times[ours].ratio_to(times[theirs]) if ours in times and theirs in times else None
 
 
 def _figure(measured: Mapping[str, Measured]) -> str:
-    """Our ratios to llama.cpp as bars, decode beside prefill, types side by side."""
+    """Our ratios to llama.cpp as bars, decode next to prefill, types side by side."""
     ratios = {
         (job, ours): [_ratio(of_file, job, ours, LLAMA_CPP) for of_file in measured.values()]
         for job in (DECODE, PREFILL)

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-#: Of five, two unlucky ones decide the median.
+#: With only five, two unlucky rounds can shift the median.
 ROUNDS = 9
 
 #: Before each contender. Threads of OpenBLAS keep a core busy for 100 ms after their work is done,
-#: those of OpenMP for 10, in case there is more; without a pause the next contender would pay.
+#: those of OpenMP for 10 ms, in case there is more; without a pause they slow down the next one.
 PAUSE_S = 0.15
 
 #: How many times as fast: median, least and most.
@@ -49,9 +49,9 @@ def interleave(
     """Run all contenders in turn, A B C A B C ..., after one round that is not counted.
 
     Args:
-        pause_s: before each; 0 where all contenders are one program with other numbers.
-        warm_up: run each once more after its pause, not counted: a processor that has slept needs
-            about 100 ms to come to its speed, which is a third of some of these times.
+        pause_s: before each; 0 where all contenders are one program with different arguments.
+        warm_up: run each once more after its pause, not counted: an idle processor needs about
+            100 ms to reach its full speed, which is a third of some of these times.
 
     A contender may return its own seconds as a float, where only part of the call should count.
     """

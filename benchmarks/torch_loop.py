@@ -1,7 +1,7 @@
 """LLaMA as a loop of torch operations in float32, with a cache of keys and values.
 
-What one writes first in PyTorch: no compiler, no quantized product. It computes what ours computes
-(a slow test compares the logits), so that the two can be timed against each other.
+The obvious first version in PyTorch: no compiler, no quantized product. It computes the same as
+llama_edu (a slow test compares the logits), so that the times of the two can be compared.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class TorchLoop:
         self.logits(tokens)
 
     def decode(self, n_tokens: int) -> float:
-        """Seconds for so many single tokens after whatever was read last."""
+        """Seconds for n_tokens single tokens after the last prefill."""
         length = self._length
         start = time.perf_counter()
         for token in range(5, 5 + n_tokens):
@@ -51,10 +51,10 @@ class TorchLoop:
 
     @torch.inference_mode()
     def logits(self, tokens: Sequence[int]) -> torch.Tensor:
-        """(1, vocab_size): what may follow the last token.
+        """(1, vocab_size): the scores of what may follow the last token.
 
-        Several tokens at once must be the first of the context, one may stand anywhere: the mask
-        that torch makes by itself fits no other case.
+        Several tokens at once must be the first of the context; a single one may be anywhere. The
+        mask that torch makes by itself is right only in these cases.
         """
         c, w = self._config, self._w
         T, start = len(tokens), self._length

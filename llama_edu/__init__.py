@@ -4,7 +4,7 @@
     >>> with llama_edu.load(llama_edu.bundled_checkpoint()) as llama:
     ...     story = "".join(llama.generate("Once upon a time", seed=1))
 
-`load` opens any known checkpoint; everything else lives in the rooms: `files` (bytes on disk),
+`load` opens any known checkpoint. The main packages below it: `files` (bytes on disk),
 `transformer` (arrays to text), `pages` (what that computation touched), `show` (widgets, figures).
 """
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Llama", "LlamaEduError", "ModelConfig", "bundled_checkpoint", "load"]
 __version__ = "0.1.0"
 
-#: Public name -> module that has it. Each is imported when its name is first used, because every
-#: `llama_edu.something` imports this file first, and most need none of these.
+#: Public name -> module that defines it. Each is imported when its name is first used, because
+#: every `import llama_edu.something` runs this file first, and most need none of these names.
 _HOMES = {
     "Llama": "llama_edu.llama",
     "LlamaEduError": "llama_edu.errors",
@@ -47,14 +47,14 @@ def __dir__() -> list[str]:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """What %load_ext llama_edu does: add the magics %pages and %faults."""
+    """Called by %load_ext llama_edu: add the magics %pages and %faults."""
     from llama_edu.show.magics import PageMagics
 
     shell.register_magics(PageMagics)
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """What %unload_ext llama_edu does: take the magics away again."""
+    """Called by %unload_ext llama_edu: remove the magics."""
     from llama_edu.show.magics import NAMES
 
     for kind in shell.magics_manager.magics.values():

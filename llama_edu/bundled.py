@@ -1,4 +1,4 @@
-"""Where the bundled checkpoint lies: in the installed package, or in the clone beside it."""
+"""Where the bundled checkpoint is: in the installed package, or next to it in a clone."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ from llama_edu.quants.blocks import dequantize
 from llama_edu.table import lay_out
 from llama_edu.text import visible
 
-#: Ids that every vocabulary has, for comparing logits where no text can be encoded.
+#: Ids at which logits are compared, since no text can be encoded without a tokenizer. Ids beyond
+#: the vocabulary are left out.
 _FIXED_TOKENS = (1, 5, 3, 11, 7, 200, 31, 64)
 
 #: Rows are compared in chunks of about this many float32 bytes.
@@ -25,7 +26,7 @@ _CHUNK_BYTES = 8 * 2**20
 
 @dataclass(frozen=True)
 class TensorDifference:
-    """How far one tensor of A lies from B's.
+    """How far one tensor of A differs from B's.
 
     Attributes:
         largest, mean: of |a - b| over all numbers; NaN where one of the two holds NaN.
@@ -43,7 +44,7 @@ class TensorDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differs between two checkpoints."""
+    """The differences between two checkpoints."""
 
     names: tuple[str, str]
     tensors: tuple[TensorDifference, ...]
@@ -54,7 +55,7 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """Whether no weight and no logit differs by more than the tolerance; NaN always differs."""
+        """Whether all weights and logits agree within the tolerance; NaN never does."""
         found = (self.logits_largest, *(t.largest for t in self.tensors))
         return all(largest <= self.tolerance for largest in found)  # False for NaN
 
@@ -93,9 +94,9 @@ def compare(a_path: str | Path, b_path: str | Path, tolerance: float = 0.0) -> C
     """Compare two checkpoints of the same sizes; needs no tokenizer.
 
     Args:
-        tolerance: the largest difference of a weight or a logit that still counts as the same.
+        tolerance: the largest difference in a weight or a logit that still counts as equal.
     Raises:
-        RequestError: the sizes differ, so that there is nothing to compare number by number.
+        RequestError: the sizes differ, so numbers cannot be paired; or a negative tolerance.
     """
     if not tolerance >= 0:
         raise RequestError(f"tolerance is {tolerance}, expected 0 or more")
@@ -156,17 +157,17 @@ def _tensor_difference(name: str, a: Llama, b: Llama) -> TensorDifference:
 def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """|a - b|; 0 for equal infinities, NaN where either is NaN."""
     with np.errstate(invalid="ignore", over="ignore"):
-        distance = np.abs(a - b)
+        distance: np.ndarray = np.abs(a - b)
     distance[a == b] = 0
     return distance
 
 
 def _stored_name(names: Container[str], name: str) -> str:
-    """The weight that serves under this name; for a tied output it is the embedding."""
+    """The weight used under this name; for a tied output, the embedding."""
     return output_name(names) if name == "output" else name
 
 
 def _stored(llama: Llama, name: str) -> np.ndarray:
-    """The stored tensor with RoPE's pairs side by side, whatever order the file has."""
+    """The stored tensor with RoPE's pairs side by side, regardless of the file's order."""
     name = _stored_name(llama.weights, name)
     return rows_side_by_side(llama.weights[name], name, llama.config)

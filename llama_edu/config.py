@@ -1,4 +1,4 @@
-"""ModelConfig: the sizes of one LLaMA, frozen, and refused when they cannot fit together."""
+"""ModelConfig: the sizes of one LLaMA, frozen, and rejected when they contradict each other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LARGEST_COUNT = 2**31 - 1
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """How a model stretches its rotations to contexts longer than it was first trained on.
+    """How a model stretches its rotations to contexts longer than it was originally trained on.
 
     kind "linear" divides every frequency by `factor`; kind "llama3" leaves short wavelengths alone,
     divides long ones by `factor` and blends between (Llama 3.1). Source: `rope_scaling` in the
@@ -44,7 +44,7 @@ class RopeScaling:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of one model, in Meta's words (the README's glossary maps the other dialects).
+    """Sizes of one model, in Meta's terms (the README's glossary maps the other dialects).
 
     `head_dim` 0 means dim / n_heads. Raises ShapeError when two sizes contradict each other.
     """
@@ -137,9 +137,9 @@ class ModelConfig:
 
 
 def output_name(names: Container[str]) -> str:
-    """The weight that scores the next token: "output", or the embedding where it is tied to it.
+    """The weight that scores the next token: "output", or the embedding if the two are tied.
 
-    `names` are those of a model's weights.
+    `names` are the names of a model's weights.
     """
     return "output" if "output" in names else "token_embedding"
 
@@ -147,7 +147,8 @@ def output_name(names: Container[str]) -> str:
 def hidden_dim_by_rule(dim: int, multiple_of: int, multiplier: float | None = None) -> int:
     """Width of the feed-forward layer that Meta's code derives from dim and multiple_of.
 
-    Two thirds of 4 * dim, times `multiplier` (Llama 2 and later), rounded up to a multiple.
+    Two thirds of 4 * dim, times `multiplier` (Llama 2 and later), rounded up to a multiple of
+    `multiple_of`. ShapeError unless both sizes are positive.
     Source: `FeedForward.__init__` in Meta's llama/model.py.
     """
     if dim <= 0 or multiple_of <= 0:

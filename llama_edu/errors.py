@@ -1,4 +1,4 @@
-"""The errors that this package raises on purpose, each a sentence for the reader.
+"""The errors that this package raises on purpose; each message is a sentence for the reader.
 
 Every message has the form *where: what was found, what was expected; what to do next*. The command
 line prints the sentence and exits with code 2; in Python all of them are `LlamaEduError`.
@@ -30,7 +30,7 @@ class ShapeError(LlamaEduError):
 
 
 class RequestError(LlamaEduError, ValueError):
-    """The caller asked for something impossible: a NaN temperature, an unknown token id."""
+    """The caller asked for something impossible, such as a NaN temperature."""
 
 
 class NumericalError(LlamaEduError):
@@ -42,4 +42,4 @@ class MeasurementError(LlamaEduError):
 
 
 class LlamaEduWarning(UserWarning):
-    """The program goes on, but not in the way that would have been best; the message says why."""
+    """The program continues with a second-best choice; the message says why."""

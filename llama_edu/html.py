@@ -1,4 +1,4 @@
-"""Text and facts as HTML, for notebooks. What comes from a file shows and does nothing else."""
+"""Text and facts as HTML, for notebooks. Text from a file is displayed; its markup is escaped."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ _LONGEST_VALUE = 200
 
 _LEFT = "text-align: left; padding: 0 12px 0 0; vertical-align: top"
 
-# JupyterLab's color variables follow its light and dark themes; the second value serves pages
-# that have none.
+# JupyterLab's color variables follow its light and dark themes; the second value is for pages
+# that do not define them.
 MUTED = "color: var(--jp-ui-font-color2, #777)"
 ERROR = "color: var(--jp-error-color1, #d32f2f); overflow-wrap: anywhere"
 
 
 def escaped(text: str) -> str:
-    """A text as HTML that shows it on one line: `text.visible`, then no markup and no quotes."""
+    """A text as HTML on one line: `text.visible`, with markup and quotes escaped."""
     return _no_markup(visible(text))
 
 
 def escaped_lines(text: str) -> str:
-    """A text of several lines as HTML that shows it: `text.visible_lines`, then no markup."""
+    """A text of several lines as HTML: `text.visible_lines`, with markup and quotes escaped."""
     return _no_markup(visible_lines(text))
 
 
 def note_html(text: str, *, is_error: bool = False) -> str:
-    """A sentence about a model or a state; an error in the theme's error color, read aloud."""
+    """A sentence about a model or a state; an error is colored, and announced by screen readers."""
     if not is_error:
         return f'<div style="line-height: 1.5; {MUTED}">{escaped_lines(text)}</div>'
     return f'<div role="alert" style="line-height: 1.5; {ERROR}">{escaped_lines(text)}</div>'
@@ -53,6 +53,6 @@ def _value_html(value: object) -> str:
 
 
 def _no_markup(text: str) -> str:
-    from html import escape  # brings every named character of HTML: only where a notebook looks
+    from html import escape  # loads the table of all HTML entities, which only notebooks need
 
     return escape(text)

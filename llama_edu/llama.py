@@ -1,4 +1,4 @@
-"""The front door: load() maps a checkpoint, Llama turns text into more text."""
+"""The entry point: load() maps a checkpoint, and Llama continues a text with it."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ class Lab(Protocol):
 
     @property
     def ledger(self) -> AccessLog:
-        """Where the forward pass notes what it reads."""
+        """Where the forward pass records what it reads."""
 
     def view(self, tensor: TensorSpec) -> np.ndarray:
-        """A read-only view on one tensor, in the lab's own mapping."""
+        """A read-only view of one tensor, in the lab's own mapping."""
 
 
 @dataclass(frozen=True)
 class Loading:
-    """What loading cost: bytes that were mapped and bytes that had to be copied."""
+    """What loading cost: bytes mapped, bytes copied, and time."""
 
     mapped_bytes: int
     copied_bytes: int
@@ -68,21 +68,24 @@ def load(
 ) -> Llama:
     """Open a checkpoint of any known format, ready to generate.
 
-    With mmap nothing is read but the headers; every weight is a view of the file. Matrices that are
-    cut over several files are the exception: they are joined in memory, and `loading` says so.
+    With mmap only the headers are read; every weight is a view of the file. Matrices that are split
+    across several files are the exception: they are joined in memory, and `loading` counts them.
 
     Args:
-        path: a weight file, or a folder in Meta's layout.
-        mmap: False reads every weight into private memory instead, the way it was before 2023,
+        path: a weight file, or a folder in Meta's or Hugging Face's layout.
+        mmap: False reads every weight into private memory instead, as loaders did before 2023,
             and maps nothing.
-        tokenizer: a tokenizer.model or tokenizer.bin, for files that carry no vocabulary.
-        threads: cores that may work; None for all that this process may use.
+        tokenizer: a tokenizer.model, tokenizer.json or tokenizer.bin, for files that have no
+            vocabulary.
+        threads: the number of cores to use; None uses all that this process may run on.
         kernels: how stored weights are multiplied: "numpy"; "jit" (numba, the extra `jit`); or
             "auto", which prefills with numpy and decodes with jit where numba is installed.
-        lab: a pages.PageLab on the same file; the weights are then views on its mapping, and the
-            forward pass notes in its ledger what it reads.
+        lab: a pages.PageLab on the same file; the weights are then views of its mapping, and the
+            forward pass records in its ledger what it reads.
     Raises:
-        FormatError: the file is not a checkpoint, or a damaged one.
+        FormatError: the file is not a checkpoint, or it is damaged.
+        RequestError: an impossible argument, such as a tokenizer of another size or kernels that
+            cannot be used here.
     """
     start = time.perf_counter()
     keep_freed_memory()
@@ -136,7 +139,7 @@ class _Weights(dict[str, np.ndarray]):
 def _weight(
     tensor: TensorSpec | ShardedTensor, array: Callable[[TensorSpec], np.ndarray]
 ) -> np.ndarray:
-    """A weight as stored, joined where it is cut over several files; read-only."""
+    """A weight as stored, joined if it is split across several files; read-only."""
     if isinstance(tensor, TensorSpec):
         return array(tensor)
     joined = join(tensor, array)
@@ -150,15 +153,15 @@ def _is_cut(tensor: TensorSpec | ShardedTensor) -> bool:
 
 
 class Llama(ClosedAtExit):
-    """A checkpoint that is open: its weights, its tokenizer, and what can be done with them.
+    """An open checkpoint: its weights, its tokenizer, and what can be done with them.
 
-    A context manager; leaving it unmaps the file. Views of weights that were handed out must be
-    gone by then.
+    A context manager; leaving it unmaps the file. All views of weights must have been deleted by
+    then.
 
     Attributes:
-        checkpoint: where every tensor lies. config: the model's sizes.
+        checkpoint: where every tensor is. config: the model's sizes.
         weights: name -> read-only view of the stored numbers.
-        tokenizer: text to ids and back, or None where the file has none and none was given.
+        tokenizer: text to ids and back; RequestError if the model was loaded without one.
         loading: what was mapped and what was copied.
         lab: the lab whose mapping holds the weights, or None.
         model: what forward() takes. kernels: as given to load().
@@ -190,7 +193,7 @@ class Llama(ClosedAtExit):
     def decode_model(self) -> Model:
         """The model with the fastest kernels for single positions that `kernels` allows.
 
-        Made at the first token after a prompt, because importing a compiler takes a moment.
+        Built at the first token after a prompt, because importing a compiler takes time.
         """
         return self._with_kernels(self.model)
 
@@ -200,10 +203,10 @@ class Llama(ClosedAtExit):
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Text to ids and back. RequestError where the file has none and none was given."""
+        """Text to ids and back. RequestError if the file has no tokenizer and none was given."""
         if self._tokenizer is None:
             raise RequestError(
-                f"{self.checkpoint.paths[0]}: carries no tokenizer and none lies beside it; give "
+                f"{self.checkpoint.paths[0]}: has no tokenizer, and there is none next to it; give "
                 f"one with --tokenizer FILE, or tokenizer= in Python"
             )
         return self._tokenizer
@@ -216,7 +219,7 @@ class Llama(ClosedAtExit):
         Returns:
             (T, vocab_size) float32; row t is what the model expects after tokens[: t + 1].
         Raises:
-            RequestError: an unknown id, none at all, or more than the context holds.
+            RequestError: an unknown id, no ids, or more ids than the context holds.
         """
         self._check_open()
         check_tokens(tokens, self.config)
@@ -245,13 +248,13 @@ class Llama(ClosedAtExit):
         repeat_penalty: float = SamplingSettings.repeat_penalty,
         seed: int | None = None,
     ) -> Iterator[str]:
-        """Continue a prompt; yields the new text piece by piece as it is made.
+        """Continue a prompt; yields the new text token by token as it is generated.
 
         Args:
-            prompt: the beginning, "" for a text from nothing. BOS is put in front.
+            prompt: how the text begins; "" starts from BOS alone. BOS is prepended.
             n_tokens: the largest number of new tokens; the text ends earlier at EOS.
             temperature ... repeat_penalty: see SamplingSettings. temperature 0 is greedy.
-            seed: same seed, same text; None draws a new one.
+            seed: the same seed gives the same text; None draws a new one.
         """
         settings = SamplingSettings(temperature, top_k, top_p, min_p, repeat_penalty)
         generation = self.generate_tokens(prompt, n_tokens, settings, seed=seed)
@@ -269,8 +272,8 @@ class Llama(ClosedAtExit):
         """Continue a prompt (text, or ids with BOS); yields GeneratedToken with id and logits.
 
         Args:
-            seed, cache: `rng` and `cache` of an earlier generation go on where it stopped, when
-                its `tokens` are the prompt; the cache spares computing what it already holds.
+            seed, cache: to continue where an earlier generation stopped, pass its `rng` and
+                `cache` with its `tokens` as the prompt. What the cache holds is not recomputed.
         """
         self._check_open()
         tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
@@ -325,7 +328,7 @@ def _all_float32(weights: Mapping[str, np.ndarray]) -> bool:
 
 def _check_lab(lab: Lab, checkpoint: Checkpoint, mmap: bool) -> None:
     if not mmap:
-        raise RequestError("load: lab and mmap=False exclude each other; a lab watches a mapping")
+        raise RequestError("load: lab and mmap=False exclude each other; a lab observes a mapping")
     if not lab.path.samefile(checkpoint.paths[0]):
         raise RequestError(
             f"{checkpoint.paths[0]}: the lab maps {lab.path}, expected the same file in both"

@@ -1,4 +1,4 @@
-"""The divisors of RoPE's frequencies that Llama 3.1 files carry instead of the rule behind them."""
+"""RoPE's frequencies, and the divisors that Llama 3.1 files store in place of a scaling rule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def llama3_divisors(config: ModelConfig) -> np.ndarray:
     Returns:
         (head_dim / 2,) float32, a copy.
     Raises:
-        RequestError: the model does not scale its rotations this way.
+        RequestError: the model does not scale its rotations by this rule.
     Source: `apply_scaling` in Meta's llama_models/llama3/model.py; stored as the tensor rope_freqs
     since PR #8676 of llama.cpp.
     """
@@ -29,7 +29,7 @@ def llama3_divisors(config: ModelConfig) -> np.ndarray:
 
 
 def llama3_scaling(divisors: np.ndarray, config: ModelConfig) -> RopeScaling | None:
-    """The rule behind stored divisors, for files that want it by name; None where it is not Meta's.
+    """The rule behind stored divisors, for formats that name it; None if it is not Meta's rule.
 
     Args:
         divisors: (head_dim / 2,) float32, as in a GGUF file's rope_freqs.
@@ -49,7 +49,8 @@ def rope_frequencies(config: ModelConfig, divisors: np.ndarray | None = None) ->
     """How fast each pair of a head turns, in radians per position.
 
     Args:
-        divisors: (head_dim / 2,) what a file's rope_freqs tensor divides each frequency by.
+        divisors: (head_dim / 2,) divisor of each frequency, from a file's rope_freqs tensor. None
+            computes them from `config.rope_scaling`.
     Returns:
         (head_dim / 2,) float64, falling from 1 to about 1 / rope_theta.
     """

@@ -1,4 +1,4 @@
-"""Plain text tables: measurements, files side by side, and what stands in a checkpoint."""
+"""Plain text tables: measurements, files side by side, and the contents of a checkpoint."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def lay_out(
 
     Args:
         heads: the first line; None for a table without one.
-        rows: as many cells as heads. None becomes "-", for what was not measured; integers get
-            thousands separators; text is made `text.visible`.
-        align: "<" for a column to the left, ">" to the right; the last one stands for all columns
-            after it.
-        indent: what stands in front of each line.
+        rows: one cell for each head. None (not measured) becomes "-"; integers get thousands
+            separators; text goes through `text.visible`.
+        align: "<" aligns a column left, ">" right; the last character applies to all columns after
+            it.
+        indent: text in front of each line.
     """
     cells = [[_cell(value) for value in row] for row in ([heads] if heads else []) + [*rows]]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

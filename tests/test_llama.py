@@ -205,7 +205,7 @@ def test_impossible_requests_are_named(checkpoint):
 def test_a_file_without_a_tokenizer_computes_but_cannot_read_text(checkpoint):
     with load(checkpoint) as llama:
         assert llama.logits([1, 2]).shape == (2, 271)
-        with pytest.raises(RequestError, match=r"carries no tokenizer .* --tokenizer FILE"):
+        with pytest.raises(RequestError, match=r"has no tokenizer, .* --tokenizer FILE"):
             llama.generate("a")
 
 

@@ -1,4 +1,4 @@
-r"""From a training checkpoint to the files Meta would have released: params.json, parts, tokenizer.
+r"""Write a training checkpoint as Meta released its models: params.json, shards, tokenizer.
 
     python tools/export_stories.py --checkpoint run/checkpoint.pt \
         --tokenizer data/stories/tokenizer.model --out data/stories
@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from story_model import PARAMS, rope_freqs
 
-# How fairscale split a matrix over the parts; vectors are whole in every part.
+# How fairscale split a matrix over the shards; vectors are whole in every shard.
 SPLIT_BY_ROWS = ("wq", "wk", "wv", "w1", "w3", "output")
 SPLIT_BY_COLUMNS = ("tok_embeddings", "wo", "w2")
 
@@ -41,7 +41,7 @@ def tensor_names(n_layers):
 
 
 def slice_for_part(name, tensor, part, n_parts):
-    """The slice of a tensor that goes into one part, a contiguous float16 copy."""
+    """The slice of a tensor that goes into one shard, a contiguous float16 copy."""
     kind = name.split(".")[-2]
     if kind in SPLIT_BY_ROWS:
         tensor = tensor.chunk(n_parts, dim=0)[part]

@@ -1,6 +1,6 @@
-"""JupyterLab on loopback with nothing of the user's in it, and a headless Chromium to look at it.
+"""JupyterLab on loopback without any settings of the user, and a headless Chromium to open it.
 
-For the browser tests, for the latencies of benchmarks/browser.py and for take_screenshot.py.
+Used by the browser tests, benchmarks/browser.py and take_screenshot.py.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Lab:
         return f"{self.address}/{path}{'&' if '?' in path else '?'}token={self._token}"
 
     def ask(self, path: str, method: str = "GET", body: bytes | None = None) -> bytes:
-        """What the server answers. OSError where it does not, or with an error."""
+        """The answer of the server. OSError if there is none, or if it is an error."""
         request = urllib.request.Request(self.url(path), body, method=method)
         with urllib.request.urlopen(request, timeout=20) as answer:
             return answer.read()
@@ -73,17 +73,17 @@ class Lab:
         self.ask(f"api/contents/{name}", "PUT", body)
 
     def end_kernels(self) -> None:
-        """A page that closes leaves its kernel running; the next one is to get a new one."""
+        """End all kernels: a closed page leaves its own running, and the next needs a new one."""
         for kernel in json.loads(self.ask("api/kernels")):
             self.ask(f"api/kernels/{kernel['id']}", "DELETE")
 
     def open(self, context: Any, name: str, *, dark: bool = False, files: bool = True) -> Any:
-        """A page of a Playwright context on a notebook whose kernel is idle.
+        """Open a notebook in a Playwright context and wait until its kernel is idle.
 
         Args:
-            files: whether the file browser stays; it takes a third of a narrow page.
+            files: whether the file browser stays open; it takes a third of a narrow page.
         Returns:
-            The page; `page.foreign` collects the addresses of other machines that were asked.
+            The page; `page.foreign` collects the URLs of requests to other machines.
         """
         own = (self.address, self.address.replace("http", "ws"), "data:", "blob:")
         page = context.new_page()
@@ -100,9 +100,9 @@ class Lab:
 
 
 def run_all(page: Any) -> list[dict[str, Any]]:
-    """Run every cell; tags, source and outputs of each code cell, when the last has ended.
+    """Run every cell; returns tags, outputs and source of each code cell when the last has ended.
 
-    Raises AssertionError on an error output that was not announced by a tag.
+    Raises AssertionError where an error output and the tag "raises-exception" do not go together.
     """
     cells = page.evaluate(_RUN_ALL)
     for cell in cells:
@@ -119,7 +119,7 @@ def hermetic_lab(home: Path) -> Iterator[Lab]:
     folders = {name: str(home / name.lower()) for name in _OWN_FOLDERS}
     page_config = home / "jupyter_config_dir/labconfig/page_config.json"
     _write(page_config, {"disabledExtensions": {_NEWS: True}})
-    # every cell in the page at once; Lab leaves out those that are out of sight otherwise
+    # all cells in the page at once; by default Lab leaves out those that are out of sight
     _write(home / "jupyterlab_settings_dir" / _TRACKER, {"windowingMode": "none"})
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -142,9 +142,9 @@ def hermetic_lab(home: Path) -> Iterator[Lab]:
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """Chromium by Playwright, from the system's own package.
+    """The system's own Chromium, driven by Playwright.
 
-    Raises AssertionError, which says what to install, where there is none.
+    Raises AssertionError, which says what to install, if there is none.
     """
     executable = shutil.which("chromium") or shutil.which("chromium-browser")
     assert executable, "no chromium on this machine; run: apt-get install chromium"

@@ -4,7 +4,7 @@
     python tools/import_picture.py OTHER      # another clone, to compare with
 
 Imports inside functions and under TYPE_CHECKING count like all others. Only the public names that
-`llama_edu/__init__` hands on are left out. The test of imports holds the rules that stand here.
+`llama_edu/__init__` re-exports are left out. tests/test_imports.py checks the rules defined here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 PACKAGE = "llama_edu"
 
-#: What stands at the bottom: facts that every other part may use.
+#: The lowest modules, which every module above them may import.
 _GROUND = {"errors", "text", "html", "table", "config", "vocabulary", "rope"}
 
 #: Module or folder directly under the package -> what it may import besides itself.
@@ -46,8 +46,8 @@ MAY_IMPORT["cli"] = {*MAY_IMPORT, "__init__"}  # the version
 MAY_IMPORT["__main__"] = {"cli"}
 MAY_IMPORT["__init__"] = {"show"}  # the magics, when %load_ext asks for them
 
-#: Inside these folders: parts from the bottom up. What is not listed lies below all of them, and
-#: neighbors on one floor do not import each other.
+#: Inside these folders: their layers from the bottom up. What is not listed lies below all of them,
+#: and modules of one layer do not import each other.
 FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "files": (
         ("vocabularies",), ("ggml", "gguf", "torch", "llama2c"), ("huggingface",),
@@ -69,7 +69,7 @@ def modules_of(root: Path) -> dict[str, Path]:
 
 
 def imports_of(path: Path) -> set[str]:
-    """Every dotted name that a file imports, wherever in the file; names imported from as well."""
+    """Every dotted name that a file imports, anywhere in it, with the modules of "from" imports."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -95,7 +95,7 @@ def arrows_of(modules: Mapping[str, Path]) -> dict[str, set[str]]:
 
 
 def _hands_on(package: str, found: set[str], modules: Mapping[str, Path]) -> bool:
-    """Whether a name is taken from a folder's own __init__, not one of the modules in it."""
+    """Whether a name is imported from a folder's own __init__, not from a module in it."""
     if f"{package}.__init__" not in modules:
         return False
     names = [f for f in found if f.rpartition(".")[0] == package]
@@ -134,7 +134,7 @@ def upward(arrows: Mapping[str, set[str]]) -> list[str]:
 
 
 def _climbs(room: str, module: str, other: str) -> bool:
-    """Whether an arrow inside one folder goes up, or sideways, between its floors."""
+    """Whether an arrow inside one folder goes up, or sideways, between its layers."""
     floors = FLOORS.get(room, ())
 
     def place(name: str) -> tuple[int, str]:
@@ -146,7 +146,7 @@ def _climbs(room: str, module: str, other: str) -> bool:
 
 
 def circles(arrows: Mapping[str, set[str]]) -> list[list[str]]:
-    """Every group of modules that import each other in a circle (strongly connected, over one)."""
+    """Every group of two or more modules that import each other in a circle, directly or not."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []

@@ -3,8 +3,8 @@
     python tools/lowest_versions.py [--extra NAME ...] > lowest.txt
     pip install -e '.[test]' --constraint lowest.txt
 
-A lower bound that nobody installs is a guess: `make test-lowest` runs the unit tests with exactly
-these. Only `==` and `>=` are read as a lowest version; what has neither is an error.
+A lower bound that is never installed is a guess: `make test-lowest` runs the unit tests with these
+versions. Only `==` and `>=` give a lowest version; a requirement with neither is an error.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _LOWEST = re.compile(r"(?:==|>=)\s*([0-9][0-9a-z.]*)")
 
 
 def lowest_versions(pyproject: str, extras: Iterable[str]) -> dict[str, str]:
-    """Name -> lowest version, of the dependencies and of these extras with those they name.
+    """Name -> lowest version, of the dependencies and of these extras with those that they include.
 
     Args:
         pyproject: the text of a pyproject.toml.
         extras: names under project.optional-dependencies.
 
     Raises ValueError for a requirement without a lowest version, or with two different ones;
-    KeyError for an extra that is not there.
+    KeyError for an unknown extra.
     """
     project = tomllib.loads(pyproject)["project"]
     found: dict[str, str] = {}
@@ -58,7 +58,7 @@ def _requirements(project: dict, extras: list[str]) -> Iterator[str]:
 
 
 def _pinned(requirement: str) -> tuple[str, str]:
-    """A requirement's name and its lowest version; what stands after `;` is a marker."""
+    """A requirement's name and its lowest version; what follows `;` is a marker."""
     name = _NAME.match(requirement)[0]
     version = _LOWEST.search(requirement.partition(";")[0])
     if version is None:

@@ -17,7 +17,7 @@ def stories(first_seed, n_stories, seen):
     """The first n_stories different stories from first_seed on that are not in seen.
 
     Args:
-        seen: set of texts; every story that comes back is added to it.
+        seen: set of texts; every story that is returned is added to it.
     Returns:
         (texts, nats, n_dropped): the stories, -log p of each derivation, and how many
         were dropped because they were in seen.
@@ -58,7 +58,7 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     parts = corpus(args.n_train, args.n_held_out, args.first_seed)
     for name, (texts, _, n_dropped) in zip(("train", "held_out"), parts, strict=True):
-        # A story holds single newlines, so an empty line parts two stories.
+        # A story has single newlines only, so an empty line separates two stories.
         (args.out / f"{name}.txt").write_text("\n\n".join(texts) + "\n", encoding="utf-8")
         print(f"{name}: {len(texts):,} stories, {n_dropped:,} repeated ones dropped")
     n_common = len(set(parts[0][0]) & set(parts[1][0]))

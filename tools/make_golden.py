@@ -1,6 +1,6 @@
 """Logits of the bundled checkpoint from an independent forward pass, for the tests to compare with.
 
-PyTorch reads the parts and computes in float32; nothing of the package is imported. Run it again
+PyTorch reads the shards and computes in float32; nothing of the package is imported. Run it again
 whenever data/stories changes:
 
     python tools/make_golden.py data/stories tests/golden/stories_logits.npz
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-#: Weights whose columns, not rows, were divided over the parts.
+#: Weights whose columns, not rows, are divided over the shards.
 BY_COLUMNS = ("tok_embeddings.weight", "attention.wo.weight", "feed_forward.w2.weight")
 
 N_STORY, N_RANDOM = 60, 28
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def compute(folder: Path) -> dict[str, np.ndarray]:
-    """Ids and logits of a story that the model tells itself and of random ids, and the files' sums.
+    """Ids and logits of a greedy story and of random ids, and the checksums of the files.
 
     Returns:
         story_ids (60,), random_ids (28,) int64; story_logits (60, vocab), random_logits float32;

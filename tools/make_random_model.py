@@ -1,7 +1,7 @@
 """Make a LLaMA of any size with random weights, for benchmarks and measurements.
 
-The numbers are normal with a small deviation, so that activations stay finite; the text that such
-a model writes is noise, but it costs exactly what a trained model of this size costs.
+The numbers are normal with a small deviation, so that activations stay finite. The text that such a
+model writes is noise, but each token costs the same as with a trained model of this size.
 
     python tools/make_random_model.py random.gguf --dim 768 --layers 12 --heads 12 --hidden 2048
 """

@@ -1,13 +1,12 @@
-"""Run every notebook from top to bottom in a fresh kernel and store what came out.
+"""Run every notebook from top to bottom in a fresh kernel and store its outputs.
 
     python tools/run_notebooks.py              # all of notebooks/
-    python tools/run_notebooks.py 00 03        # those whose names begin so
+    python tools/run_notebooks.py 00 03        # those whose names begin with 00 or 03
 
 A second run changes nothing. What differs between runs (random ids of widgets, paths in tracebacks)
-is left out. A stored output stays as it is where the new one says the same after sanitizing, and
-where a cell's outputs are tables of one machine's times (nbval-ignore-output) and neither it nor a
-cell before it has changed what it says; --fresh stores these anew as well. A notebook that fails is
-left as it was.
+is left out. A stored output is kept if the new one is the same after sanitizing. Outputs that
+depend on the machine (nbval-ignore-output) are kept too, as long as neither the cell nor one before
+it has changed; --fresh replaces all of them. A notebook that fails is left as it was.
 """
 
 import argparse
@@ -34,7 +33,7 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class ThisPython(KernelSpecManager):
-    """Knows one kernel: the interpreter that runs this script, whatever else is registered."""
+    """Has one kernel: the interpreter that runs this script, whatever else is registered."""
 
     def get_kernel_spec(self, kernel_name):
         """The same for every name."""
@@ -44,7 +43,7 @@ class ThisPython(KernelSpecManager):
 
 
 class ThisPythonManager(AsyncKernelManager):
-    """Starts the kernel that ThisPython knows."""
+    """Starts the kernel of ThisPython."""
 
     def __init__(self, **kwargs):
         super().__init__(kernel_spec_manager=ThisPython(), **kwargs)
@@ -63,7 +62,7 @@ def run(path, *, fresh):
         record_timing=False,
         resources={"metadata": {"path": str(path.parent)}},
     )
-    # the kernel's working directory is the notebooks' own, from where the clone is not importable
+    # the kernel's working directory is the notebooks' folder, where the clone is not importable
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     client.execute(env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)})
     normalize(notebook)
@@ -100,7 +99,7 @@ def normalize(notebook):
 
 
 def keep_what_says_the_same(notebook, stored, sanitize):
-    """Put back stored outputs that differ from the new ones only in what machines differ in."""
+    """Put back stored outputs that differ from the new ones only by the machine."""
     unchanged = True
     for new, old in zip(notebook.cells, stored.cells, strict=True):
         if new.cell_type != "code":
@@ -115,7 +114,7 @@ def keep_what_says_the_same(notebook, stored, sanitize):
 
 
 def kinds(cell):
-    """What a cell's outputs are: printed, shown as text or as a picture, ..."""
+    """The kinds of a cell's outputs: printed, shown as text, as an image, ..."""
     return [
         (output.output_type, sorted(output.get("data", {}))) for output in cell.get("outputs", [])
     ]
@@ -130,7 +129,7 @@ def says(cell, sanitize):
 
 
 def sanitizer(path):
-    """A function that applies the rules of sanitize.cfg beside the notebook to a text."""
+    """A function that applies the rules of sanitize.cfg, next to the notebook, to a text."""
     rules = configparser.RawConfigParser()
     rules.read(path.with_name("sanitize.cfg"))
 
@@ -143,7 +142,7 @@ def sanitizer(path):
 
 
 def merged_streams(outputs):
-    """Neighboring pieces of one stream as one: how they were cut depends on timing."""
+    """Join adjacent outputs of one stream: how they were divided depends on timing."""
     merged = []
     for output in outputs:
         last = merged[-1] if merged else {}
@@ -156,9 +155,9 @@ def merged_streams(outputs):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", help="how the notebooks' names begin (default: all)")
+    parser.add_argument("names", nargs="*", help="how notebooks' names begin (default: all)")
     parser.add_argument("--folder", type=Path, default=ROOT / "notebooks")
-    parser.add_argument("--fresh", action="store_true", help="store every output anew")
+    parser.add_argument("--fresh", action="store_true", help="replace every stored output")
     args = parser.parse_args()
     chosen = [
         path

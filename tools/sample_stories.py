@@ -1,4 +1,4 @@
-"""Stories told by the exported model, and its loss beside the entropy of the grammar.
+"""Stories written by the exported model, and its loss compared with the entropy of the grammar.
 
     python tools/sample_stories.py --model data/stories --corpus corpus --out measured.json
 
@@ -19,7 +19,7 @@ from train_stories import make_batches, read_sequences
 
 
 def load_exported(folder, vocab_size):
-    """The model of a folder in Meta's layout, its parts joined, as float32."""
+    """The model of a folder in Meta's layout, its shards joined, as float32."""
     paths = sorted(folder.glob("consolidated.*.pth"))
     parts = [torch.load(path, weights_only=True) for path in paths]
     joined = {}
@@ -101,7 +101,7 @@ def main():
     train_texts = set(read_stories(args.corpus / "train.txt"))
     held_out = read_stories(args.corpus / "held_out.txt")
     measured["n_in_both"] = len(train_texts.intersection(held_out))
-    # The grammar again, for what the text files do not hold: how surprising each story was.
+    # The grammar again, for what the text files do not contain: how surprising each story was.
     _, (texts, nats, _) = corpus(0, args.n_losses)
     if texts != held_out[: args.n_losses]:
         raise SystemExit(

@@ -1,4 +1,4 @@
-"""Docstrings as the web site reads them: an extension of griffe, named in mkdocs.yml."""
+"""Docstrings for the website: an extension of griffe, named in mkdocs.yml."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class DocstringsOfOurs(griffe.Extension):
 def as_google(docstring: str) -> str:
     """The same docstring with three differences.
 
-    Sections stand apart: ours follow each other without blank lines, which griffe takes for text.
-    "Source:", which is no section of griffe's, is printed bold as its titles are. Names before one
-    colon are kept together by no-break spaces: griffe would take the second for the type.
+    Sections are separated: ours follow each other without blank lines, which griffe reads as text.
+    "Source:", which is not a section for griffe, is set in bold like its titles. Several names
+    before one colon are joined by no-break spaces: griffe would read the second as the type.
     """
     apart = _SECTION.sub("\n\n", docstring)
     titled = _SOURCE.sub("**Source:**", apart)

@@ -1,7 +1,7 @@
-"""Which pages the web site has: a hook of mkdocs, which calls the functions `on_...` here.
+"""The pages of the website: a hook of mkdocs, which calls the functions `on_...` here.
 
 README, the notebooks and the other texts keep the paths that they have in the project, so that
-their relative links hold on the site; every module of the package gets a page under api/.
+their relative links work on the site. Every module of the package gets a page under api/.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from mkdocs.utils import get_relative_url
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "llama_edu"
 
-#: Files of the project that are pages or pictures of the site, under the same paths.
+#: Files of the project that are pages or images of the site, under the same paths.
 TAKEN = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/*.png",
+    "docs/conversion.md",
     "notebooks/*.ipynb", "benchmarks/RESULTS.md", "benchmarks/*.png", "data/stories/README.md",
 )  # fmt: skip
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put in the addresses of pyproject.toml, and the list of all pages."""
+    """Add the addresses from pyproject.toml, and the list of all pages."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     config.site_url = project["urls"]["Documentation"]
-    # not repo_url: the theme would ask GitHub's server for numbers at every view
+    # not repo_url: with it the theme asks GitHub's server for numbers at every page view
     source = {"icon": "fontawesome/brands/github", "link": project["urls"]["Source"]}
     config.extra["social"] = [source | {"name": "the source"}]
     config.nav = [
@@ -41,6 +42,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         {"The course": [{_words(path): _uri(path)} for path in _taken("notebooks/*.ipynb")]},
         {"API": _contents(ROOT / PACKAGE)},
         {"The bundled model": "data/stories/README.md"},
+        {"Conversion": "docs/conversion.md"},
         {"Speed": "benchmarks/RESULTS.md"},
         {
             "The project": [
@@ -69,7 +71,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn the links of a notebook, which name files, into links to pages.
 
-    Raises PluginError for a link that leads nowhere: mkdocs checks only Markdown.
+    Raises PluginError for a broken link: mkdocs checks links in Markdown only.
     """
     if not page.file.src_uri.endswith(".ipynb"):
         return html
@@ -82,7 +84,7 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
             uri = _api_uri(ROOT / uri)
         target = files.get_file_from_path(uri)
         if target is None:
-            raise PluginError(f"{page.file.src_uri}: a link leads to {match[1]}, which is no page")
+            raise PluginError(f"{page.file.src_uri}: the link to {match[1]} leads to no page")
         return f'href="{get_relative_url(target.url, page.url)}{mark}{anchor}"'
 
     return re.sub(r'href="((?![a-z]+:|#|/)[^"]+)"', link, html)

@@ -1,6 +1,6 @@
 """From a seed to a short story, and how surprising each choice on the way was.
 
-story_words.py says who and where, story_plots.toml what can happen; this file makes the choices.
+story_words.py lists people and places, story_plots.toml what can happen; this file chooses.
 
     python tools/story_grammar.py --seed 7
 """
@@ -79,7 +79,7 @@ PLOTS = read_plots(Path(__file__).with_name("story_plots.toml"))
 class Chooser:
     """A seeded source of choices that adds up how surprising they were.
 
-    nats is the sum of -log p over the choices so far; Story moves it about.
+    nats is the sum of -log p over the choices so far; Story saves and restores it.
     """
 
     def __init__(self, seed):
@@ -104,7 +104,7 @@ class Story:
         self.hidden = {}  # name -> (surprise of its own choices, names of the fields it holds)
 
     def later(self, names, define_them):
-        """Leave the fields called names (separated by spaces) to define_them() until one is needed.
+        """Call define_them() when one of the fields in names (separated by spaces) is first needed.
 
         A choice that no sentence needs is then never made.
         """
@@ -137,7 +137,7 @@ class Story:
         return "".join(pieces)
 
     def field(self, name):
-        """The value of a field; a name with a capital gives the value one too."""
+        """The value of a field; if the name begins with a capital, the value does too."""
         name_lower = name.lower()
         if name_lower not in self.fields:
             self.late[name_lower]()
@@ -146,7 +146,7 @@ class Story:
         return value[0].upper() + value[1:] if name[0].isupper() else value
 
     def nats(self):
-        """The surprise of all choices but those in fields that the story never showed."""
+        """The surprise of all choices, except those in fields that the story never showed."""
         nats, waiting, hidden = self.chooser.nats, list(self.shown), dict(self.hidden)
         while waiting:
             own_nats, holds = hidden.pop(waiting.pop(), (0.0, ()))
@@ -156,7 +156,7 @@ class Story:
 
 
 def split_choice(template, start):
-    """The parts of the choice whose "[" is at start, and the position behind its "]"."""
+    """The parts of the choice whose "[" is at start, and the position after its "]"."""
     depth, parts, begin = 0, [], start + 1
     for at in range(start, len(template)):
         if template[at] == "[":
@@ -278,7 +278,7 @@ def tell(seed):
     story.define(wish=plot["wish"])
 
     openings = OPENINGS_ON_A_DAY if on_a_day else OPENINGS
-    if story.field("hero").startswith("the "):  # who has no name must first be met
+    if story.field("hero").startswith("the "):  # a hero without a name must first be introduced
         openings = [opening for opening in openings if not opening.startswith("{hero}")]
     opening = story.expand(chooser.pick(openings))
     paragraphs = [story.expand(part) for part in plot["body"]]

@@ -39,7 +39,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x):
-        """Give x (..., dim) back as float32, whatever it came in."""
+        """Return x (..., dim) normalized, as float32 whatever its type."""
         x = x.float()
         return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight
 
@@ -51,7 +51,7 @@ def rotate_pairs(x, cos, sin):
 
 
 class Attention(nn.Module):
-    """Every head looks back, and at itself; cos and sin are (positions, head_dim / 2)."""
+    """Each position attends to itself and those before; cos, sin: (positions, head_dim / 2)."""
 
     def __init__(self, dim, n_heads):
         super().__init__()
@@ -81,12 +81,12 @@ class FeedForward(nn.Module):
         self.w3 = nn.Linear(dim, width, bias=False)
 
     def forward(self, x):
-        """Change every position of x (batch, positions, dim) by itself."""
+        """Transform every position of x (batch, positions, dim) independently."""
         return self.w2(F.silu(self.w1(x)) * self.w3(x))
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward, each added to what came in."""
+    """Attention, then feed-forward, each added to its input."""
 
     def __init__(self, params):
         super().__init__()
@@ -124,7 +124,7 @@ class StoryModel(nn.Module):
                 nn.init.normal_(weight, std=0.02 * shrink)
 
     def forward(self, tokens):
-        """Give the logits of the next token at every position; positions start at 0."""
+        """Return the logits of the next token at every position; positions start at 0."""
         n_positions = tokens.shape[1]
         cos, sin = self.cos[:n_positions], self.sin[:n_positions]
         x = self.tok_embeddings(tokens)

@@ -1,6 +1,6 @@
 """The people, animals and places of the stories: who may live where, and what is near.
 
-Nothing here is chosen; story_grammar.py chooses, story_plots.toml says what happens.
+This file makes no choices: story_grammar.py does. story_plots.toml describes what happens.
 """
 
 GIRLS = (

@@ -1,10 +1,10 @@
-"""Take the picture of the README: the studio or the X-ray in JupyterLab after a story.
+"""Take a screenshot for the README: the studio or the X-ray in JupyterLab after a story.
 
     python tools/take_screenshot.py            # writes docs/studio.png
     python tools/take_screenshot.py xray       # writes docs/xray.png
 
 Needs the `browser` extra and Debian's chromium; see hermetic_lab.py. Prompt, seed and settings are
-fixed: the text changes with the weights alone, its speed with the machine.
+fixed: the text depends on the weights alone, the speed shown on the machine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from hermetic_lab import ROOT, chromium, hermetic_lab, run_all
 
 MOST_BYTES = 250_000
-#: CSS pixels; the picture has SCALE times as many, 1,280 in width.
+#: CSS pixels; the image has SCALE times as many, 1,280 in width.
 PANEL_WIDTH, MARGIN, SCALE = 836, 8, 1280 / 852
 HIDDEN = """.jp-Cell-inputWrapper, .jp-OutputPrompt, .jp-Collapser,
 .jupyter-widgets.widget-accordion {display: none !important}
@@ -36,12 +36,12 @@ path = Path(folder.name) / "stories.ggjt"
 _ = convert(llama_edu.bundled_checkpoint(), path, to="ggjt-v1", type="keep")
 xray = PageMapWidget(path, n_tokens=40)
 xray"""
-#: What is photographed: the cell that makes the widget, the name of the panel's class.
+#: Name of a screenshot -> the cell that makes the widget, the name of the panel's class.
 PICTURES = {"studio": (STUDIO, "generation"), "xray": (XRAY, "page-map")}
 
 
 def take(name: str, page: Any, path: Path) -> None:
-    """Run the widget in an open page and photograph its panel."""
+    """Run the widget in an open page and take a screenshot of its panel."""
     run_all(page)
     panel = page.locator(f".llama-edu-{PICTURES[name][1]}")
     panel.locator("button", has_text="Generate").click()
@@ -51,7 +51,7 @@ def take(name: str, page: Any, path: Path) -> None:
         panel.locator("button[title='Look at new token no. 1']").click()
         panel.locator("button", has_text="What would have followed?").click()
         page.wait_for_timeout(3000)
-    # the picture shows the panel alone: what is beside and above it makes room
+    # the image shows the panel alone: hide what is beside and above it
     page.evaluate("() => window.jupyterapp.commands.execute('application:toggle-left-area')")
     page.add_style_tag(content=HIDDEN)
     page.wait_for_timeout(500)
@@ -71,7 +71,7 @@ def take(name: str, page: Any, path: Path) -> None:
 
 
 def wait_for_end(panel: Any) -> None:
-    """Return when Generate can be pressed again."""
+    """Wait until Generate can be pressed again."""
     deadline = time.monotonic() + 60
     while panel.locator("button", has_text="Generate").is_disabled():
         assert time.monotonic() < deadline, "the text does not end"
@@ -79,7 +79,7 @@ def wait_for_end(panel: Any) -> None:
 
 
 def main() -> None:
-    """Take one picture in a fresh JupyterLab."""
+    """Take one screenshot in a fresh JupyterLab."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", nargs="?", choices=list(PICTURES), default="studio")
     name = parser.parse_args().name

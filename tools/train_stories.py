@@ -52,7 +52,7 @@ def pad(sequences):
 
 
 def endless_batches(sequences, tokens_per_batch, seed):
-    """Yield batches for ever, shuffled anew in every epoch.
+    """Yield batches without end, shuffled again in every epoch.
 
     Only POOL stories are sorted by length at a time: over the whole corpus, stories of one exact
     length would be of one plot, and every batch would pull the weights its own way.
@@ -85,7 +85,7 @@ def held_out_loss(model, batches):
 
 
 def save(path, state):
-    """Write a checkpoint whole or not at all."""
+    """Write a checkpoint completely or not at all."""
     part = path.with_suffix(".part")
     torch.save(state, part)
     part.replace(path)
@@ -130,7 +130,7 @@ def main():
     ]
     optimizer = torch.optim.AdamW(groups, lr=args.peak_lr, betas=(0.9, 0.95), fused=True)
     done = {"step": 0, "n_tokens": 0, "elapsed_s": 0.0}
-    plans = []  # (first step, n_steps): one entry a run that changed the schedule
+    plans = []  # (first step, n_steps): one entry for each run that changed the schedule
     checkpoint = args.out / "checkpoint.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)

@@ -1,4 +1,4 @@
-"""A sentencepiece tokenizer with the settings of LLaMA's and 1024 pieces.
+"""Train a sentencepiece tokenizer of 1024 pieces with LLaMA's settings.
 
     python tools/train_tokenizer.py --corpus corpus --out data/stories/tokenizer.model
 

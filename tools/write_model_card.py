@@ -1,9 +1,9 @@
-r"""Write data/stories/README.md from model_card_template.md and from what was measured.
+r"""Write data/stories/README.md from model_card_template.md and the measurements.
 
     python tools/write_model_card.py --model data/stories --measured measured.json \
         --checkpoint run/checkpoint.pt --log run/log.jsonl --hardware "2 cores of ..."
 
-No number in the card is typed by hand.
+No number in the card is entered manually.
 """
 
 import argparse
@@ -21,7 +21,7 @@ N_SHOWN = 10
 
 
 def curve(log_path, n_rows):
-    """About n_rows lines of the table of losses, evenly spaced, the last step always among them."""
+    """About n_rows lines of the table of losses, evenly spaced, including the last step."""
     records = [json.loads(line) for line in log_path.read_text(encoding="utf-8").splitlines()]
     records = [record for record in records if "held_out_loss" in record]
     stride = -(-len(records) // n_rows)
@@ -32,7 +32,7 @@ def curve(log_path, n_rows):
 
 
 def wrap_prose(text):
-    """The text with every paragraph wrapped anew; tables, headings and code stay as they are."""
+    """The text with every paragraph rewrapped; tables, headings and code stay as they are."""
     blocks = text.split("\n\n")
     return "\n\n".join(
         block if block.startswith(("|", "#", "```")) else textwrap.fill(block, 100)
@@ -56,7 +56,7 @@ def main():
     parser.add_argument("--measured", type=Path, required=True, help="from sample_stories.py")
     parser.add_argument("--checkpoint", type=Path, required=True, help="from train_stories.py")
     parser.add_argument("--log", type=Path, required=True, help="log.jsonl from train_stories.py")
-    parser.add_argument("--hardware", required=True, help="in general words")
+    parser.add_argument("--hardware", required=True, help="in general terms")
     args = parser.parse_args()
     measured = json.loads(args.measured.read_text(encoding="utf-8"))
     state = torch.load(args.checkpoint, weights_only=True)

@@ -1,7 +1,7 @@
 """The command line: `llama-edu` and `python -m llama_edu`.
 
 One module per command; only the module of the command that runs is imported, and it imports what it
-needs when it runs, so that every command starts at once. Errors that the package raises on purpose,
+needs when it runs, so that every command starts quickly. Errors that the package raises on purpose,
 and those of a system that has no more memory, room or threads, become one sentence and exit code 2.
 """
 
@@ -38,18 +38,18 @@ COMMANDS = (
     "tokenize",
 )
 
-_DEBUG_HELP = "show the traceback of an error, not only its sentence"
+_DEBUG_HELP = "show the traceback of an error, not only its message"
 
 
 def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser: of the one command that `argv` names, or an overview of all."""
+    """The parser for the one command that `argv` names, or for an overview of all."""
     from llama_edu import __version__
 
     parser = argparse.ArgumentParser(
         prog="llama-edu",
         description="How a language model runs from a memory-mapped file: convert, map, generate.",
         epilog="Start with: llama-edu demo",
-        allow_abbrev=False,  # or a shortened --debug would hide the command behind it
+        allow_abbrev=False,  # an abbreviated --debug would hide the command after it
     )
     parser.add_argument("--version", action="version", version=f"llama-edu {__version__}")
     parser.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
@@ -66,7 +66,7 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         )
         if name == named:
             command.add_arguments(command_parser)
-        # no default of its own, which would overwrite a --debug before the command
+        # without a default, which would overwrite a --debug given before the command
         command_parser.add_argument(
             "--debug", action="store_true", default=argparse.SUPPRESS, help=_DEBUG_HELP
         )
@@ -79,13 +79,13 @@ def warnings_in_one_line() -> Iterator[None]:
     """Show this package's own warnings as sentences, without file and line."""
     before = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         if issubclass(category, LlamaEduWarning):
             _say(str(message))
         else:
-            before(message, category, *rest)
+            before(message, category, *rest, **more)
 
-    warnings.showwarning = show
+    warnings.showwarning = show  # type: ignore[assignment]
     try:
         yield
     finally:
@@ -177,7 +177,10 @@ def _expand_home(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 1 where a command says no, 2 for an error."""
+    """Run one command and return its exit code.
+
+    0 for success, 1 where `compare` finds a difference, 2 for an error, 130 after Ctrl+C.
+    """
     argv = sys.argv[1:] if argv is None else argv
     debug = "--debug" in argv
     try:
@@ -187,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _check_text(args)
             _expand_home(args)
             return args.run(args) or 0
-    except ReaderGone:  # head, for example, has seen enough
+    except ReaderGone:  # such as head, once it has its lines
         return 0
     except KeyboardInterrupt:
         if sys.stderr is not None:

@@ -15,7 +15,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tokenizer",
         metavar="FILE",
-        help="tokenizer.model or tokenizer.bin, for weights that carry no vocabulary",
+        help="tokenizer.model or tokenizer.bin, for weights without a vocabulary",
     )
 
 
@@ -23,16 +23,16 @@ def add_speed(parser: argparse.ArgumentParser) -> None:
     """--threads and --kernels."""
     from llama_edu.matmul import KERNELS
 
-    parser.add_argument("--threads", type=int, metavar="N", help="cores that work (default: all)")
+    parser.add_argument("--threads", type=int, metavar="N", help="cores to use (default: all)")
     parser.add_argument(
         "--kernels",
         choices=KERNELS,
         default="auto",
-        help="jit needs numba; auto takes it where installed (default auto)",
+        help="jit needs numba; auto uses it if it is installed (default auto)",
     )
 
 
-#: Field of SamplingSettings -> letter of its value, and its meaning.
+#: Field of SamplingSettings -> letter that stands for its value, and its meaning.
 _SAMPLING = {
     "temperature": ("T", "0 always takes the likeliest token"),
     "top_k": ("K", "keep the K likeliest tokens; 0 keeps all"),
@@ -43,7 +43,7 @@ _SAMPLING = {
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
-    """How the next token is chosen; the defaults are those of SamplingSettings."""
+    """Options for how the next token is chosen; the defaults are those of SamplingSettings."""
     from llama_edu.transformer.sampling import SamplingSettings
 
     for name, (letter, meaning) in _SAMPLING.items():

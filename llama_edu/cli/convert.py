@@ -6,13 +6,13 @@ import argparse
 
 HELP = "write a checkpoint as one file that can be mapped"
 DESCRIPTION = (
-    "Write a checkpoint as another format, tensor by tensor; DST appears when it is complete."
+    "Write a checkpoint in another format, tensor by tensor; DST appears when it is complete."
 )
 EXAMPLE = "llama-edu convert data/stories stories.ggjt --to ggjt-v1 --type f16"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """SRC, DST, the format, the type and what may be lost."""
+    """SRC, DST, the format, the type and whether to requantize."""
     from llama_edu.convert.output_formats import OUTPUT_FORMATS
     from llama_edu.convert.planning import TYPES
 
@@ -22,27 +22,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--to", default="ggjt-v1", choices=OUTPUT_FORMATS, help="(default ggjt-v1)")
     parser.add_argument(
-        "--type", default="keep", choices=TYPES, help="of the matrices (default keep)"
+        "--type", default="keep", choices=TYPES, help="type of the matrices (default keep)"
     )
     parser.add_argument(
         "--shards",
         type=int,
         default=1,
         metavar="N",
-        help="cut into N files, as for N GPUs (ggml and ggmf only)",
+        help="split into N files, as for N GPUs (ggml and ggmf only)",
     )
-    parser.add_argument("--tokenizer", metavar="FILE", help="where the source has no vocabulary")
+    parser.add_argument("--tokenizer", metavar="FILE", help="for a source without a vocabulary")
     parser.add_argument(
         "--allow-requantize",
         action="store_true",
-        help="let blocks of one quantized type become another; the loss is named",
+        help="allow one quantized type to become another; the loss is reported",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="give a key of a GGUF file this value; may be repeated",
+    )
+    parser.add_argument(
+        "--drop",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="do not carry this key of the source; may be repeated",
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Convert and say what was done."""
+    """Convert and print what was done."""
     from llama_edu.cli.progress import progress_bar
     from llama_edu.convert import convert
+    from llama_edu.convert.keys import assigned
 
     with progress_bar("converting", "B") as progress:
         done = convert(
@@ -53,6 +68,8 @@ def run(args: argparse.Namespace) -> None:
             shards=args.shards,
             tokenizer=args.tokenizer,
             allow_requantize=args.allow_requantize,
+            set_keys=assigned(args.set),
+            drop_keys=args.drop,
             progress=progress,
         )
     print(done)

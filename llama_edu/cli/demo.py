@@ -1,4 +1,4 @@
-"""llama-edu demo: the main job once, on the bundled checkpoint."""
+"""llama-edu demo: convert, map and generate once, with the bundled checkpoint."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 HELP = "convert the bundled checkpoint, map it, write a story"
 DESCRIPTION = (
     "Convert the bundled checkpoint of two shards into one file, map the file, write a story from "
-    "it, and say what was mapped, what was copied and how fast it went."
+    "it, and report what was mapped, what was copied and how long it took."
 )
 EXAMPLE = 'llama-edu demo --prompt "One day a small fox" --seed 7'
 
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="llama-edu-") as folder:
         destination = Path(folder) / "stories.ggjt"
         print(
-            "1. convert: two .pth shards, as handed out in 2023, into one file that can be mapped"
+            "1. convert: two .pth shards in Meta's layout of 2023 into one file that can be mapped"
         )
         done = convert(source, destination, to="ggjt-v1", type="keep")
         print(

@@ -1,4 +1,4 @@
-"""llama-edu experiment: one measured claim, on this machine."""
+"""llama-edu experiment: measure one claim on this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--file",
         metavar="FILE",
-        help="a file of your own; the page cache forgets it (default: a temporary "
+        help="a file of your own; it may be evicted from the page cache (default: a temporary "
         "one of 64 MiB, or the bundled model)",
     )
     parser.add_argument("--json", action="store_true", help="the numbers, as JSON")

@@ -6,7 +6,10 @@ import argparse
 import sys
 
 HELP = "continue a prompt"
-DESCRIPTION = "Continue a prompt, printing the text as it is made, until --n-tokens, EOS or BOS."
+DESCRIPTION = (
+    "Continue a prompt, printing the text as it is generated, until --n-tokens, EOS, BOS or a full "
+    "context."
+)
 EXAMPLE = 'llama-edu generate data/stories --prompt "Once upon a time" --seed 1'
 
 

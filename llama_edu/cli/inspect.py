@@ -1,4 +1,4 @@
-"""llama-edu inspect: what is in this file, and where."""
+"""llama-edu inspect: what does this file hold, and where?"""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE and how much to show."""
     parser.add_argument("file", metavar="FILE", help="a weight file, or a folder with weights")
     parser.add_argument("--tensors", action="store_true", help="list every tensor")
-    parser.add_argument("--metadata", action="store_true", help="list what the header says")
+    parser.add_argument("--metadata", action="store_true", help="list the header's metadata")
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
     parser.add_argument(
         "--hex",
         type=int,
         metavar="N",
         dest="hex_bytes",
-        help="the first N bytes with every field named",
+        help="show the first N bytes with every field named",
     )
 
 

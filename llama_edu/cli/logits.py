@@ -16,8 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_model(parser)
     group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("--tokens", metavar="1,2,3", help="token ids, as they are, no BOS added")
-    group.add_argument("--text", metavar="T", help="a text; BOS is put in front")
+    group.add_argument("--tokens", metavar="1,2,3", help="token ids; BOS is not added")
+    group.add_argument("--text", metavar="T", help="a text; BOS is added if the model expects it")
     parser.add_argument("--out", required=True, metavar="X.npy", help="the file to write")
 
 
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
                 tokens = [int(token) for token in args.tokens.split(",")]
             except ValueError:
                 raise RequestError(
-                    f"--tokens: {args.tokens!r}, expected whole numbers with commas: 1,2,3"
+                    f"--tokens: {args.tokens!r}, expected integers separated by commas: 1,2,3"
                 ) from None
         else:
             tokens = llama.tokenizer.encode(args.text)

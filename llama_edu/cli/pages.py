@@ -7,7 +7,7 @@ import argparse
 HELP = "measure which pages of the file a text needs"
 DESCRIPTION = (
     "Generate while watching the file's pages: pages touched per tensor, the verdict on that\n"
-    "number, and beside it what counting page faults would have said."
+    "number, and for comparison the result of counting page faults."
 )
 EXAMPLE = 'llama-edu pages stories.ggjt --prompt "Once upon a time" --n-tokens 8 --per-token'
 
@@ -30,11 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="uffd, one-page, private-copy, mincore or faults "
         "(default: the best that passes calibration)",
     )
-    parser.add_argument("--per-token", action="store_true", help="one line per token as well")
+    parser.add_argument("--per-token", action="store_true", help="also print one line per token")
     parser.add_argument("--map", action="store_true", help="draw the pages, one line per tensor")
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
     parser.add_argument(
-        "--doctor", action="store_true", help="test every instrument of this machine on known pages"
+        "--doctor",
+        action="store_true",
+        help="test every instrument of this machine with known pages",
     )
 
 

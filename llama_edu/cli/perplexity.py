@@ -1,4 +1,4 @@
-"""llama-edu perplexity: how surprised a model is by a text."""
+"""llama-edu perplexity: how surprised is a model by a text?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EXAMPLE = "llama-edu perplexity data/stories --text-file story.txt --context 256
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """FILE, the text, the size of a window."""
+    """FILE, --text-file, --context."""
     from llama_edu.cli.arguments import add_model
 
     add_model(parser)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress_bar(label: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A function to call with (units done, units in all); shows units per second."""
+    """A function to call with (units done, total units); the bar shows units per second."""
     from tqdm import tqdm
 
     bar = tqdm(desc=label, unit=unit, unit_scale=True, file=sys.stderr, disable=None, leave=False)

@@ -1,10 +1,10 @@
-"""llama-edu residency: what of this file is in the page cache now?"""
+"""llama-edu residency: which pages of this file are in the page cache now?"""
 
 from __future__ import annotations
 
 import argparse
 
-HELP = "show what of a file is in the page cache"
+HELP = "show which pages of a file are in the page cache"
 DESCRIPTION = (
     "Show which pages of a weight file are in the page cache now, per tensor. With --evict or\n"
     "--prefetch ask the kernel to change that, and report each call's return code."
@@ -16,12 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE, --evict, --prefetch."""
     parser.add_argument("file", metavar="FILE", help="a weight file, or a folder with weights")
     group = parser.add_mutually_exclusive_group()
-    group.add_argument("--evict", action="store_true", help="ask the kernel to forget the file")
-    group.add_argument("--prefetch", action="store_true", help="ask the kernel to fetch the file")
+    group.add_argument("--evict", action="store_true", help="ask the kernel to drop the file")
+    group.add_argument("--prefetch", action="store_true", help="ask the kernel to read the file")
 
 
 def run(args: argparse.Namespace) -> None:
-    """One report per file of the checkpoint."""
+    """Print one report per file of the checkpoint."""
     from llama_edu.files.detect import read_checkpoint
     from llama_edu.pages import residency
 

@@ -1,7 +1,8 @@
-"""Standard output whose errors are known from all others, so that each becomes the right answer.
+"""Standard output whose errors can be told apart from all other errors.
 
-A reader that went away (`llama-edu inspect m.bin | head -1`) is no error; a full disk is one.
-Python shows both as an OSError of what was printing, or at its very end, where nothing catches it.
+A reader that has ended (`llama-edu inspect m.bin | head -1`) is not an error; a full disk is one.
+Python reports both as an OSError in the code that prints, or when the interpreter exits, where
+nothing can catch it.
 A character that the output's encoding does not have (cp1252 has no Greek) is printed as its escape.
 """
 
@@ -28,14 +29,14 @@ class ReaderGone(Exception):
 
 @contextmanager
 def guarded_stdout() -> Iterator[None]:
-    """A block whose output is all written at its end.
+    """A block whose output has all been written when it ends.
 
     Raises:
-        OutputError: what was printed could not be written. ReaderGone: it is not wanted any more.
-            After both of them, what is left in the buffers is discarded.
+        OutputError: the output could not be written. ReaderGone: its reader has ended. After
+            either, what is left in the buffers is discarded.
     """
     stream = sys.stdout
-    if stream is None:  # Python's sign that the descriptor was closed when the process began
+    if stream is None:  # the descriptor was closed when the process began
         raise OutputError("standard output: is closed, expected a terminal, a file or a pipe")
     try:
         with redirect_stdout(_Guarded(stream)), _escapes_in(stream):
@@ -44,7 +45,7 @@ def guarded_stdout() -> Iterator[None]:
             finally:
                 sys.stdout.flush()  # the interpreter would do it later, with a traceback
     except (OutputError, ReaderGone):
-        # the interpreter flushes once more at its end
+        # the interpreter flushes once more when it exits
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)

@@ -1,4 +1,4 @@
-"""llama-edu tokenize: the ids of a text and the pieces they stand for."""
+"""llama-edu tokenize: the token ids of a text and their pieces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from llama_edu.tokenizer.protocol import Tokenizer
 
 HELP = "show the token ids of a text"
-DESCRIPTION = "Show the token ids of a text, one piece a line, or only the ids with --ids."
+DESCRIPTION = "Show the token ids of a text with their pieces, one per line, or only the ids."
 EXAMPLE = 'llama-edu tokenize data/stories "Once upon a time"'
 
 
@@ -18,12 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from llama_edu.cli.arguments import add_model
 
     add_model(parser)
-    parser.add_argument("text", metavar="TEXT", help="the text; BOS is put in front")
-    parser.add_argument("--ids", action="store_true", help="print only the ids, in one line")
+    parser.add_argument("text", metavar="TEXT", help="a text; BOS is added if the model expects it")
+    parser.add_argument("--ids", action="store_true", help="print only the ids, on one line")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print one line per token."""
+    """Print one line per token, or the ids alone."""
     from llama_edu.files.detect import vocabulary_alone
     from llama_edu.llama import load
     from llama_edu.tokenizer.choice import tokenizer_of

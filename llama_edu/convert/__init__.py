@@ -1,7 +1,7 @@
-"""Any readable checkpoint into any format that we write: `convert` is the way in.
+"""Convert any readable checkpoint to any format that this package writes, with `convert`.
 
-`conversion` runs it, `planning` chooses every tensor's type, `loading` gives a tensor's data in
-that type, `output_formats` lists the formats with what each can express.
+`conversion` runs it, `planning` chooses every tensor's type, `loading` returns a tensor's data in
+that type, `output_formats` lists the formats and what each can express.
 """
 
 from llama_edu.convert.conversion import Conversion, convert

@@ -1,6 +1,6 @@
-"""Any readable checkpoint into any format that we write, tensor by tensor.
+"""Convert any readable checkpoint to any format that this package writes, tensor by tensor.
 
-At no time is more than one tensor in memory, as stored and as it will be written. The destination
+Only one tensor at a time is in memory, as stored and as it will be written. The destination
 appears when it is complete.
 """
 
@@ -9,26 +9,32 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from llama_edu.config import ModelConfig
+from llama_edu.convert.keys import changed, check_keys, parsed
 from llama_edu.convert.loading import load_as
+from llama_edu.convert.losses import facts_of, lost_on_the_way
 from llama_edu.convert.output_formats import (
     FormatName,
     OutputFormat,
     WriteRequest,
     output_format,
 )
-from llama_edu.convert.planning import TYPES, TypeName, losses, plan, vocabulary_of
+from llama_edu.convert.planning import TYPES, TypeName, plan, rounding, vocabulary_of
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.detect import open_checkpoint
-from llama_edu.files.layout import Checkpoint, LoadTensor, PlannedTensor, ShardedTensor
+from llama_edu.files.layout import Checkpoint, LoadTensor, PlannedTensor, ShardedTensor, TensorSpec
 from llama_edu.files.mapped import MappedFile
+from llama_edu.rope import llama3_scaling
+from llama_edu.text import visible
+from llama_edu.vocabulary import Vocabulary
 
-#: Called with (bytes written, bytes in all) after each tensor.
+#: Called with (bytes done, bytes in total) after each tensor is loaded.
 Progress = Callable[[int, int], None]
 
 
@@ -41,7 +47,8 @@ class Conversion:
         types: stored type -> how many tensors have it now.
         n_bytes: bytes of the tensors that were written.
         joined_bytes: bytes of the source's tensors that were joined from shards.
-        losses: sentences on what was rounded, beyond the step from floats to the type asked for.
+        losses: sentences on what was lost, each beginning with its name: what was rounded, beyond
+            the step from floats to the type asked for, and what the format has no place for.
     """
 
     source: str
@@ -60,9 +67,18 @@ class Conversion:
         lines = [
             f"{self.destination}: {self.format}, {self.n_tensors} tensors ({types}), "
             f"{self.n_bytes:,} bytes{joined}, {self.elapsed_s:.2f} s",
-            *self.losses,
+            *_by_reason(self.losses),
         ]
         return "\n".join(lines)
+
+
+def _by_reason(losses: Sequence[str]) -> list[str]:
+    """Losses in fewer lines: names with one reason share a line."""
+    names: dict[str, list[str]] = {}
+    for sentence in losses:
+        name, _, reason = sentence.rpartition(": ")
+        names.setdefault(reason, []).append(visible(name))
+    return [f"{', '.join(found)}: {visible(reason)}" for reason, found in names.items()]
 
 
 def convert(
@@ -74,22 +90,29 @@ def convert(
     shards: int = 1,
     tokenizer: str | Path | None = None,
     allow_requantize: bool = False,
+    set_keys: Mapping[str, str] | None = None,
+    drop_keys: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Conversion:
     """Write a checkpoint as another format.
 
     Args:
         source: a weight file or a folder.
-        destination: the file to write; for safetensors a folder, or one file ending so.
+        destination: the file to write; for safetensors a folder, or a file ending in .safetensors.
         to: the format.
         type: the type of the matrices; vectors are always f32.
-        shards: cut every matrix over this many files by fairscale's rule (ggml and ggmf only).
-        tokenizer: a vocabulary file, where the source has none.
+        shards: split every matrix across this many files by fairscale's rule (ggml and ggmf only).
+        tokenizer: a vocabulary file, for a source without one.
         allow_requantize: let blocks of one quantized type become blocks of another.
+        set_keys: GGUF key -> value as text, of the type that the key has in the source, else what
+            the text looks like (gguf only).
+        drop_keys: keys that are not carried; they are not named as losses.
         progress: called with (bytes written, bytes in all) after each tensor.
     Raises:
-        FormatError: the source cannot be read, or the format cannot express it.
-        RequestError: an unknown format or type, or a requantization that was not allowed.
+        FormatError: the source cannot be read, the format cannot express it, or the destination
+            cannot be written.
+        RequestError: an unknown format or type, shards that the format does not have, or a
+            requantization that was not allowed.
     """
     start = time.perf_counter()
     output = output_format(to)
@@ -102,10 +125,14 @@ def convert(
         for file in files:
             stack.enter_context(file)
         _refuse_overwriting(checkpoint, destination)
-        output.check(checkpoint.config)
-        vocabulary = vocabulary_of(checkpoint, tokenizer) if output.needs_vocabulary else None
+        check_keys(set_keys or {}, drop_keys, output.name)
+        settings = parsed(set_keys or {}, checkpoint.carried)
+        divisors = _divisors(checkpoint, files)
+        config = _expressible(checkpoint, divisors, output)
+        vocabulary = _vocabulary(checkpoint, tokenizer, output)
         planned = plan(checkpoint, output, type)
-        lost = losses(checkpoint, planned, allowed=allow_requantize)
+        rounded = rounding(checkpoint, planned, allowed=allow_requantize)
+        facts = facts_of(checkpoint, vocabulary, lambda spec: files[spec.file].view(spec))
 
         def check_source() -> None:
             for file in files:
@@ -115,15 +142,20 @@ def convert(
             WriteRequest(
                 destination=destination,
                 checkpoint=checkpoint,
-                config=replace(checkpoint.config, rope_pairing="interleaved"),
+                config=replace(config, rope_pairing="interleaved"),
                 vocabulary=vocabulary,
                 tensors=planned,
                 load=_loader(checkpoint, files, planned, progress),
                 tokenizer_path=Path(tokenizer) if tokenizer else checkpoint.tokenizer_path,
                 shards=shards,
+                carried=changed(checkpoint.carried, drop_keys),
+                settings=settings,
+                divisors=divisors,
                 check_source=check_source,
             )
         )
+    meant = {*settings, *drop_keys}
+    lost = (*rounded, *lost_on_the_way(facts, destination, to, meant))
     return Conversion(
         source=checkpoint.format,
         destination=destination,
@@ -137,13 +169,53 @@ def convert(
     )
 
 
+def _divisors(checkpoint: Checkpoint, files: Sequence[MappedFile]) -> np.ndarray | None:
+    """(head_dim / 2,) float32, a copy of what the source divides RoPE's frequencies by, or None."""
+    stored = checkpoint.metadata.get("rope_freqs")
+    if not isinstance(stored, TensorSpec):
+        return None
+    return files[stored.file].view(stored).astype(np.float32)
+
+
+def _expressible(
+    checkpoint: Checkpoint, divisors: np.ndarray | None, output: OutputFormat
+) -> ModelConfig:
+    """The sizes to write, RoPE's scaling by name where the format has no tensor for it.
+
+    Raises FormatError where the format cannot express them.
+    """
+    config = checkpoint.config
+    if divisors is not None and not output.divisors and not (divisors == 1).all():
+        scaling = llama3_scaling(divisors, config)
+        if scaling is None or config.rope_scaling is not None:
+            raise FormatError(
+                f"{checkpoint.paths[0]}: rope_freqs.weight follows no rule that {output.name} has "
+                f"a name for; convert to gguf"
+            )
+        config = replace(config, rope_scaling=scaling)
+    output.check(config)
+    return config
+
+
+def _vocabulary(
+    checkpoint: Checkpoint, tokenizer: str | Path | None, output: OutputFormat
+) -> Vocabulary | None:
+    """The vocabulary to write; None where the format can do without one and there is none."""
+    if output.needs_vocabulary:
+        return vocabulary_of(checkpoint, tokenizer)
+    try:
+        return vocabulary_of(checkpoint, tokenizer)
+    except FormatError:  # a tokenizer file that is not understood is copied all the same
+        return None
+
+
 def _loader(
     checkpoint: Checkpoint,
     files: Sequence[MappedFile],
     planned: Sequence[PlannedTensor],
     progress: Progress | None,
 ) -> LoadTensor:
-    """What gives a writer one tensor after another, and keeps none of them."""
+    """A function that gives a writer one tensor after another and keeps none of them."""
     total_bytes = sum(tensor.n_bytes for tensor in planned)
     done_bytes = 0
 

@@ -1,4 +1,4 @@
-"""One tensor of the source in the form in which it will be written, a few rows at a time."""
+"""One tensor of the source in the form to be written, converted a few rows at a time."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _CHUNK_BYTES = 8 * 2**20
 def load_as(
     checkpoint: Checkpoint, planned: PlannedTensor, files: Sequence[MappedFile]
 ) -> np.ndarray:
-    """One tensor in the form in which it will be written, RoPE's pairs side by side.
+    """One tensor in the form to be written, with RoPE's pairs side by side.
 
     Returns:
-        The source's own numbers where nothing has to change, else an array of the planned type.
+        The source's own numbers if nothing has to change, else an array of the planned type.
     """
     shards, axis = _stored_shards(source_of(checkpoint, planned.name), files)
     out_type = BLOCK_TYPES[planned.type]
@@ -47,7 +47,7 @@ def load_as(
 def _stored_shards(
     tensor: TensorSpec | ShardedTensor, files: Sequence[MappedFile]
 ) -> tuple[list[np.ndarray], int]:
-    """The shards of a tensor, one where it is whole, and the axis along which they lie.
+    """The shards of a tensor (one if it is whole), and the axis that they split.
 
     They are read, not mapped: a mapped file that shrinks would kill the process.
     """
@@ -58,10 +58,10 @@ def _stored_shards(
 
 
 def to_type(stored: np.ndarray, type_name: str, where: str) -> np.ndarray:
-    """Stored numbers of any type as another type; blocks of one family keep their codes.
+    """Stored numbers of any type as another type; blocks of the same family keep their codes.
 
     Returns:
-        An array of the type's dtype: `stored` itself where it has it already, else a new one.
+        An array of the type's dtype: `stored` itself if it already has it, else a new one.
     """
     if stored.dtype == BLOCK_TYPES[type_name].dtype:
         return stored

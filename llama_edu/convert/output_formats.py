@@ -1,23 +1,30 @@
-"""The formats that we write: what each can express, under which type names, and its writer."""
+"""The formats that this package writes: what each can express, its type names, its writer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from llama_edu.config import ModelConfig
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.ggml import writer as ggml_write
 from llama_edu.files.gguf import writer as gguf_write
+from llama_edu.files.gguf.vocabulary import gguf_spelling
+from llama_edu.files.huggingface.companions import TOKENIZERS, config_extras, tokenizer_config
 from llama_edu.files.huggingface.folder import write_huggingface
 from llama_edu.files.huggingface.safetensors_writer import WRITABLE, write_safetensors
-from llama_edu.files.layout import Checkpoint, LoadTensor, PlannedTensor
+from llama_edu.files.huggingface.tokenizer_writer import tokenizer_file
+from llama_edu.files.layout import Checkpoint, LoadTensor, PlannedTensor, TypedValue
 from llama_edu.files.output import atomic_output, atomic_outputs
+from llama_edu.files.vocabularies.detect import is_sentencepiece
 from llama_edu.vocabulary import Vocabulary
 
-#: What a format to write is called in Python and on the command line.
+#: The name of an output format in Python and on the command line.
 FormatName = Literal[ggml_write.FormatName, "gguf", "safetensors"]
 
 
@@ -27,10 +34,12 @@ class WriteRequest:
 
     Attributes:
         destination: the file, the first of several shards, or the folder to write.
-        checkpoint: what the tensors are made from. config: its sizes, RoPE's pairs side by side.
-        tensors: what to write, in this order. load: gives the data of one of them.
+        checkpoint: the source. config: its sizes, with RoPE's pairs side by side.
+        tensors: what to write, in this order. load: returns the data of one of them.
         tokenizer_path: a tokenizer file that may be copied into a folder.
         shards: into how many files the tensors are cut.
+        carried: what else the source says. settings: GGUF keys that win over all others.
+        divisors: (head_dim / 2,) float32, what RoPE's frequencies are divided by, or None.
         check_source: raises FormatError when a file of the source is not what it was.
     """
 
@@ -42,6 +51,9 @@ class WriteRequest:
     load: LoadTensor
     tokenizer_path: Path | None
     shards: int
+    carried: Mapping[str, TypedValue]
+    settings: Mapping[str, TypedValue]
+    divisors: np.ndarray | None
     check_source: Callable[[], object] | None = None
 
     @property
@@ -52,16 +64,17 @@ class WriteRequest:
 
 @dataclass(frozen=True)
 class OutputFormat:
-    """One format that we write.
+    """One format that this package writes.
 
     Attributes:
-        name: what users call it.
+        name: its name for users.
         types: plain type name -> the name of its layout in this format.
         needs_vocabulary: whether a file without one would be useless.
         tied_output: whether a tied output can be expressed by leaving it out.
         shards: whether tensors may be cut over several files.
+        divisors: whether RoPE's divisors can be stored as a tensor.
         check: raises FormatError for sizes that the format cannot express.
-        write: does what a WriteRequest says.
+        write: carries out a WriteRequest.
     """
 
     name: FormatName
@@ -69,11 +82,12 @@ class OutputFormat:
     needs_vocabulary: bool
     tied_output: bool
     shards: bool
+    divisors: bool
     check: Callable[[ModelConfig], object]
     write: Callable[[WriteRequest], None]
 
     def stored_type(self, type_name: str) -> str:
-        """The layout that a type, asked for by its plain or versioned name, has here."""
+        """The layout in this format of a type given by its plain or versioned name."""
         family = type_name.partition("_v")[0]
         if type_name in self.types.values():
             return type_name
@@ -95,6 +109,7 @@ def _ggml_format(name: ggml_write.FormatName) -> OutputFormat:
         needs_vocabulary=True,
         tied_output=False,
         shards=name in ("ggml", "ggmf"),
+        divisors=False,
         check=ggml_write.expressible,
         write=write,
     )
@@ -119,28 +134,56 @@ def _write_ggml(name: ggml_write.FormatName, request: WriteRequest) -> None:
 
 
 def _write_gguf(request: WriteRequest) -> None:
-    name = request.checkpoint.metadata.get("general.name")
+    carried = {k: v for k, v in request.carried.items() if v.type != "json"}
     with atomic_output(request.destination, request.n_bytes, request.check_source) as file:
         gguf_write.write_gguf(
-            file, request.config, request.vocabulary, request.tensors, request.load,
-            {"general.name": name} if isinstance(name, str) else None,
+            file, request.config, request.vocabulary, request.tensors, request.load, carried,
+            request.divisors, request.settings,
         )  # fmt: skip
 
 
 def _write_safetensors(request: WriteRequest) -> None:
     destination, config, tensors = request.destination, request.config, request.tensors
+    extra = config_extras(request.carried, request.vocabulary)
+    texts = {
+        key.removeprefix("__metadata__:"): str(value.value)
+        for key, value in request.carried.items()
+        if key.startswith("__metadata__:")
+    }
     if destination.suffix == ".safetensors":
         with atomic_output(destination, request.n_bytes, request.check_source) as file:
-            write_safetensors(file, config, tensors, request.load)
+            write_safetensors(file, config, tensors, request.load, texts, extra)
     else:
+        files = _tokenizer_files(request)
         write_huggingface(
-            destination, config, tensors, request.load, request.tokenizer_path,
-            check=request.check_source,
-        )  # fmt: skip
+            destination, config, tensors, request.load, files, extra, texts, request.check_source
+        )
+
+
+def _tokenizer_files(request: WriteRequest) -> dict[str, bytes]:
+    """Name -> bytes of the files that say how the model is used, copied or made."""
+    checkpoint, vocabulary, path = request.checkpoint, request.vocabulary, request.tokenizer_path
+    files = {companion.name: companion.read_bytes() for companion in checkpoint.companions}
+    if path is not None and path != checkpoint.tokenizer_path:  # given by the user: it alone counts
+        files = {name: data for name, data in files.items() if name not in TOKENIZERS}
+    if path is not None:
+        data = path.read_bytes()
+        is_json = data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+        if is_json or is_sentencepiece(path) or vocabulary is None:
+            return files | {"tokenizer.json" if is_json else "tokenizer.model": data}
+    if vocabulary is None:
+        return files
+    made = tokenizer_file(vocabulary)
+    if made is None:
+        return files
+    settings = tokenizer_config(request.carried, vocabulary, gguf_spelling(vocabulary))
+    name, data = made
+    text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
+    return {"tokenizer_config.json": text.encode("utf-8", "replace"), **files, name: data}
 
 
 def _anything(config: ModelConfig) -> None:
-    """No size is beyond this format."""
+    """Accept all sizes."""
 
 
 _GGUF = OutputFormat(
@@ -149,6 +192,7 @@ _GGUF = OutputFormat(
     needs_vocabulary=True,
     tied_output=True,
     shards=False,
+    divisors=True,
     check=_anything,
     write=_write_gguf,
 )
@@ -158,6 +202,7 @@ _SAFETENSORS = OutputFormat(
     needs_vocabulary=False,
     tied_output=True,
     shards=False,
+    divisors=False,
     check=_anything,
     write=_write_safetensors,
 )

@@ -1,8 +1,9 @@
-"""What a conversion will write: every tensor with its type, what that loses, the vocabulary."""
+"""What a conversion will write: every tensor with its type, the losses, and the vocabulary."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -15,10 +16,10 @@ from llama_edu.quants.blocks import BLOCK_TYPES
 from llama_edu.quants.repack import can_repack, repack_is_exact
 from llama_edu.vocabulary import Vocabulary
 
-#: A type for the matrices; "keep" leaves every one as it is.
+#: A type for the matrices; "keep" leaves every matrix as it is.
 TypeName = Literal["keep", "f32", "f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0"]
 
-#: What --type may say.
+#: The choices for --type.
 TYPES: tuple[TypeName, ...] = get_args(TypeName)
 
 
@@ -26,7 +27,7 @@ def plan(checkpoint: Checkpoint, output: OutputFormat, type: TypeName) -> list[P
     """Every tensor that will be written, in the source's order, with its type.
 
     Raises:
-        FormatError: a type that the format does not have, or rows that are no whole blocks of it.
+        FormatError: a type that the format does not have, or rows that are not whole blocks of it.
     """
     planned = []
     names = list(checkpoint.tensors)
@@ -49,17 +50,20 @@ def plan(checkpoint: Checkpoint, output: OutputFormat, type: TypeName) -> list[P
 
 
 def source_of(checkpoint: Checkpoint, name: str) -> TensorSpec | ShardedTensor:
-    """The tensor from which one of this name is made; for a tied output it is the embedding."""
+    """The tensor from which the one of this name is made; for a tied output, the embedding."""
     return checkpoint.tensors[output_name(checkpoint.tensors) if name == "output" else name]
 
 
-def losses(
+def rounding(
     checkpoint: Checkpoint, planned: Sequence[PlannedTensor], *, allowed: bool
 ) -> tuple[str, ...]:
-    """Name what quantized blocks lose by becoming other blocks; RequestError unless allowed."""
+    """What quantized blocks lose by becoming other blocks; RequestError unless allowed."""
     found: dict[str, None] = {}
+    rounded: dict[str, None] = {}
     for tensor in planned:
         source = source_of(checkpoint, tensor.name).type
+        if source == "f64" and len(tensor.shape) == 1:
+            rounded[f"{tensor.name}: f64 is rounded to {tensor.type}"] = None
         if source == tensor.type or not BLOCK_TYPES[source].is_quantized:
             continue
         if not BLOCK_TYPES[tensor.type].is_quantized:
@@ -76,27 +80,38 @@ def losses(
             f"{checkpoint.paths[0]}: {'; '.join(found)}; convert from the original floats, or add "
             f"--allow-requantize to accept this"
         )
-    return tuple(found)
+    return (*found, *rounded)
 
 
 def vocabulary_of(checkpoint: Checkpoint, tokenizer: str | Path | None = None) -> Vocabulary:
-    """The vocabulary to write: from the given file, the checkpoint, or the file beside it.
+    """The vocabulary to write: from the given file, the file next to the weights, or the weights.
 
     Raises:
-        FormatError: there is none, or it has another number of pieces than the weights.
+        FormatError: there is none, or its number of pieces is not that of the weights.
     """
     path = tokenizer or checkpoint.tokenizer_path
     vocabulary = checkpoint.vocabulary
-    if path is not None:  # a file of 2023 without scores has a path only to find them there
+    if path is not None:  # a ggml file has no scores: they are in the file next to it
         vocabulary = read_vocabulary(Path(path), checkpoint.config.vocab_size)
     if vocabulary is None:
         raise FormatError(
-            f"{checkpoint.paths[0]}: has no vocabulary and no tokenizer.model lies beside it; give "
-            f"one with --tokenizer FILE"
+            f"{checkpoint.paths[0]}: has no vocabulary, and no tokenizer.model is next to it; "
+            f"give one with --tokenizer FILE"
         )
     if len(vocabulary) != checkpoint.config.vocab_size:
         raise FormatError(
             f"{path or checkpoint.paths[0]}: has {len(vocabulary)} pieces, the weights have "
             f"{checkpoint.config.vocab_size}; this is another model's tokenizer"
         )
-    return vocabulary
+    return vocabulary if tokenizer else _with_stated_ends(vocabulary, checkpoint)
+
+
+def _with_stated_ends(vocabulary: Vocabulary, checkpoint: Checkpoint) -> Vocabulary:
+    """The vocabulary with the ids of BOS and EOS that a config.json beside it says."""
+    ends = []
+    for name, own in (("bos", vocabulary.bos_id), ("eos", vocabulary.eos_id)):
+        stated = checkpoint.carried.get(f"config.json:{name}_token_id")
+        ids = stated.value if stated is not None else None
+        token = ids[0] if isinstance(ids, list) and ids else ids
+        ends.append(token if type(token) is int and 0 <= token < len(vocabulary) else own)
+    return replace(vocabulary, bos_id=ends[0], eos_id=ends[1])

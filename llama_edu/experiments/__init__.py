@@ -1,7 +1,7 @@
 """Measured claims, one per file: each a function that measures and a record that prints itself.
 
-EXPERIMENTS is the list that the command line offers. What several experiments share: `token_steps`,
-`plain_faults`, `subjects`, `control_group`.
+EXPERIMENTS is the list that the command line offers. `token_steps`, `plain_faults`, `subjects` and
+`control_group` are not experiments: experiments and the page map use them.
 """
 
 #: Name -> what it measures. The module and the function are called the same, with underscores.
@@ -10,5 +10,5 @@ EXPERIMENTS = {
     "load-race": "mmap, read and others: time to open and for a first pass, private memory",
     "sharing": "several processes with one file: what each takes for itself",
     "memory-cap": "a file larger than the memory it may use: the cliff, and what helps",
-    "sparse-parts": "which parts of a LLaMA a token really leaves alone",
+    "sparse-parts": "which parts of a LLaMA a token really does not need",
 }

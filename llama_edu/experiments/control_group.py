@@ -13,16 +13,17 @@ from llama_edu.errors import MeasurementError
 
 @contextmanager
 def control_group(limit_bytes: int) -> Iterator[Path]:
-    """A new control group (version 1 or 2) whose processes may use so much memory together.
+    """A new control group (version 1 or 2) whose processes together may use `limit_bytes`.
 
-    Yields its folder: a process that writes "0" into `cgroup.procs` there becomes a member. All of
-    them must have ended before the block does. Raises MeasurementError where this is not permitted.
+    Yields its folder: a process that writes "0" into `cgroup.procs` there becomes a member. All
+    members must have ended before the block does. Raises MeasurementError where this is not
+    permitted.
     Source: Documentation/admin-guide/cgroup-v1/memory.rst and cgroup-v2.rst in the Linux tree.
     """
     try:
         groups = Path("/proc/self/cgroup").read_text()
     except OSError:
-        raise MeasurementError("control groups: there are none on this system") from None
+        raise MeasurementError("control groups: this system has none") from None
     found = re.search(r"^\d+:(?:[^:]*,)?memory(?:,[^:]*)?:(.*)$", groups, re.MULTILINE)
     if found:
         parent, limit = Path("/sys/fs/cgroup/memory") / found[1].lstrip("/"), "limit_in_bytes"

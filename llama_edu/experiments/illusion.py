@@ -1,7 +1,7 @@
-"""The illusion of 2023: page faults times page size, taken for the memory that a model needs.
+"""The illusion of 2023: page faults times page size, mistaken for the memory that a model needs.
 
 On 30 March 2023 a count of 411,522 page faults was read as "1.6 gigabytes" of a 20 gigabyte weight
-file. The same reading is repeated here beside the true number of pages, on this machine.
+file. This experiment repeats that reading on this machine, beside the true number of pages.
 Source of the count: the author's comment on PR #613 of llama.cpp, as quoted at
 https://blog.gslin.org/archives/tag/double/; corrected by its author a week later at
 https://justine.lol/mmap/ and in Hacker News item 35400685.
@@ -43,13 +43,13 @@ Access = Literal["every page", "10 % of the rows"]
 
 @dataclass(frozen=True)
 class Reading:
-    """One access to the file, read naively and truly.
+    """One access to the file, counted naively and correctly.
 
     Attributes:
         state: of the page cache before. access: what was read.
         faults: on a plain mapping, or None where they are not counted.
-        naive_fraction: faults times page size, over the file.
-        rss_fraction: of the file, in this process's page table afterwards.
+        naive_fraction: faults times page size, divided by the file's size.
+        rss_fraction: share of the file in this process's page table afterwards.
         true_fraction: touched pages over pages. verdict: how far that can be trusted.
     """
 
@@ -64,7 +64,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Illusion:
-    """The readings on this machine; its text begins with the arithmetic of 2023."""
+    """The readings on this machine; as text, it begins with the arithmetic of 2023."""
 
     file_bytes: int
     readings: tuple[Reading, ...]
@@ -97,7 +97,7 @@ def illusion(
     folder: str | Path | None = None,
     backend: str = "auto",
 ) -> Illusion:
-    """Count faults and true pages for a complete and a sparse read: warm, cold, in small pages.
+    """Count faults and touched pages for a complete and a sparse read: warm, cold, in single pages.
 
     Args:
         path: a weight file; it is evicted from the page cache. By default a temporary file of
@@ -115,7 +115,7 @@ def illusion(
 
 
 def _accesses(n_bytes: int) -> dict[Access, np.ndarray]:
-    """What is read -> the first byte of each piece, such that each page of it is touched."""
+    """What is read -> (n,) int64, offsets of bytes that touch each page of it."""
     every = np.arange(0, n_bytes, mmap.PAGESIZE)
     n_rows = n_bytes // _ROW_BYTES
     rows = np.random.default_rng(613).choice(n_rows, n_rows // 10, replace=False) * _ROW_BYTES
@@ -134,7 +134,7 @@ def _cold(file: Path) -> None:
 
 
 def _in_small_pages(file: Path) -> None:
-    """Evict, then prefetch: the kernel caches what was asked for so in single pages."""
+    """Evict, then prefetch: the kernel caches prefetched data in single pages."""
     _cold(file)
     prefetch(file)
 
@@ -160,7 +160,7 @@ def _read(
         with FaultCounter() as counter:
             _sum_bytes(plain.mmap, where)
         rss = _resident_fraction(plain)
-    # opened for this reading alone: a file that is mapped cannot be evicted for the next
+    # opened for this reading only: a mapped file could not be evicted for the next one
     with PageLab(file, {}, backend) as lab, lab.record(access) as record:
         _sum_bytes(lab.backend.mapped.mmap, where)
     faults = counter.counts

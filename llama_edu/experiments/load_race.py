@@ -1,8 +1,8 @@
 """Ways to load a file, timed to the end: open, first complete pass, second pass, and memory.
 
-A mapping "loads" at once because it loads nothing; the reading happens when the weights are used.
-The honest comparison is opening plus the first pass over all bytes, which is what the first token
-of a dense model does. A second pass shows the steady state.
+A mapping "loads" at once because it loads nothing; the file is read when the weights are used. The
+honest comparison is opening plus the first pass over all bytes, which is what the first token of a
+dense model does. A second pass shows the steady state.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from llama_edu.table import lay_out, mib, milliseconds
 _STEP_BYTES = 1 << 20
 
 
-#: Of the page cache before a lap: the file is in none of its pages, or in all of them.
+#: The page cache before a lap: it holds nothing of the file, or all of it.
 State = Literal["cold", "warm"]
 
 
@@ -37,8 +37,8 @@ class Lap:
     Attributes:
         way: of loading. state: of the page cache.
         open_s: until there was an array. first_s: the first pass over it. second_s: the next.
-        anonymous_bytes: private memory taken, besides the page cache; None if not told.
-        cached_bytes: of the file, in the page cache afterwards; None if not told.
+        anonymous_bytes: private memory taken, without the page cache; None if unknown.
+        cached_bytes: bytes of the file in the page cache afterwards; None if unknown.
     """
 
     way: str
@@ -52,7 +52,7 @@ class Lap:
 
 @dataclass(frozen=True)
 class LoadRace:
-    """All laps; `open_s` alone says nothing, so the table gives the sum with the first pass."""
+    """All laps; `open_s` alone is misleading, so the table adds the first pass to it."""
 
     file_bytes: int
     laps: tuple[Lap, ...]
@@ -82,7 +82,7 @@ def load_race(
     Args:
         path: the file; it is evicted from the page cache. By default a temporary one of `n_bytes`
             random bytes in `folder`.
-        clock: seconds.
+        clock: returns seconds.
     """
     laps = []
     with weight_file(path, n_bytes, folder) as file:
@@ -103,8 +103,8 @@ def _run(
     way: str, state: State, file: Path, load: Callable[[Path], np.ndarray],
     clock: Callable[[], float],
 ) -> Lap | None:  # fmt: skip
-    """One lap, or None where this system does not know the way."""
-    linux.give_back_freed_memory()  # or an array in it would seem to take none
+    """One lap, or None where this system does not support the way."""
+    linux.give_back_freed_memory()  # an array in freed memory would seem to take none
     before = _anonymous_bytes()
     start = clock()
     try:
@@ -190,7 +190,7 @@ def _read_through(file: Path) -> None:
 
 
 def _anonymous_bytes() -> int | None:
-    """Private memory of this process that is no file. Source: proc(5), status, RssAnon."""
+    """Memory of this process that no file backs. Source: proc(5), status, RssAnon."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

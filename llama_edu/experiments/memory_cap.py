@@ -1,10 +1,10 @@
 """A model larger than the memory it may use: what a token costs when the weights do not fit.
 
 A dense model reads all weights for each token, in the same order. If they do not fit, the kernel
-has thrown out each page just before it is wanted again, so that little is gained from what does fit
-until all of it fits: a cliff. Keeping a part for good and reading the rest again wins by that part.
+has evicted each page just before it is needed again: what does fit saves little until everything
+fits, a cliff. Keeping one part in memory and rereading the rest saves the reading of that part.
 
-Where a control group can be made, a child process is limited by the kernel. Elsewhere the budget is
+Where a control group can be made, the kernel limits a child process. Elsewhere the limit is
 emulated: this process gives pages back itself (MADV_PAGEOUT), least recently used first, and the
 result is labeled "emulated".
 """
@@ -34,9 +34,10 @@ from llama_edu.pages.reclaim import may_ask_about
 from llama_edu.pages.residency import evict
 from llama_edu.table import lay_out, mib
 
-#: The largest piece in which the kernel caches a file; smaller ones would be cut or left in place.
+#: The largest unit in which the kernel caches a file; a smaller range would split a unit or be left
+#: in place.
 _BLOCK_BYTES = 2 << 20
-#: What a limited child needs besides the file: page tables, read buffers.
+#: What a limited child needs in addition to the file: page tables, read buffers.
 _SLACK_BYTES = 6 << 20
 
 Strategy = Literal["plain mapping", "keep a part", "MADV_RANDOM"]
@@ -49,9 +50,10 @@ class Token:
     """One pass over all weights under a memory cap, the average of all but the first pass.
 
     Attributes:
-        cap_fraction: memory allowed, over the file. strategy: how the file is read.
-        elapsed_s: per pass. read_bytes: from the disk per pass, None if not told.
-        major_faults: per pass; far fewer than pages, as one wait brings in many.
+        cap_fraction: memory allowed, divided by the file's size. strategy: how the file is read.
+        elapsed_s: per pass. read_bytes: from the disk per pass, None if unknown.
+        major_faults: per pass, None if unknown; can be far fewer than pages, as one wait may bring
+            in many.
         method: how the memory was limited.
     """
 
@@ -70,7 +72,7 @@ class Token:
 
 @dataclass(frozen=True)
 class MemoryCap:
-    """The cost of a token against the memory allowed; `why_emulated` is empty where it is not."""
+    """The cost of a token for each memory limit; `why_emulated` is "" if nothing was emulated."""
 
     file_bytes: int
     tokens: tuple[Token, ...]
@@ -101,11 +103,11 @@ def memory_cap(
     n_passes: int = 3,
     emulate: bool = False,
 ) -> MemoryCap:
-    """Read a file again and again with less memory than it needs.
+    """Read a file again and again under several limits on memory.
 
     Args:
-        path: the file, of which this user must be owner; it is evicted from the page cache. By
-            default a temporary one of `n_bytes` random bytes in `folder`.
+        path: the file, which this user must own; it is evicted from the page cache. By default a
+            temporary one of `n_bytes` random bytes in `folder`.
         caps: memory allowed, as fractions of the file.
         n_passes: passes per measurement; the first is not counted.
         emulate: do not try control groups.
@@ -115,10 +117,10 @@ def memory_cap(
     if n_passes < 2:
         raise MeasurementError(f"memory cap: {n_passes} passes, expected at least 2")
     tokens = []
-    why = "asked for" if emulate else ""
+    why = "as requested" if emulate else ""
     with weight_file(path, n_bytes, folder) as file:
         for strategy in STRATEGIES:
-            # waiting for every page singly is slow enough that one cap tells the story
+            # waiting for each page separately is so slow that one cap is enough
             slow = strategy == "MADV_RANDOM"
             for cap in caps[:1] if slow else caps:
                 n = 2 if slow else n_passes
@@ -150,14 +152,14 @@ def _in_group(file: Path, cap: float, strategy: Strategy, n_passes: int) -> Toke
 
 def _child(file: str, cap: str, strategy: Strategy, n_passes: str, group: str) -> None:
     """What the limited process does: join the group, measure, print."""
-    # everything imported and allocated so far stays charged to the group it came from
+    # what was imported and allocated so far stays charged to the group of the parent
     Path(group, "cgroup.procs").write_text("0")
     token = _measure(Path(file), float(cap), strategy, int(n_passes), emulate=False)
     print(json.dumps(token.__dict__))
 
 
 def _measure(file: Path, cap: float, strategy: Strategy, n_passes: int, *, emulate: bool) -> Token:
-    """Passes over the file by this process, all but the first of them counted."""
+    """Measure passes over the file by this process, all but the first."""
     if emulate:
         _evict(file)
     with MappedFile(file, private=True) as mapped:
@@ -190,7 +192,7 @@ def _pass(mapping: mmap.mmap, budget: _Budget) -> None:
 
 
 class _Budget:
-    """Gives back pages after use: to keep a part, and to emulate a limit where there is none."""
+    """Gives pages back after use: to keep a part, and to emulate a limit where there is none."""
 
     def __init__(self, mapping: mmap.mmap, n_bytes: int, strategy: Strategy, emulate: bool) -> None:
         self._mapping = mapping
@@ -202,7 +204,7 @@ class _Budget:
     def used(self, block: int) -> None:
         """Note that a block was read; give back what exceeds the budget."""
         if self._keep:
-            if block >= self._n_blocks - 1:  # one block's room is needed for the rest
+            if block >= self._n_blocks - 1:  # the rest needs space for one block
                 self._give_back(block)
         elif self._emulate:
             if block in self._held:
@@ -234,7 +236,7 @@ def _check_pageout(mapped: MappedFile) -> None:
         )
     np.frombuffer(mapped.mmap, np.uint8, 1)[0].copy()
     linux.advise(mapped.mmap, "MADV_PAGEOUT")
-    # what read-ahead cached beyond the page that was touched is not mapped, and may stay
+    # pages that read-ahead cached beyond the touched one are not mapped, and may stay
     if linux.mincore_pages(mapped.address, mmap.PAGESIZE)[0]:
         raise MeasurementError(
             f"memory cap: a page of {mapped.path.name} stays in memory after MADV_PAGEOUT; use a "
@@ -243,7 +245,7 @@ def _check_pageout(mapped: MappedFile) -> None:
 
 
 def _bytes_read() -> int | None:
-    """Bytes that this process made the disk read. Source: proc(5), io, read_bytes."""
+    """Bytes that this process caused to be read from a disk. Source: proc(5), io, read_bytes."""
     try:
         lines = Path("/proc/self/io").read_text().splitlines()
     except OSError:

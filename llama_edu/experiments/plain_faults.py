@@ -1,4 +1,4 @@
-"""The page faults of a text on a plain mapping: the number that the 2023 reading was made of."""
+"""The page faults of a text on a plain mapping: the number behind the reading of 2023."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from llama_edu.transformer.generate import prefill
 def plain_faults(
     path: Path, steps: Sequence[Sequence[int]], stopping: threading.Event
 ) -> dict[int, FaultCounts]:
-    """Compute the same steps on a plain mapping, as any program would have it, and count faults.
+    """Compute the same steps on a plain mapping, as an ordinary program does, and count faults.
 
     Args:
         steps: the token ids that each step reads.
         stopping: set by any thread, it ends the counting before the next step.
     Returns:
-        number of steps -> faults of the whole process from the first to the end of that step; empty
-        where the system does not count.
+        number of steps -> faults of the whole process up to the end of that step; empty where the
+        system does not count.
     """
-    # the first steps twice, on a mapping each: the heap grows, whose faults are none of the file's
+    # run the first steps once before, on another mapping: the heap grows then, and its faults are
+    # not the file's
     _count_faults(path, steps[:2], stopping)
     return _count_faults(path, steps, stopping)
 
@@ -39,7 +40,7 @@ def _count_faults(
     with PageLab.open(path, "faults") as lab, load(path, lab=lab) as llama:
         n_tokens = sum(len(ids) for ids in steps)
         cache = KVCache(llama.config, n_tokens)
-        # memory of the cache's own would be counted as well
+        # touch the cache's own memory now, or its faults would be counted too
         for array in (cache.keys, cache.values):
             array.fill(np.float32(0))
         with lab.record("plain"):

@@ -1,7 +1,7 @@
 """Several processes and one file: mapped, they share its pages; read, each has a copy.
 
-Rss cannot tell the two apart, as it counts a shared page for every process. Pss divides it by the
-number of processes that map it, and the sum of private memory shows what was really taken.
+Rss cannot tell the two apart, because it counts a shared page for every process. Pss divides it by
+the number of processes that map it, and the sum of private memory shows what was really taken.
 
 Only the file and memory without a file are counted. Python's own libraries are not: their Pss falls
 whenever another process maps them.
@@ -68,7 +68,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Sharing:
-    """What each group of processes took, beyond what they had before."""
+    """What each group of processes took, in addition to what they had before."""
 
     file_bytes: int
     groups: tuple[Group, ...]
@@ -91,7 +91,7 @@ def sharing(
     folder: str | Path | None = None,
     n_processes: tuple[int, ...] = (1, 2, 4),
 ) -> Sharing:
-    """Load a file in several processes at once, by mmap and by read(), and ask the kernel.
+    """Load a file in several processes at once, by mmap and by read(), and compare their memory.
 
     Args:
         path: the file; by default a temporary one of `n_bytes` random bytes in `folder`.
@@ -110,7 +110,7 @@ def _measure(file: Path, how: How, n: int) -> Group:
     with ExitStack() as stack:
         children = [stack.enter_context(_start(file, how)) for _ in range(n)]
         for child in children:
-            _answer(child, file)  # all have loaded before the first is asked
+            _answer(child, file)  # all have loaded the file before the first is measured
         taken = []
         for child in children:
             _tell(child)
@@ -140,6 +140,6 @@ def _answer(child: subprocess.Popen[str], file: Path) -> str:
     if not line:
         raise MeasurementError(
             f"sharing: a process that loaded {file.name} ended with code {child.wait()}, expected "
-            f"an answer; is there memory enough?"
+            f"an answer; is there enough memory?"
         )
     return line

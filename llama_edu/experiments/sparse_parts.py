@@ -1,8 +1,8 @@
 """What really is sparse in a LLaMA: the rows of the embedding table, and nothing else.
 
-A text is written under a lab, token by token. Every matrix of every layer is read whole for every
-token; of the embedding table each token needs one row. Where the output matrix is the same table,
-even that saving is gone.
+A text is generated under a lab, token by token. Every matrix of every layer is read in full for
+every token; of the embedding table each token needs one row. Where the output matrix is the same
+table, even that saving is lost.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class SparseParts:
     """How much of each kind of tensor a text needed.
 
     Attributes:
-        unneeded: pages with a byte of any tensor but the embedding table that no token touched.
+        unneeded: pages that hold a byte of any tensor but the embedding table, and that no token
+            touched.
         verdict: how far the counts can be trusted; the least trusted of all records.
     """
 
@@ -69,11 +70,11 @@ class SparseParts:
 def sparse_parts(
     path: str | Path | None = None, *, n_tokens: int = 16, backend: str = "auto"
 ) -> SparseParts:
-    """Write `n_tokens` tokens under a lab and add up, per kind of tensor, the pages they needed.
+    """Generate `n_tokens` tokens under a lab and count, per kind of tensor, the pages they needed.
 
     Args:
         path: a checkpoint in one file; by default the bundled one, converted to f16.
-        backend: the instrument; where none works the pages are computed, and so labeled.
+        backend: the instrument; where none works the pages are computed, and labeled as such.
     """
     with model_file(path) as file, PageLab.open(file, backend) as lab, load(file, lab=lab) as llama:
         records = [record for _, record in recorded(lab, _greedy_tokens(llama.model, n_tokens))]
@@ -83,7 +84,7 @@ def sparse_parts(
 
 
 def _greedy_tokens(model: Model, n_tokens: int) -> Iterator[int]:
-    """The likeliest token after BOS, and so on; without a tokenizer, which a file may lack."""
+    """The likeliest token after BOS, and so on; needs no tokenizer, which a file may lack."""
     cache = KVCache(model.config, n_tokens)
     token = 1  # BOS
     for _ in range(n_tokens):

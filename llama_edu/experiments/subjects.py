@@ -1,4 +1,4 @@
-"""What experiments are done on: the reader's file, or one made for it and removed again."""
+"""The files that experiments use: the reader's own, or a temporary one."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 from llama_edu.bundled import bundled_checkpoint
 from llama_edu.convert import convert
 
-#: Bytes written at a time.
+#: How many bytes are written at a time.
 _PIECE = 8 << 20
 
 
 @contextmanager
 def weight_file(path: str | Path | None, n_bytes: int, folder: str | Path | None) -> Iterator[Path]:
-    """The given file, or a temporary one of random bytes in `folder`, safely on disk."""
+    """The given file, or a temporary one of random bytes in `folder`, synced to disk."""
     if path is not None:
         yield Path(path)
         return
@@ -36,7 +36,7 @@ def weight_file(path: str | Path | None, n_bytes: int, folder: str | Path | None
 
 @contextmanager
 def model_file(path: str | Path | None) -> Iterator[Path]:
-    """The given checkpoint, or the bundled one as one f16 file that can be mapped."""
+    """The given checkpoint, or the bundled one as a single f16 file that can be mapped."""
     if path is not None:
         yield Path(path)
         return

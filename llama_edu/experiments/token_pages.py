@@ -1,7 +1,7 @@
 """Which pages did each token of a text need?
 
-Runs a generation under a PageLab: once as a whole, once again on a plain mapping to count the page
-faults that the 2023 reading was made of, and on request token by token.
+Runs a generation under a PageLab: once as a whole, on request again token by token, and on a plain
+mapping to count the page faults behind the reading of 2023.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class TokenPages:
     """A generation under observation.
 
     Attributes:
-        text: what was written, without the prompt.
+        text: what was generated, without the prompt.
         whole: the pages of prompt and new tokens together.
-        steps: one per token, where asked for.
+        steps: one per token with `per_token`; else empty.
         lab: which instrument was used and why the better ones were not.
     """
 
@@ -76,11 +76,11 @@ def observe_tokens(
     settings: SamplingSettings | None = None,
     seed: int | None = 0,
 ) -> TokenPages:
-    """Generate under a lab and say which pages that took.
+    """Generate under a lab and report which pages that needed.
 
     Args:
         path: one weight file. backend: "auto", or the name of one instrument.
-        per_token: also record every step by itself.
+        per_token: also record each step separately.
         seed: same seed, same text in each of the runs.
     Raises:
         MeasurementError: weights in several files, or a named instrument that is refused here.
@@ -106,7 +106,7 @@ def observe_tokens(
         whole, generation, text = watch_whole(lab)
         steps = watch_steps(lab) if per_token else ()
         described = lab.describe()
-    for _ in range(2):  # the first run lets the heap grow, whose faults are none of the file's
+    for _ in range(2):  # the heap grows in the first run, and its faults are not the file's
         with PageLab.of(checkpoint, "faults") as plain:
             whole.plain_faults = watch_whole(plain)[0].faults
     return TokenPages(text, generation.n_prompt, generation.n_new, whole, steps, described)

@@ -1,4 +1,4 @@
-"""The one loop that observes a text token by token: each step under a record of its own."""
+"""The one loop that observes a text token by token: each step has its own record."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def recorded(
     """Each step of a computation with the record of the pages that it needed.
 
     Args:
-        steps: computes one step each time it is asked for the next.
+        steps: computes one step each time the next item is requested.
         stopping: set by any thread, it ends the observation before the next step.
     Yields:
         (what the step made, its record). The call that only finds the end makes None; it is left
-        out where it touched no page.
+        out if it touched no page.
     """
     iterator, number = iter(steps), 0
     while stopping is None or not stopping.is_set():
@@ -38,11 +38,11 @@ def recorded(
 
 
 class TokenSteps:
-    """A text while it is made, one Step for each call of the model. Iterating makes it.
+    """A text while it is generated, one Step for each call of the model. Iterating generates it.
 
     Attributes:
         text: prompt and new text so far.
-        reason: why it ended: "eos", "length", "context" or "stopped"; "" before.
+        reason: why it ended: "eos", "length", "context" or "stopped"; "" until then.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class TokenSteps:
         for token, record in recorded(self._lab, self._generation, self._stopping):
             self.text += token.text if token else ""
             yield Step(read, record, ids)
-            if token:  # what this step wrote is what the next one reads
+            if token:  # the next step reads what this one wrote
                 read, ids = token.text, (token.id,)
         self.reason = self._generation.reason or "stopped"
         self._generation.close()

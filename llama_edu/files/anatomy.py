@@ -1,4 +1,4 @@
-"""What every byte at the start of a file means, for any format: the source of the hex view."""
+"""What the bytes of a file mean, for any format: the source of the hex view."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from llama_edu.files.mapped import MappedFile
 
 
 def fields_of(path: Path) -> Iterator[Field]:
-    """The fields of one file in order, without gaps where its reader knows every byte.
+    """The fields of one file in order, without gaps if its reader knows every byte.
 
-    The file is opened once, and closed when the iterator is gone.
+    The file is opened once, and closed when the iterator is deleted.
 
     Raises:
-        FormatError: the file is a folder, or of no format that this package knows; while
-            iterating, where it is damaged.
+        FormatError: the path is a folder, or the file's format is unknown; while iterating, if the
+            file is damaged.
     """
     return fields_in(MappedFile(path, is_mapped=False))
 
 
 def fields_in(mapped: MappedFile) -> Iterator[Field]:
-    """`fields_of` for a file that is open already."""
+    """`fields_of` for a file that is already open."""
     known = format_of(mapped)
     if known is None:
         raise FormatError(not_a_model(mapped))

@@ -1,7 +1,7 @@
 """Cursor: reads a header number by number, never past the end, and names what it reads.
 
-A header is data from a stranger. Every read first compares with the bytes left, so that a count or
-a length that lies becomes one sentence instead of a huge allocation or an endless loop.
+A header is untrusted data. Every read is first compared with the bytes left, so a false count or
+length becomes an error message instead of a huge allocation or an endless loop.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Literal, overload
 from llama_edu.errors import FormatError
 from llama_edu.files.fields import Field, shown
 
-#: Numbers as formats name them.
+#: Kinds of numbers, as file formats name them.
 NumberKind = Literal["u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64"]
 
 #: The byte order of numbers, as struct writes it: least or most significant byte first.
@@ -94,9 +94,9 @@ class Cursor:
 
     Args:
         data: the file, mapped, read or in memory. Slices are copies; nothing keeps a pointer to it.
-        where: begins every error, usually the path.
+        where: the start of every error message, usually the path.
         order: "<" least significant byte first, ">" most significant first.
-        trace: whether to keep a Field of everything that is read, in `fields`.
+        trace: whether to keep a Field for everything that is read, in `fields`.
     """
 
     def __init__(
@@ -121,13 +121,13 @@ class Cursor:
 
     @contextmanager
     def inside(self, part: str) -> Iterator[None]:
-        """Put the name of a part before the names of the fields that are read within."""
+        """Put the name of a part before the names of all fields read inside the block."""
         outer, self._prefix = self._prefix, f"{self._prefix}{part}: "
         yield
         self._prefix = outer
 
     def need(self, n_bytes: int, name: str) -> None:
-        """Raise FormatError unless this many bytes are left."""
+        """Raise FormatError unless `n_bytes` bytes are left."""
         if not 0 <= n_bytes <= self.left:
             raise FormatError(
                 f"{self.where}: {self._prefix}{name} at byte {self.offset:,} needs {n_bytes:,} "
@@ -144,7 +144,7 @@ class Cursor:
             )
 
     def number(self, kind: NumberKind, name: str) -> int | float:
-        """The number of a kind such as "u32" that lies here; moves past it."""
+        """Read a number of a kind such as "u32" and move past it."""
         packed = _STRUCTS[self.order][kind]
         self.need(packed.size, name)
         (value,) = packed.unpack(self.data[self.offset : self.offset + packed.size])
@@ -152,13 +152,13 @@ class Cursor:
         return value
 
     def integer(self, kind: NumberKind, name: str) -> int:
-        """The whole number of a kind such as "u32" that lies here; moves past it."""
+        """Read a whole number of a kind such as "u32" and move past it."""
         value = self.number(kind, name)
         assert isinstance(value, int)  # the caller never asks for f32 or f64 here
         return value
 
     def u32(self, name: str) -> int:
-        """Four bytes as a number from 0 on."""
+        """Four bytes as an unsigned number."""
         return self.integer("u32", name)
 
     def i32(self, name: str) -> int:
@@ -189,7 +189,7 @@ class Cursor:
     def skip(self, n_bytes: int, name: str, value: str = "") -> int:
         """Move past bytes without reading them, and return where they begin.
 
-        `value` is what a trace says of them.
+        `value` describes them in a trace.
         """
         self.need(n_bytes, name)
         start = self.offset

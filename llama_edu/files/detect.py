@@ -1,8 +1,8 @@
-"""Which format is this? Told by content, never by the file's name.
+"""Which format a file has, recognized by its content, never by its name.
 
-A file is opened once: its first bytes choose a row of FORMATS, and the reader of that format gets
-the open mapping. Each reader is imported when its format turns up, so that opening one format does
-not pay for all.
+A file is opened once: its first bytes select a row of FORMATS, and the reader of that format gets
+the open mapping. Each reader is imported when it is needed, so opening one format does not import
+all of them.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ def open_checkpoint(
         path: a weight file or a folder; "~" at its start is the home folder.
         mmap: False leaves the files open for reading and maps nothing.
     Returns:
-        The checkpoint, and its open files in the order of `Checkpoint.paths`; close them.
+        The checkpoint, and its open files in the order of `Checkpoint.paths`; the caller closes
+        them.
     Raises:
-        FormatError: no such file, or nothing that this package reads; says what the file is when
-            that can be told.
+        FormatError: no such file, or one that this package cannot read; says what the file is if
+            that is known.
     """
     path = _expanded(path)
     files = OpenFiles(is_mapped=mmap)
@@ -53,7 +54,7 @@ def open_checkpoint(
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """What `open_checkpoint` finds, with all files closed again. Nothing is mapped."""
+    """The checkpoint that `open_checkpoint` finds, all files closed again. Nothing is mapped."""
     checkpoint, files = open_checkpoint(path, mmap=False)
     for file in files:
         file.close()
@@ -79,7 +80,7 @@ def vocabulary_alone(path: str | os.PathLike[str]) -> Vocabulary | None:
 
 
 def format_of(mapped: MappedFile) -> Format | None:
-    """The format of an open file, told by its first bytes and its size."""
+    """The format of an open file, recognized by its first bytes and its size; None if unknown."""
     head = mapped.data[:_HEAD_BYTES]
     return next((known for known in FORMATS if known.recognize(head, mapped.n_bytes)), None)
 
@@ -196,21 +197,21 @@ def _what_folder(path: Path) -> str:
     )
 
 
-# --- the formats of one file --------------------------------------------------------------------
+# --- formats of a single file -------------------------------------------------------------------
 
-#: The checkpoint in a file; further files are opened through the second argument.
+#: Returns the checkpoint in a file; further files are opened through the second argument.
 Reader = Callable[[Path, OpenFiles], Checkpoint]
 
-#: Every field of one open file in order, for the hex view.
+#: Yields every field of one open file in order, for the hex view.
 FieldsOf = Callable[[MappedFile], Iterator[Field]]
 
 
 @dataclass(frozen=True)
 class Format:
-    """One format of a file.
+    """One file format.
 
     Attributes:
-        recognize: whether a file with these first bytes and of this size is one.
+        recognize: whether a file with these first bytes and of this size has this format.
         functions: imports the format's modules and returns its reader and its fields.
     """
 

@@ -1,4 +1,4 @@
-"""Field: one named run of bytes of a header, for the annotated hex view."""
+"""Field: one named run of bytes in a file, for the annotated hex view."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Field:
     """What the bytes from `offset` to `offset + n_bytes` of a file mean.
 
     Attributes:
-        name: as the format's documentation calls it, for example "n_tensors".
-        value: what the bytes say, as text; Python's escapes stand for control characters.
+        name: the name in the format's documentation, for example "n_tensors".
+        value: what the bytes contain, as text; control characters appear as Python's escapes.
     """
 
     offset: int
@@ -31,7 +31,7 @@ class Field:
 
 
 def shown(value: object) -> str:
-    """A value as one short line: strings and bytes quoted and escaped, long ones cut."""
+    """A value as one short line: strings and bytes are quoted and escaped, long ones shortened."""
     if isinstance(value, str | bytes):
         return quoted(value, SHOWN_CHARACTERS)
     return one_line(str(value), SHOWN_CHARACTERS)

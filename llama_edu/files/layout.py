@@ -1,7 +1,7 @@
-"""What the rest of the program sees of a weight file: TensorSpec and Checkpoint.
+"""What the rest of the program knows of a weight file: TensorSpec and Checkpoint.
 
 A reader of any format turns a header into these records and does nothing else. No weight is read
-here, and nothing here knows which format the numbers came from.
+here, and nothing here depends on the format.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ from llama_edu.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """Where one tensor lies: everything that is needed to make a view on it, and no data.
+    """Where one tensor is: everything that is needed to create a view of it, and no data.
 
     Attributes:
         name: our name, for example "layers.3.wq".
-        type: the stored number type, a key of `blocks.BLOCK_TYPES`, for example "f16".
-        shape: (out_features, in_features) or (features,), as numpy counts, outermost first.
+        type: the stored number type, a key of `quants.blocks.BLOCK_TYPES`, for example "f16".
+        shape: (out_features, in_features) or (features,), outermost axis first as in numpy.
         offset: first byte, counted from the start of the file.
         n_bytes: bytes from the first to the last stored number.
         file: index into `Checkpoint.paths`.
-        stored_name: the name in the file, where it differs from ours.
+        stored_name: the name in the file; "" if the file stores no names.
         big_endian: whether numbers of several bytes are stored most significant byte first.
-        strides: elements from one index to the next along each axis, where not C order (.pth only).
-        group_size: numbers that share a scale, where all numbers come first and all scales, as
-            float32, after them (llama2.c version 2 only).
+        strides: elements from one index to the next along each axis; None for C order, which all
+            formats but .pth have.
+        group_size: numbers that share a scale, if all numbers come first and all scales, as
+            float32, after them (llama2.c version 2); else 0.
     """
 
     name: str
@@ -92,10 +93,10 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class ShardedTensor:
-    """One tensor that was cut over several files, as fairscale did for several GPUs.
+    """One tensor that was split across several files, as fairscale did for several GPUs.
 
-    `axis` is the axis along which the shards lie (0 rows, 1 columns), or None where every shard is
-    a full copy (the norms). There is no view on the whole: joining it needs a copy.
+    `axis` is the axis that was split (0 rows, 1 columns), or None if every shard is a full copy
+    (the norms). There is no view of the whole: joining it needs a copy.
     """
 
     name: str
@@ -117,7 +118,7 @@ class ShardedTensor:
 
 @dataclass(frozen=True)
 class PlannedTensor:
-    """One tensor that a writer is about to write: what it will be, not yet where."""
+    """One tensor that a writer is about to write: its name, type and shape, but not its place."""
 
     name: str
     type: str
@@ -129,12 +130,12 @@ class PlannedTensor:
         return n_bytes_for(self.type, self.shape, self.name)
 
 
-#: Given a planned tensor, its data as stored: an array of the type's dtype, C order.
+#: Returns the data of a planned tensor as stored: an array of the type's dtype, C order.
 LoadTensor = Callable[[PlannedTensor], np.ndarray]
 
 
-#: Layers that are described at all: their nine records take far more memory than their headers
-#: take bytes on disk. The deepest LLaMA, 405B, has 126.
+#: The largest number of layers that is accepted: the nine records of a layer take far more memory
+#: than its headers take bytes on disk. The deepest LLaMA, 405B, has 126.
 MOST_LAYERS = 1024
 
 
@@ -148,8 +149,19 @@ class Section:
 
 
 @dataclass(frozen=True)
+class TypedValue:
+    """Something that a checkpoint says beside its sizes: a value and its type.
+
+    `type` is GGUF's word ("u32", "string", "array of f32"), or "json" for a value of a JSON file.
+    """
+
+    type: str
+    value: object
+
+
+@dataclass(frozen=True)
 class Checkpoint:
-    """One model on disk, possibly in several files: sizes, vocabulary and where each tensor lies.
+    """One model on disk, possibly in several files: sizes, vocabulary and where each tensor is.
 
     Attributes:
         format: name and version, for example "ggjt v1".
@@ -161,6 +173,9 @@ class Checkpoint:
         sections: header, vocabulary ...: the bytes that are not tensors, as far as known.
         ignored: names of tensors that the file has and no LLaMA needs (rope.freqs, biases of 0).
         metadata: what else the header says, shown by `inspect`, never evaluated.
+        carried: what describes the model, typed, for conversion: by GGUF's key, or as
+            "config.json:KEY" where GGUF has no key for it.
+        companions: files beside the weights that say how the model is used.
     """
 
     format: str
@@ -173,10 +188,12 @@ class Checkpoint:
     sections: tuple[Section, ...] = ()
     ignored: tuple[str, ...] = ()
     metadata: Mapping[str, object] = field(default_factory=dict)
+    carried: Mapping[str, TypedValue] = field(default_factory=dict)
+    companions: tuple[Path, ...] = ()
 
     @property
     def is_sharded(self) -> bool:
-        """Whether some tensor is cut over several files and must be joined in memory."""
+        """Whether the tensors are split across several files and must be joined in memory."""
         return any(isinstance(t, ShardedTensor) for t in self.tensors.values())
 
     @property
@@ -219,7 +236,7 @@ class Checkpoint:
 def n_bytes_for(type_name: str, shape: Sequence[int], where: str) -> int:
     """Bytes that a contiguous tensor of this type and shape takes.
 
-    Raises FormatError, beginning with `where`, when a row is not a whole number of blocks.
+    Raises FormatError, beginning with `where`, if a row is not a whole number of blocks.
     """
     block = BLOCK_TYPES[type_name]
     if block.block_size > 1 and (not shape or shape[-1] % block.block_size):
@@ -231,7 +248,7 @@ def n_bytes_for(type_name: str, shape: Sequence[int], where: str) -> int:
 
 
 def as_planned(array: np.ndarray, tensor: PlannedTensor) -> memoryview:
-    """The bytes of a loaded array, in place where contiguous; ShapeError where not as planned."""
+    """The bytes of a loaded array, in place if contiguous; ShapeError if not as planned."""
     block = BLOCK_TYPES[tensor.type]
     shape = (*tensor.shape[:-1], tensor.shape[-1] // block.block_size)
     if array.dtype != block.dtype or array.shape != shape:

@@ -1,7 +1,7 @@
-"""MappedFile: one weight file in the address space, and views on it that copy nothing.
+"""MappedFile: one weight file in the address space, and views of it that copy nothing.
 
 This is the idea of the whole project in one class. Opening maps the file and reads no weight;
-`view` returns an array whose data are the file's own pages; the operating system fetches a page
+`view` returns an array whose data is the file's own pages; the operating system fetches a page
 when a number on it is first used. `read` is the old way, kept for comparison: it copies.
 """
 
@@ -30,7 +30,7 @@ Mapping = mmap.mmap
 
 @dataclass(frozen=True)
 class FileIdentity:
-    """What tells one file from another, and an old one from its rewritten self."""
+    """What distinguishes a file from other files, and from its own earlier contents."""
 
     device: int
     inode: int
@@ -44,10 +44,10 @@ class FileIdentity:
 
 
 class ClosedAtExit:
-    """A context manager that unmaps at its end what it has mapped.
+    """A context manager that unmaps, when it exits, what it has mapped.
 
-    An error on its way out is never replaced by close()'s own BufferError: the traceback of that
-    error holds the views, and the error matters more.
+    An exception from the block is never replaced by close()'s BufferError: its traceback may hold
+    views, and the exception matters more.
     """
 
     def close(self) -> None:
@@ -70,8 +70,8 @@ class MappedFile(ClosedAtExit):
 
     Args:
         path: the file.
-        private: map MAP_PRIVATE instead of MAP_SHARED. Reads are the same pages of the page cache
-            either way; instruments that must register the range with the kernel need private.
+        private: map with MAP_PRIVATE instead of MAP_SHARED. Both read the same pages of the page
+            cache; instruments that register the range with the kernel need a private mapping.
             Where a file may not be mapped MAP_SHARED, it is mapped MAP_PRIVATE as well.
         is_mapped: False for a file that is read and not mapped: `data` and `read` work as always,
             `view` gives a copy like `read`, and `mmap` raises RequestError.
@@ -81,7 +81,8 @@ class MappedFile(ClosedAtExit):
 
     The file is opened once; its header is read through the mapping, and `read` uses the same open
     file. A context manager. Closing while views are alive raises BufferError and names them: a view
-    whose mapping is gone would be a pointer into nothing.
+    without its mapping would be a dangling pointer. FormatError if the file cannot be opened or is
+    empty.
     Source: mmap(2); PR #613 of llama.cpp, which maps the file the same way.
     """
 
@@ -144,12 +145,12 @@ class MappedFile(ClosedAtExit):
         Returns:
             `spec.stored_shape` of `spec.dtype`; for the plain types this is the tensor's shape.
         Raises:
-            FormatError: the tensor reaches beyond the end of the file.
+            FormatError: the tensor extends beyond the end of the file.
         """
         if isinstance(self.data, FileBytes):
             return self.read(spec)
         check_range(spec, self.n_bytes, self.path)
-        # an array on the mmap itself would not keep it from being closed; one on this array does
+        # np.ndarray on the mmap itself would not keep it from being closed; on this array it does
         buffer = np.frombuffer(self.mmap, np.uint8)
         buffer.flags.writeable = False
         # the buffer lives as long as the array and everything that is sliced from it
@@ -157,7 +158,7 @@ class MappedFile(ClosedAtExit):
         return _array_on(buffer, spec, spec.offset)
 
     def read(self, spec: TensorSpec) -> np.ndarray:
-        """The tensor as a private copy, read-only, made with read(2) and not through the mapping.
+        """The tensor as a private, read-only copy, made with read(2) and not through the mapping.
 
         Raises:
             FormatError: the tensor reaches beyond the end of the file, the file shrank, or the
@@ -194,7 +195,7 @@ class MappedFile(ClosedAtExit):
         return n_read
 
     def check_unchanged(self) -> None:
-        """Raise FormatError when the file is no longer the one that was opened.
+        """Raise FormatError if the file is no longer the one that was opened.
 
         Reading a mapped page beyond the new end of a shortened file kills the process with SIGBUS,
         so this is called before many pages are touched.
@@ -202,7 +203,7 @@ class MappedFile(ClosedAtExit):
         try:
             now = FileIdentity.of(self.path.stat())
         except OSError as error:
-            raise FormatError(f"{self.path}: cannot be found any more ({error.strerror})") from None
+            raise FormatError(f"{self.path}: can no longer be found ({error.strerror})") from None
         if now != self.identity:
             what = "was replaced" if now.inode != self.identity.inode else "was changed"
             raise FormatError(
@@ -212,7 +213,7 @@ class MappedFile(ClosedAtExit):
 
     @property
     def held_views(self) -> tuple[str, ...]:
-        """Names of the tensors on which a view is still held."""
+        """Names of the tensors of which a view is still held."""
         self._views = [(name, ref) for name, ref in self._views if ref() is not None]
         return tuple(dict.fromkeys(name for name, _ in self._views))
 
@@ -224,7 +225,7 @@ class MappedFile(ClosedAtExit):
     def close(self) -> None:
         """Unmap the file and close it.
 
-        Raises BufferError, naming the tensors, when views are still held.
+        Raises BufferError, naming the tensors, if views are still held.
         """
         try:
             if isinstance(self.data, Mapping):
@@ -265,18 +266,18 @@ class OpenFiles(ClosedAtExit):
         return tuple(self.open(path) for path in paths)
 
     def close(self) -> None:
-        """Close every file. BufferError while a view on one of them is held."""
+        """Close every file. BufferError while a view of one of them is held."""
         for file in self._by_path.values():
             file.close()
 
 
 def _array_on(buffer: np.ndarray, spec: TensorSpec, offset: int) -> np.ndarray:
-    """The array that a spec describes, on bytes in which it begins at `offset`."""
+    """The array that a spec describes, in a buffer where it begins at `offset`."""
     if spec.group_size:
         numbers = np.ndarray(spec.shape, np.int8, buffer, offset)
         n_groups = spec.n_elements // spec.group_size
         scales = np.ndarray(n_groups, "<f4", buffer, offset + spec.n_elements)
-        # no ndarray, but it has what is asked of a stored one: dtype, shape, rows
+        # not an ndarray, but it has what is needed of a stored one: dtype, shape, rows
         return cast(np.ndarray, ScaledArray(numbers, scales, spec.group_size))
     strides = None
     if spec.strides is not None:
@@ -289,9 +290,9 @@ def open_weights(path: Path) -> BufferedReader: ...
 @overload
 def open_weights(path: Path, buffering: Literal[0]) -> FileIO: ...
 def open_weights(path: Path, buffering: int = -1) -> BufferedReader | FileIO:
-    """Open a file for binary reading; a FormatError that says why not.
+    """Open a file for binary reading, or raise a FormatError that says why not.
 
-    `buffering` 0 gives a FileIO, each of whose reads is one read(2).
+    `buffering` 0 returns a FileIO, whose reads are one read(2) each.
     """
     # a pipe that nothing writes to would keep us waiting
     flags = os.O_RDONLY
@@ -322,9 +323,9 @@ def open_weights(path: Path, buffering: int = -1) -> BufferedReader | FileIO:
 
 
 def check_range(spec: TensorSpec, file_bytes: int, where: object) -> None:
-    """Raise FormatError unless every byte of the tensor lies inside the file."""
+    """Raise FormatError unless every byte of the tensor is inside the file."""
     if spec.offset < 0 or spec.n_bytes < 0 or spec.end > file_bytes:
         raise FormatError(
-            f"{where}: {spec.name} lies at bytes {spec.offset:,} to {spec.end:,}, the file has "
+            f"{where}: {spec.name} is at bytes {spec.offset:,} to {spec.end:,}, the file has "
             f"{file_bytes:,}; it is truncated or damaged, download it again"
         )

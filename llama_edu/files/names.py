@@ -1,7 +1,7 @@
-"""Foreign tensor names and ours, in one table.
+"""Our tensor names and those of other dialects, in one table.
 
-| ours | Meta, ggml, ggmf, ggjt | Hugging Face | GGUF |
-is the order of the columns. `{i}` stands for the layer. All foreign names end in ".weight".
+Our name -> the names of Meta (also in ggml, ggmf and ggjt files), Hugging Face and GGUF. `{i}`
+stands for the layer. In files, all these names end in ".weight".
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _TO_OURS: dict[Dialect, dict[str, str]] = {
     for dialect, column in _COLUMNS.items()
 }
 
-#: A layer number between dots; without leading zeros, so that names map one to one.
+#: A layer number between dots, without leading zeros, so that names map one to one.
 _LAYER = re.compile(r"(?<=\.)(0|[1-9][0-9]{0,8})(?=\.)")
 
 
 def to_ours(name: str, dialect: Dialect) -> str | None:
-    """Our name for a foreign one, or None when no LLaMA has such a tensor."""
+    """Our name for a dialect's name, or None if no LLaMA has such a tensor."""
     stem = name.removesuffix(".weight")
     if stem == name:
         return None
@@ -60,7 +60,7 @@ def to_ours(name: str, dialect: Dialect) -> str | None:
 
 
 def from_ours(name: str, dialect: Dialect) -> str:
-    """The foreign name, ".weight" included, of one of our tensors. KeyError for any other name."""
+    """A dialect's name, with ".weight", for one of our tensors. KeyError for any other name."""
     layer = _LAYER.search(name)
     template = _LAYER.sub("{i}", name, count=1)
     foreign = _TABLE[template][_COLUMNS[dialect]]

@@ -23,17 +23,17 @@ _MOST_NAME_CHARACTERS = 40
 def atomic_output(
     path: str | os.PathLike[str], n_bytes: int = 0, check: Callable[[], object] | None = None
 ) -> Iterator[BinaryIO]:
-    """Open a file beside `path` for writing and move it into place when all went well.
+    """Open a file next to `path` for writing and move it into place if all went well.
 
     A process that has the old file mapped keeps the old bytes: os.replace gives the name to a new
-    inode and leaves the old one alone. When anything fails the new file is removed. A symbolic
+    inode and does not change the old one. If anything fails, the new file is removed. A symbolic
     link stays, and what it leads to is replaced.
 
     Args:
         path: the destination. n_bytes: how much will be written, checked against the free space.
         check: called before the destination is replaced; what it raises leaves the old file.
     Raises:
-        FormatError: the folder is missing or cannot be written, or the disk is too full.
+        FormatError: the folder is missing or cannot be written, or the disk has too little space.
     """
     with atomic_outputs([path], n_bytes, check) as (file,):
         yield file
@@ -171,4 +171,4 @@ def _check_destination(path: Path) -> None:
     if path.exists() and not path.is_file():  # os.replace would replace /dev/null
         raise FormatError(f"{path}: is not a regular file, expected the name of a file to write")
     if not path.parent.is_dir():
-        raise FormatError(f"{path.parent}: no such folder; make it first, or choose another output")
+        raise FormatError(f"{path.parent}: no such folder; create it, or choose another output")

@@ -14,14 +14,14 @@ from llama_edu.errors import ShapeError
 
 
 def rows_side_by_side(stored: np.ndarray, name: str, config: ModelConfig) -> np.ndarray:
-    """A weight of a model with RoPE's pairs side by side, whatever order its file has.
+    """A weight with RoPE's pairs side by side, regardless of its file's row order.
 
     Args:
         stored: the weight of that name, of any stored dtype.
-        config: says in which order the rows lie.
+        config: `rope_pairing` gives the order of the stored rows.
     Returns:
-        The same shape and dtype: a copy where rows move, which are those of wq and wk of a model
-        with pairs half a head apart, else `stored` itself.
+        The same shape and dtype: a copy for wq and wk of a model with pairs half a head apart, else
+        `stored` itself.
     """
     n_heads = n_rotated_heads(name, config)
     if n_heads is None or config.rope_pairing == "interleaved":
@@ -30,7 +30,7 @@ def rows_side_by_side(stored: np.ndarray, name: str, config: ModelConfig) -> np.
 
 
 def rows_in_halves(stored: np.ndarray, name: str, config: ModelConfig) -> np.ndarray:
-    """A weight with RoPE's pairs side by side as Hugging Face files store it.
+    """A weight with RoPE's pairs side by side, in the row order of Hugging Face files.
 
     Returns:
         The same shape and dtype: a copy for wq and wk, else `stored` itself.
@@ -40,7 +40,7 @@ def rows_in_halves(stored: np.ndarray, name: str, config: ModelConfig) -> np.nda
 
 
 def n_rotated_heads(name: str, config: ModelConfig) -> int | None:
-    """How many heads the rows of wq or wk make; None for weights that RoPE does not rotate."""
+    """The number of heads in the rows of wq or wk; None for weights that RoPE does not rotate."""
     kind = name.rpartition(".")[2]
     return {"wq": config.n_heads, "wk": config.n_kv_heads}.get(kind)
 

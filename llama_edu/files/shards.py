@@ -1,9 +1,9 @@
-"""Tensors that were cut over several files, and joining them: the copy that mmap cannot avoid.
+"""Tensors that were split across several files, and joining them: the copy that mmap cannot avoid.
 
-A row of a matrix that was cut by columns lies half in one file and half in another. No mapping can
+A row of a matrix that was split by columns is half in one file and half in another. No mapping can
 show it in one place, so the shards must be copied together. The one-file format of March 2023 did
 this once, at conversion, so that no later start has to.
-Source: fairscale/nn/model_parallel/layers.py, by which Meta's LLaMA cut its matrices.
+Source: fairscale/nn/model_parallel/layers.py, which split the matrices of Meta's LLaMA.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import numpy as np
 from llama_edu.errors import FormatError
 from llama_edu.files.layout import ShardedTensor, TensorSpec
 
-#: Weights that fairscale cuts by columns; every other matrix is cut by rows.
+#: Weights that fairscale splits by columns; every other matrix is split by rows.
 _CUT_BY_COLUMNS = ("wo", "w_down", "token_embedding")
 
 
 def cut_axis(name: str) -> int:
-    """The axis along which fairscale cuts one of our matrices: 0 rows, 1 columns."""
+    """The axis that fairscale splits in one of our matrices: 0 rows, 1 columns."""
     return 1 if name.rpartition(".")[2] in _CUT_BY_COLUMNS else 0
 
 
 def sharded(shards: Sequence[TensorSpec], vocab_size: int) -> ShardedTensor:
-    """How the shards of one tensor, one from each file, lie in the whole.
+    """The whole tensor that shards, one from each file, make up.
 
-    Llama 3 cuts its embedding by rows: a shard of it has fewer rows than `vocab_size`.
+    Llama 3 splits its embedding by rows: a shard of it has fewer rows than `vocab_size`.
     """
     first = shards[0]
     if len(first.shape) == 1:
@@ -42,10 +42,10 @@ def sharded(shards: Sequence[TensorSpec], vocab_size: int) -> ShardedTensor:
 
 
 def check_shards_agree(tensors: Sequence[Mapping[str, TensorSpec]], paths: Sequence[Path]) -> None:
-    """Raise FormatError unless every file has the same tensors, of one type and shape each.
+    """Raise FormatError unless every file has the same tensors, with the same types and shapes.
 
     Args:
-        tensors: of each file, the shards that it holds by our names.
+        tensors: for each file, its shards by our names.
         paths: the files.
     """
     for path, others in zip(paths[1:], tensors[1:], strict=True):
@@ -56,7 +56,7 @@ def check_shards_agree(tensors: Sequence[Mapping[str, TensorSpec]], paths: Seque
             if (other.type, other.shape) != (first.type, first.shape):
                 raise FormatError(
                     f"{path}: {name} is {other.type} {other.shape}, in {paths[0].name} it is "
-                    f"{first.type} {first.shape}; these shards are not of one model"
+                    f"{first.type} {first.shape}; these shards are not from one model"
                 )
         extra = next((name for name in others if name not in tensors[0]), None)
         if extra is not None:
@@ -64,13 +64,13 @@ def check_shards_agree(tensors: Sequence[Mapping[str, TensorSpec]], paths: Seque
 
 
 def join(tensor: ShardedTensor, view: Callable[[TensorSpec], np.ndarray]) -> np.ndarray:
-    """One array from all shards; blocks of quantized types move whole, nothing is re-rounded.
+    """One array from all shards; blocks of quantized types move whole, so nothing is rounded.
 
     Args:
-        view: gives the stored array of one shard.
+        view: returns the stored array of one shard.
     Returns:
-        The whole tensor in stored form: a copy, or what `view` gives of the first shard where
-        every shard is the same vector.
+        The whole tensor in stored form: a copy, or the first shard's `view` if every shard is a
+        full copy.
     """
     if tensor.axis is None:
         return view(tensor.shards[0])
@@ -81,7 +81,7 @@ def join_rows(shards: Sequence[np.ndarray], axis: int, start: int, stop: int) ->
     """Rows start to stop of the joined matrix, so that a converter never holds all of it.
 
     Returns:
-        (stop - start, ...) in stored form: a view where the rows lie in one shard, else a copy.
+        (stop - start, ...) in stored form: a view if all these rows are in one shard, else a copy.
     """
     if axis == 1:
         return np.concatenate([shard[start:stop] for shard in shards], axis=1)

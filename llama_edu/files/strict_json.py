@@ -1,4 +1,9 @@
-"""JSON from a stranger: one object, no key twice, and every failure a sentence."""
+"""JSON from a stranger: one object, and every failure a sentence.
+
+Tables of tensors are strict, as in the safetensors library: no key twice, no NaN. Settings are read
+as Python's json module reads them for transformers: the last of two equal keys counts, and NaN and
+Infinity are numbers. A byte order mark is passed over.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +13,12 @@ from pathlib import Path
 from llama_edu.errors import FormatError
 from llama_edu.files.mapped import open_weights
 
-#: Bytes of JSON that are parsed at all. The table of the largest LLaMA is below 1 MB. (safetensors
-#: itself allows 100 MB.)
+#: The largest JSON in bytes that is parsed. The table of the largest LLaMA is below 1 MB.
+#: (safetensors itself allows 100 MB.)
 MAX_JSON_BYTES = 8 * 2**20
 
-#: Opening brackets and braces that are parsed at all: "[]," is three bytes on disk and a hundred in
-#: memory. A table has three for each tensor.
+#: The largest number of opening brackets and braces that is parsed: "[]," takes three bytes on disk
+#: and a hundred in memory. A table has three for each tensor.
 MAX_BRACKETS = 2**17
 
 
@@ -22,8 +27,10 @@ def parse_object(
     where: object,
     most_bytes: int = MAX_JSON_BYTES,
     most_brackets: int = MAX_BRACKETS,
+    *,
+    strict: bool = True,
 ) -> dict[str, object]:
-    """The object that a JSON text holds. FormatError, beginning with `where`, for anything else."""
+    """The object in a JSON text. FormatError, beginning with `where`, for anything else."""
 
     def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
         found: dict[str, object] = {}
@@ -45,7 +52,10 @@ def parse_object(
             f"{where}: has more than {most_brackets:,} lists and objects; the file is damaged"
         )
     try:
-        value = json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+        if strict:
+            value = json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+        else:
+            value = json.loads(text.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{where}: is not readable JSON ({error}); the file is damaged") from None
     if not isinstance(value, dict):
@@ -54,9 +64,13 @@ def parse_object(
 
 
 def read_object(
-    path: Path, most_bytes: int = MAX_JSON_BYTES, most_brackets: int = MAX_BRACKETS
+    path: Path,
+    most_bytes: int = MAX_JSON_BYTES,
+    most_brackets: int = MAX_BRACKETS,
+    *,
+    strict: bool = True,
 ) -> dict[str, object]:
-    """The object in a JSON file. FormatError where there is no such file or no such object."""
+    """The object in a JSON file. FormatError if there is no such file or no such object."""
     with open_weights(path) as file:
         n_bytes = min(most_bytes, path.stat().st_size) + 1  # read(n) allocates n bytes
-        return parse_object(file.read(n_bytes), path, most_bytes, most_brackets)
+        return parse_object(file.read(n_bytes), path, most_bytes, most_brackets, strict=strict)

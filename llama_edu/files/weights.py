@@ -1,4 +1,4 @@
-"""Which weights a LLaMA has: tensors by our names, none missing or too many, all shapes right."""
+"""Which weights a LLaMA has: tensors by our names, none missing, none extra, all shapes correct."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from llama_edu.files.layout import ShardedTensor, TensorSpec
 from llama_edu.files.names import Dialect, to_ours
 from llama_edu.text import one_line
 
-#: Stored names of tensors that files carry along and that nothing computes with: RoPE's
-#: frequencies, which follow from rope_theta.
+#: Names of stored tensors that are not used: RoPE's frequencies, which follow from rope_theta.
 _HARMLESS: dict[Dialect, re.Pattern[str]] = {
     "meta": re.compile(r".*freqs(_cos|_sin)?", re.DOTALL),
     "huggingface": re.compile(
-        r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq|rope\.freqs|freqs"
+        r"(model\.)?(layers\.\d+\.self_attn\.)?rotary_emb\.\w+|rope\.freqs|freqs"
     ),
     "gguf": re.compile(r"blk\.\d+\.(attn_rot_embd|rope_freqs)(\.weight)?"),
 }
 
 
 def our_name(stored_name: str, dialect: Dialect, where: object) -> str | None:
-    """Our name of a stored tensor; None where nothing computes with it.
+    """Our name for a stored tensor; None if it is not used.
 
     Raises FormatError, beginning with `where`, for a tensor that no LLaMA has.
     """
@@ -40,13 +39,14 @@ def our_name(stored_name: str, dialect: Dialect, where: object) -> str | None:
 def with_our_names(
     stored: Mapping[str, TensorSpec], dialect: Dialect, where: object, *, tied_output: bool = False
 ) -> tuple[dict[str, TensorSpec], tuple[str, ...]]:
-    """Tensors by our names, and the stored names of those that nothing computes with.
+    """Tensors by our names, and the stored names of those that are not used.
 
     Args:
         stored: stored name -> TensorSpec.
         dialect: whose names these are.
-        where: begins every error.
-        tied_output: the config says that the embedding is the output, so a stored copy is ignored.
+        where: the start of every error message.
+        tied_output: whether the config states that the output is the embedding; a stored copy of it
+            is then ignored.
     Raises:
         FormatError: a tensor that no LLaMA has.
     """
@@ -64,10 +64,10 @@ def with_our_names(
 def check_tensors(
     tensors: Mapping[str, TensorSpec | ShardedTensor], config: ModelConfig, where: object
 ) -> None:
-    """Raise FormatError unless the tensors are exactly those that the sizes call for."""
+    """Raise FormatError unless the tensors are exactly those that the sizes require."""
     expected_count = 9 * config.n_layers + 2
     if len(tensors) < expected_count:
-        # before building a list of n_layers names, which a hostile header could make endless
+        # checked before building n_layers names, which a hostile header could make endless
         present = {name.split(".")[1] for name in tensors if name.startswith("layers.")}
         lacking = next((i for i in range(config.n_layers) if str(i) not in present), None)
         if lacking is not None:

@@ -1,8 +1,8 @@
-"""How many threads BLAS uses by itself, agreed among all that compute at the moment.
+"""How many threads BLAS uses, agreed among all computations that run at the moment.
 
-BLAS has threads of its own. While our threads each convert and multiply their share of a matrix,
-BLAS must use one thread in each of them, or both cores do the work of four. The number belongs to
-the whole process, so two computations at once must not undo each other's setting.
+BLAS has its own threads. While each of our threads converts and multiplies its share of a
+matrix, BLAS must use only one thread in each of them, or more threads than cores compete. The
+setting belongs to the whole process, so concurrent computations must not undo each other's.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 
 
 class _Limit:
-    """The wishes of all computations that run now; BLAS gets the smallest.
+    """The limits of all computations that run now; BLAS gets the smallest.
 
-    When the last computation ends, each library gets back what it had before the first.
+    When the last computation ends, each library gets back the setting from before the first.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class _Limit:
         with self._lock:
             if not self._wishes:
                 self._before = [library.get_num_threads() for library in _libraries()]
-                self._now = 0  # whatever was set last, others may have changed it since
+                self._now = 0  # the last setting may have been changed by other code since
             self._wishes.append(n)
             self._apply()
 
@@ -46,7 +46,7 @@ class _Limit:
                 self.restore()
 
     def restore(self) -> None:
-        """Give each library what it had before the first computation."""
+        """Give each library back the setting from before the first computation."""
         for library, n in zip(_libraries(), self._before, strict=True):
             _set(library, n)
 
@@ -63,11 +63,11 @@ _limit = _Limit()
 
 @contextmanager
 def blas_threads(n: int) -> Iterator[None]:
-    """Let BLAS use at most n threads within; changes nothing where threadpoolctl is not installed.
+    """Limit BLAS to n threads inside the block; does nothing if threadpoolctl is not installed.
 
-    May be entered in any thread, in several at once, and within itself.
+    May be entered from any thread, from several at once, and nested.
     """
-    limit = _limit  # after a fork the child has another
+    limit = _limit  # a forked child has another one
     limit.add(n)
     try:
         yield
@@ -78,7 +78,7 @@ def blas_threads(n: int) -> Iterator[None]:
 
 @cache
 def can_control_blas() -> bool:
-    """Whether BLAS obeys, so that threads of our own can work beside it."""
+    """Whether setting BLAS's threads takes effect, so that our own threads can use it."""
     libraries = _libraries()
     for library in libraries:
         n_before = library.get_num_threads()
@@ -91,7 +91,7 @@ def can_control_blas() -> bool:
 
 
 def _set(library: Any, n: int) -> None:
-    """Set the threads of one library from whatever thread this is.
+    """Set the number of threads of one library, from any thread.
 
     threadpoolctl 3.8 lets only the first thread that called it change OpenBLAS, and silently
     ignores all others, unless that thread's claim is cleared.
@@ -106,7 +106,7 @@ def _set(library: Any, n: int) -> None:
 
 @cache
 def _libraries() -> Sequence[Any]:
-    """The BLAS libraries in this process, found once; numpy has loaded its own by now."""
+    """The BLAS libraries in this process, looked up once; numpy has loaded its own by now."""
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:

@@ -1,4 +1,4 @@
-"""Which kernels multiply: the clear ones in numpy, or the compiled ones."""
+"""Which kernels multiply: the readable ones in numpy, or the compiled ones."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from llama_edu.errors import LlamaEduWarning, RequestError
 from llama_edu.matmul.product import Matmul, matmul
 from llama_edu.quants.blocks import block_type_of
 
-#: What may be asked for.
+#: The choices.
 Kernels = Literal["auto", "numpy", "jit"]
 KERNELS: tuple[str, ...] = get_args(Kernels)
 
 
 def check_kernels(kernels: str) -> None:
-    """Raise RequestError, listing the choices, for any other word."""
+    """Raise RequestError, listing the choices, for any other value."""
     if kernels not in KERNELS:
         raise RequestError(f"kernels is {kernels!r}, expected one of {', '.join(KERNELS)}")
 
@@ -27,15 +27,15 @@ def check_kernels(kernels: str) -> None:
 def matmul_for(kernels: Kernels, weights: Iterable[np.ndarray], threads: int = 1) -> Matmul:
     """The function that multiplies by these weights.
 
-    With jit the loops that the weights need are compiled now, or loaded from disk.
+    With jit, the loops that the weights need are compiled now, or loaded from disk.
 
     Args:
-        kernels: "numpy"; "jit"; or "auto", which takes jit where numba is installed and some matrix
-            is not float32 (BLAS is best for those). Where numba is installed and cannot be used,
-            auto takes numpy, with one LlamaEduWarning in each process.
-        threads: cores that may work.
+        kernels: "numpy"; "jit"; or "auto", which takes jit if numba is installed and some matrix is
+            not float32 (for float32, BLAS is best). If numba is installed but cannot be used, auto
+            takes numpy, with one LlamaEduWarning per process.
+        threads: the largest number of threads.
     Raises:
-        RequestError: "jit" was asked for and cannot be used; the sentence says why.
+        RequestError: "jit" was requested and cannot be used; the message says why.
     """
     types = {block_type_of(w).name for w in weights if w.ndim == 2 and w.dtype != np.float32}
     if kernels == "numpy" or (kernels == "auto" and not (types and _numba_is_installed())):
@@ -55,7 +55,7 @@ def matmul_for(kernels: Kernels, weights: Iterable[np.ndarray], threads: int = 1
     return product.matmul
 
 
-#: Why numba cannot be used in this process, once that was found out.
+#: Why numba cannot be used in this process, once that is known.
 _refusal: list[str] = []
 
 

@@ -1,23 +1,23 @@
-"""Working memory that stays ours between layers, instead of going back to the system each time.
+"""Working memory that the process keeps between layers instead of returning it each time.
 
-Every layer frees the same few megabytes that the next one asks for. Left alone, glibc returns each
-large array at once, and the system hands out new pages, zeroed one fault at a time: for 128
-positions of a model of 134M weights that was 29,000 page faults and half of the time.
+Every layer frees the same few megabytes that the next one allocates. By default, glibc returns each
+large array to the system at once, and the system provides new pages, zeroed one fault at a time:
+for 128 positions of a model with 134M weights, that cost 29,000 page faults and half of the time.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-#: One mebibyte under the most that glibc adapts to, on machines of 64 bits.
+#: One mebibyte below the largest threshold that glibc adapts to on 64-bit machines.
 _LARGEST_KEPT = 31 * 1024 * 1024
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep freed arrays of up to 31 MiB for the next one of that size.
+    """Let the C library keep freed arrays of up to 31 MiB for later ones.
 
-    glibc keeps what is at most as large as the largest array that was freed so far. So one is taken
-    and freed; it is never touched, so it has no pages. Elsewhere this does nothing.
+    glibc keeps arrays that are no larger than the largest one freed so far. So one is allocated and
+    freed here; it is never touched, so it has no pages. On other systems this does nothing.
 
     Source: mallopt(3), "dynamic mmap threshold".
     """

@@ -1,9 +1,9 @@
 """One position times stored weights in numpy, with fewer passes than a conversion to float32.
 
-With one position (decode) every weight is used once, and turning it into float32 takes most of the
-time. So quantized codes are turned as they are, BLAS adds up code * x within each group, and the
-scale multiplies the sum: one multiplication for 16 or 32 weights. Of 16-bit floats two are shifted
-and masked at a time, as the 32-bit word they form. product.py is the clear sibling.
+With one position (decode), every weight is used once, and converting it to float32 takes most of
+the time. So quantized codes are converted without their scales, BLAS adds up code * x within each
+group, and the scale multiplies the sum: one multiplication for 16 or 32 weights. 16-bit floats are
+shifted and masked two at a time, as the 32-bit word they form. tiles.py is the simpler sibling.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from llama_edu.quants.blocks import BlockType
 #: the threads keep meeting at Python's lock.
 TILE_NUMBERS = 1024 * 1024
 
-#: Fewer numbers for a thread than this, and waking it costs more than it brings.
+#: With fewer numbers per thread than this, waking a thread costs more than it saves.
 NUMBERS_PER_THREAD = 512 * 1024
 
-#: Groups in one BLAS product. Its time goes by products as long as they are so small.
+#: Groups in one BLAS product. At this size, time depends on the number of products only.
 _GROUPS_TOGETHER = 4
 
-#: float16's bits in a float32's places mean 2^-112 of their value; x and the sum bring half each.
+#: A float16's bits in their place in a float32 give 2^-112 of its value; x and the sum each
+#: contribute 2^56.
 _HALF_REBIAS = np.float32(2.0**56)
 
 
 def can_multiply(w: np.ndarray, block: BlockType) -> bool:
-    """Whether `multiply` knows this type, and can read 16-bit floats two at a time."""
+    """Whether `multiply` handles this type; 16-bit floats must be readable two at a time."""
     if block.unpack is not None:
         return True
     return (
@@ -50,8 +51,8 @@ def multiply(x: np.ndarray, w: np.ndarray, block: BlockType, threads: int) -> np
 
     Args:
         x: (in_features,) float32.
-        w: (out_features, in_features / block_size), `can_multiply`; not copied.
-        threads: the largest number that may share the rows.
+        w: (out_features, in_features / block_size) for which `can_multiply` is true; not copied.
+        threads: the largest number of threads that share the rows.
     Returns:
         (out_features,) float32, a new array.
     """
@@ -61,7 +62,7 @@ def multiply(x: np.ndarray, w: np.ndarray, block: BlockType, threads: int) -> np
     rows_per_tile = max(1, TILE_NUMBERS // len(x))
 
     def multiply_rows(start: int, stop: int) -> None:
-        # a damaged file may hold scales that overflow: then infinities and NaNs are what it says
+        # a damaged file may hold scales that overflow: infinities and NaNs are then its real values
         with np.errstate(over="ignore", invalid="ignore"):
             for first in range(start, stop, rows_per_tile):
                 last = min(first + rows_per_tile, stop)
@@ -88,7 +89,7 @@ def _of_groups(
         width = n_together * group_size
         columns = np.empty((len(rows), n_groups // n_together, width), np.float32)
         columns[...] = codes.reshape(columns.shape)
-        # the sum of every group; each BLAS product makes `n_together` of them for all rows
+        # the sum of every group; each BLAS product gives `n_together` of them for all rows
         sums = np.empty((len(rows), n_groups // n_together, n_together), np.float32)
         np.matmul(
             columns.transpose(1, 0, 2),
@@ -124,7 +125,7 @@ def _of_pairs(x: np.ndarray, name: str) -> Callable[[np.ndarray, np.ndarray], No
     )
 
     def product(rows: np.ndarray, out: np.ndarray) -> None:
-        if is_f16 and has_infinity_or_nan(rows):  # those have an exponent of their own
+        if is_f16 and has_infinity_or_nan(rows):  # the bit shift does not handle their exponent
             np.matmul(rows.astype(np.float32), x, out=out)
             return
         pairs = rows.view(np.int32)

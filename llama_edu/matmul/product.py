@@ -1,7 +1,7 @@
-"""The product in numpy: x @ w.T, by whichever way suits the type and the number of positions.
+"""The product in numpy: x @ w.T, by the method that suits the type and the number of positions.
 
-float32 weights go to BLAS as they lie in the file. One position (decode) takes the short way of
-one_position.py, several positions (prefill) take tiles.py.
+BLAS reads float32 weights in place. One position (decode) uses one_position.py; several positions
+(prefill) use tiles.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from llama_edu.quants.blocks import BlockType, block_type_of, dequantize_into
 #: (x, w, threads) -> x @ w.T for stored weights.
 Matmul = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
-#: Bytes of a stored matrix below which another thread takes longer to wake than to multiply it.
+#: Bytes of a stored matrix below which waking another thread takes longer than multiplying it.
 _WORTH_WAKING = 256 * 1024
 
 
@@ -30,7 +30,8 @@ def matmul(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
     Args:
         x: (T, in_features) float32.
         w: (out_features, in_features / block_size), a view of any stored dtype, not copied.
-        threads: cores that convert and multiply tiles; float32 is left to BLAS's own threads.
+        threads: the largest number of threads that share the rows; BLAS's own threads multiply
+            float32.
     Returns:
         (T, out_features) float32, a new array.
     Raises:
@@ -50,8 +51,8 @@ def products(
 ) -> list[np.ndarray]:
     """Multiply one input by several matrices: [multiply(x, w, threads) for w in matrices].
 
-    With numpy's kernels and one position, each thread takes whole matrices: parts of one are
-    converted in steps that are too short for two threads.
+    With numpy's kernels and one position, each thread takes whole matrices: steps on a part of one
+    matrix are too short to occupy two threads.
     """
     sharing = multiply is matmul and threads > 1 and len(x) == 1 and can_control_blas()
     if not sharing or any(blas_can_read(w) or w.nbytes < _WORTH_WAKING for w in matrices):

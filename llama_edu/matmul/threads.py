@@ -1,4 +1,4 @@
-"""How many cores may work, and sharing work among them."""
+"""How many threads to use, and sharing work among them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from functools import cache
 from llama_edu.errors import RequestError
 from llama_edu.matmul.blas import blas_threads
 
-#: Fewer positions than this are not worth a second thread, where numpy does the work in steps: they
-#: are then so short that the threads spend their time waiting for each other at Python's lock.
+#: Fewer positions than this are not worth a second thread where numpy works in steps: the steps are
+#: then so short that threads mostly wait for each other at Python's global lock.
 FEW_POSITIONS = 16
 
 
 def usable_cores() -> int:
-    """Cores on which this process may run, which can be fewer than the machine has."""
+    """Cores that this process may run on, which can be fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def check_threads(threads: int | None) -> int:
-    """The number of threads to use; None means all usable cores."""
+    """The number of threads to use: the given one, or for None one per usable core."""
     if threads is None:
         return usable_cores()
     if threads < 1:
@@ -31,7 +31,7 @@ def check_threads(threads: int | None) -> int:
 
 
 def run_shares(work: Callable[[int, int], None], n_items: int, threads: int) -> None:
-    """Call work(start, stop) for equal shares of n_items, one share per thread, BLAS single.
+    """Call work(start, stop) for equal shares of n_items, one per thread, with BLAS on one thread.
 
     The calling thread takes the first share. An exception in any share is raised here.
     """
@@ -54,5 +54,5 @@ def _pool(threads: int):
 
 
 if hasattr(os, "register_at_fork"):
-    # a child has the executors of its parent and not their threads; it would wait for ever
+    # a child has its parent's executors but not their threads; it would wait forever
     os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -12,8 +12,8 @@ import numpy as np
 from llama_edu.matmul.blas import can_control_blas
 from llama_edu.matmul.threads import FEW_POSITIONS, run_shares
 
-#: Bytes of the float32 tile. Measured on cores with 1 MiB of cache each: from 512 KiB to 4 MiB all
-#: are within a tenth of each other, where numpy's calls convert 256 Ki numbers at a time.
+#: Bytes of the float32 tile. Measured on cores with 1 MiB of cache each, with numpy converting 256
+#: Ki numbers per call: sizes from 512 KiB to 4 MiB are within a tenth of each other.
 TILE_BYTES = 2 * 1024 * 1024
 
 
@@ -27,7 +27,7 @@ def by_tiles(
 
     Args:
         x: (T, in_features) float32. w: (out_features, ...) of any stored dtype, not copied.
-        threads: cores that fill and multiply tiles, where there are positions enough.
+        threads: the largest number of threads, used if there are enough positions.
         fill: fill(rows of w, tile) writes (rows, in_features) float32 into the tile.
     Returns:
         (T, out_features) float32, a new array.

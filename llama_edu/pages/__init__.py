@@ -1,4 +1,4 @@
-"""What a computation touched: pages of a mapped file, counted, checked and put into words.
+"""What a computation touched: pages of a mapped file, counted, checked and described.
 
-`lab` is the way in. `arithmetic` turns byte ranges into page ranges and imports nothing of ours.
+Start with `lab`. `arithmetic` turns byte ranges into page ranges and imports only numpy.
 """

@@ -1,8 +1,8 @@
-"""Byte ranges and page ranges: the arithmetic that every count of pages rests on.
+"""Byte ranges and page ranges: the arithmetic that every count of pages is based on.
 
-A page is `page_size` bytes of the file, page 0 first. A range touches a page when at least one of
-its bytes lies in it, so two neighbors can touch the same page, and the pages of all tensors must
-not be added up: a bitmap counts each once.
+A page is `page_size` bytes of the file, starting with page 0. A range touches a page if at least
+one of its bytes is in it. Two neighboring ranges can touch the same page, so the page counts of
+tensors must not be added up: a bitmap counts each page once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ByteRange = tuple[int, int]
 
 
 def n_pages_of(n_bytes: int, page_size: int) -> int:
-    """Pages that a file of `n_bytes` takes; the last one may be partly filled."""
+    """Pages that a file of `n_bytes` occupies; the last one may be partly filled."""
     return -(-n_bytes // page_size)
 
 
@@ -33,7 +33,7 @@ def pages_of(ranges: Iterable[ByteRange], n_pages: int, page_size: int) -> np.nd
     Returns:
         (n_pages,) bool, a new array.
     Raises:
-        IndexError: a range reaches beyond the last page.
+        IndexError: a range extends beyond the last page.
     """
     table = np.array([r for r in ranges if r[1] > 0], np.int64).reshape(-1, 2)
     first = table[:, 0] // page_size
@@ -46,7 +46,7 @@ def pages_of(ranges: Iterable[ByteRange], n_pages: int, page_size: int) -> np.nd
 
 
 def bytes_in_pages(offset: int, n_bytes: int, pages: np.ndarray, page_size: int) -> int:
-    """How many bytes of the range lie in pages that are marked in `pages`, (n_pages,) bool."""
+    """How many bytes of the range are in pages that are marked in `pages`, (n_pages,) bool."""
     span = page_range(offset, n_bytes, page_size)
     if not span:
         return 0

@@ -1,4 +1,4 @@
-"""TensorPages: marked pages of a file, told tensor by tensor, layer by layer or kind by kind."""
+"""TensorPages: marked pages of a file, listed by tensor, by layer or by kind of tensor."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from llama_edu.table import lay_out, percent
 
 _LAYER = re.compile(r"layers\.(\d+)\.(.+)")
 
-#: Name of the row for the pages that hold no byte of any tensor.
+#: Name of the row for pages that hold no byte of any tensor.
 REST = "(rest of the file)"
 
-#: Rows that a reader is shown before tensors are grouped by kind.
+#: The largest number of rows shown before tensors are grouped by kind.
 _MOST_ROWS = 24
 
 
 def layer_of(name: str) -> str:
-    """The layer that a tensor belongs to, "layer 3"; its own name if it is in none."""
+    """The layer that a tensor belongs to, "layer 3"; its own name if it is in no layer."""
     found = _LAYER.match(name)
     return f"layer {found[1]}" if found else name
 
 
 def kind_of(name: str) -> str:
-    """The kind of a tensor, the same in all layers, "layers.*.wq"; its own name if in none."""
+    """The kind of a tensor, "layers.*.wq" in every layer; its own name if it is in no layer."""
     found = _LAYER.match(name)
     return f"layers.*.{found[2]}" if found else name
 
 
 @dataclass(frozen=True)
 class Row:
-    """One tensor, or several together.
+    """One tensor, or a group of tensors.
 
     Attributes:
         name: of the tensor or group.
-        n_pages: pages in which at least one byte of it lies.
+        n_pages: pages that contain at least one byte of it.
         n_touched: how many of those are marked. Two neighbors on one page both count it.
         n_bytes: its bytes in the file.
-        touched_bytes: how many of those lie in marked pages.
+        touched_bytes: how many of those are in marked pages.
     """
 
     name: str
@@ -84,7 +84,7 @@ class TensorPages:
         return rows
 
     def by_layer(self) -> list[Row]:
-        """One row per layer; tensors outside the layers have a row each. In file order."""
+        """One row per layer, and one for each tensor outside the layers, in file order."""
         return self._grouped(layer_of)
 
     def by_kind(self) -> list[Row]:
@@ -100,7 +100,7 @@ class TensorPages:
         )
 
     def shown_rows(self) -> list[Row]:
-        """What a reader wants to see: tensors of a small file, kinds of a large one; the total."""
+        """The rows to show: tensors for a small file, kinds for a large one; then the total."""
         rows = self.by_tensor()
         if len(rows) > _MOST_ROWS:
             rows = self.by_kind() + [row for row in rows if row.name == REST]

@@ -1,7 +1,7 @@
-"""Calibration: touch known pages, and believe the instrument only if it reports exactly those.
+"""Calibration: touch known pages, and accept the instrument only if it reports exactly those.
 
-This is what makes the lab safe on a kernel, file system or container that was never tried: an
-instrument that misses a page, or adds one, is refused on the mapping where it did so.
+This makes the lab safe on a kernel, file system or container that was never tested: an instrument
+that misses a page, or adds one, is refused on the mapping where it did so.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from llama_edu.pages.backends.base import Backend, Reading
 
 
 def known_patterns(n_pages: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Page sets that are easy to get wrong: (what it is, (n,) page numbers)."""
+    """Page sets that are easy to get wrong: (description, (n,) page numbers)."""
     yield "nothing", np.zeros(0, np.int64)
     yield "the first page", np.zeros(1, np.int64)
     yield "the last page", np.array([n_pages - 1])
@@ -26,12 +26,12 @@ def known_patterns(n_pages: int) -> Iterator[tuple[str, np.ndarray]]:
     neighbors = [p for p in (middle - 1, middle, middle + 1) if 0 <= p < n_pages]
     mixed = np.unique(np.concatenate([scattered, [0, n_pages - 1], neighbors]))
     yield f"{len(mixed)} scattered pages", mixed
-    # again: what is still in the processor's address cache from the first time must be seen too
+    # again: pages still in the processor's address cache from the first time must be seen too
     yield f"the same {len(mixed)} pages again", mixed
 
 
 def calibrate(backend: Backend) -> Reading:
-    """Check a backend on known pages of its own mapping; the last reading.
+    """Check a backend on known pages of its own mapping; returns the last reading.
 
     Raises MeasurementError, with touched and reported counts, on the first difference.
     """
@@ -54,6 +54,6 @@ def calibrate(backend: Backend) -> Reading:
 
 
 def touch(mapping: mmap.mmap, pages: np.ndarray) -> int:
-    """Read the first byte of each of these pages; their sum, so that nothing can be left out."""
+    """Read the first byte of each of these pages; returns their sum, so that all are needed."""
     data = np.frombuffer(mapping, np.uint8)
     return int(data[pages * mmap.PAGESIZE].sum(dtype=np.int64))

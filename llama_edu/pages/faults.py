@@ -1,8 +1,8 @@
 """Page faults: how often the processor had to ask the kernel for a page.
 
-A fault is not a page. One fault on a file that is cached maps the 16 pages around it, or a whole
-large folio; a fault on new heap memory counts as well; a major fault (one that waited for the disk)
-can bring in megabytes by read-ahead. Multiplying faults by the page size gives no amount of memory.
+A fault is not a page. One fault on a cached file maps the 16 pages around it, or a whole large
+folio; a fault on new heap memory counts as well; a major fault (one that waited for the disk) can
+bring in megabytes by read-ahead. Faults times the page size is therefore not an amount of memory.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class FaultCounts:
 
 
 def process_faults() -> FaultCounts | None:
-    """Faults of this process since it began, all threads, or None where they are not counted.
+    """Faults of all threads of this process since it started, or None if they are not counted.
 
     Source: getrusage(2), ru_minflt and ru_majflt.
     """
@@ -49,7 +49,7 @@ def process_faults() -> FaultCounts | None:
 
 
 def thread_faults() -> FaultCounts | None:
-    """Faults of the calling thread alone, or None where the system does not tell (macOS)."""
+    """Faults of the calling thread alone, or None if the system does not report them (macOS)."""
     try:
         import resource
     except ImportError:
@@ -65,9 +65,9 @@ class FaultCounter:
     """Counts the faults of a block: `with FaultCounter() as counter: ...`, then `counter.counts`.
 
     Args:
-        source: returns the counts so far; `process_faults` unless a test brings its own.
+        source: returns the counts so far; a test may pass its own.
 
-    `counts` is None where the machine does not count, and before the block has ended.
+    `counts` is None on a machine that does not count faults, and before the block has ended.
     """
 
     def __init__(self, source: Callable[[], FaultCounts | None] = process_faults) -> None:

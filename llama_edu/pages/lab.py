@@ -1,12 +1,12 @@
 """PageLab: exactly which pages of a weight file a piece of work needed.
 
     lab = PageLab.open("model.bin")
-    model = load("model.bin", lab=lab)          # its weights are views on the lab's mapping
+    model = load("model.bin", lab=lab)          # its weights are views of the lab's mapping
     with lab.record("prefill") as record:
         model.logits(tokens)
     print(record)                               # pages per tensor, and how far to trust them
 
-The lab maps the file privately and throws the mapping away at the end: instruments change how the
+The lab maps the file privately and discards the mapping at the end: instruments change how the
 kernel treats a mapping, and no other user of the file should inherit that.
 """
 
@@ -43,16 +43,17 @@ class PageLab(ClosedAtExit):
         tensors: name -> TensorSpec; all of them in this file.
         backend: "auto" for the best that passes calibration here, or one of
             `pages.backends.backend_names()`.
-        clock: seconds; a test may bring its own.
+        clock: returns seconds; a test may pass its own.
 
     Attributes:
         path, tensors, page_size, n_pages: of the file.
         backend: the instrument in use; `backend.name`, `backend.sees`.
         refused: why each better instrument was refused: name -> sentence.
-        ledger: where the forward pass notes what it reads; emptied at the start of each record.
+        ledger: where the forward pass records what it reads; emptied at the start of each record.
 
-    Raises MeasurementError for a checkpoint in several files, or a named backend that is refused;
-    FormatError for a tensor outside the file. A context manager.
+    Raises MeasurementError for a checkpoint in several files or a named backend that is refused,
+    RequestError for an unknown backend, FormatError for a tensor outside the file. A context
+    manager.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class PageLab(ClosedAtExit):
         for name, spec in tensors.items():
             if isinstance(spec, ShardedTensor) or spec.file != 0:
                 raise MeasurementError(
-                    f"{self.path}: {name} lies in several files or in a later one, expected all "
+                    f"{self.path}: {name} is in several files or in a later one, expected all "
                     f"weights in one file; convert the checkpoint to one file first"
                 )
             self.tensors[name] = spec
@@ -85,14 +86,14 @@ class PageLab(ClosedAtExit):
 
     @classmethod
     def open(cls, path: Path | str, backend: str = "auto") -> PageLab:
-        """A lab on any weight file that the package can read."""
+        """A lab on any readable checkpoint whose weights are in one file."""
         from llama_edu.files.detect import read_checkpoint
 
         return cls.of(read_checkpoint(Path(path)), backend)
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, backend: str = "auto") -> PageLab:
-        """A lab on a checkpoint that was read already."""
+        """A lab on a checkpoint that has already been read."""
         if len(checkpoint.paths) != 1:
             raise MeasurementError(
                 f"{checkpoint.paths[0]}: is one of {len(checkpoint.paths)} files, expected all "
@@ -101,9 +102,9 @@ class PageLab(ClosedAtExit):
         return cls(checkpoint.paths[0], checkpoint.tensors, backend)
 
     def view(self, tensor: str | TensorSpec) -> np.ndarray:
-        """A read-only view on one tensor, in the lab's own mapping.
+        """A read-only view of one tensor, in the lab's own mapping.
 
-        Only what is read through such views is seen.
+        Only what is read through such views is observed.
         """
         if isinstance(tensor, TensorSpec):
             return self.backend.mapped.view(tensor)
@@ -113,16 +114,16 @@ class PageLab(ClosedAtExit):
 
     @contextmanager
     def record(self, label: str = "record", *, ordered: bool = False) -> Iterator[Record]:
-        """Watch the body of a with block; the record is complete when the block has ended.
+        """Observe the body of a with block; the record is complete when the block has ended.
 
         Args:
-            label: what to call it.
-            ordered: also note in which order the pages were touched first: `record.order`.
+            label: a name for it.
+            ordered: also record the order in which pages were first touched: `record.order`.
 
         Raises:
             FormatError: the file changed since the lab was opened, or during the block.
             MeasurementError: another record of this lab is still open, the instrument could not be
-                armed, or the order was asked for and cannot be observed here.
+                armed, or the order was requested and cannot be observed here.
         """
         record = self._begin(label)
         trace = self._trace(label) if ordered else None
@@ -165,13 +166,13 @@ class PageLab(ClosedAtExit):
         if pages is not None:
             missed, notes = reading.missed, reading.notes
             if reading.unsure and predicted is not None and np.array_equal(pages, predicted):
-                notes += ("no page that the computation says it read is missing",)
+                notes += ("no page that the computation reports as read is missing",)
             else:
                 missed += reading.unsure
             verdict = Verdict.from_doubts(missed, reading.added, notes)
         elif predicted is not None:
             pages = predicted
-            why = "the byte ranges that the forward pass noted, turned into pages"
+            why = "the byte ranges that the forward pass recorded, turned into pages"
             verdict = Verdict("computed, not measured", (why, *reading.notes))
         else:
             verdict = Verdict("counts only", reading.notes)
@@ -188,18 +189,18 @@ class PageLab(ClosedAtExit):
         return trace
 
     def recalibrate(self) -> None:
-        """Check the instrument on known pages again. MeasurementError when it fails now."""
+        """Check the instrument on known pages again. MeasurementError if it fails now."""
         calibrate(self.backend)
 
     def describe(self) -> str:
-        """Which instrument is in use and why the better ones are not, one line each."""
+        """The instrument in use and why the better ones are not, one line each."""
         lines = [f"{visible(self.path.name)}: {self.n_pages:,} pages of {self.page_size:,} bytes"]
         lines += [f"refused   {name}: {why}" for name, why in self.refused.items()]
         lines.append(f"in use    {self.backend.name}: {self.backend.sees}")
         return "\n".join(lines)
 
     def close(self) -> None:
-        """Unmap. BufferError, naming the tensors, when views are still held."""
+        """Unmap. BufferError, naming the tensors, if views are still held."""
         self.backend.close()
 
     def __repr__(self) -> str:

@@ -1,8 +1,8 @@
-"""Ledger: what the forward pass says it reads, as byte ranges, and so the pages it must touch.
+"""Ledger: what the forward pass reports that it reads, as byte ranges and the pages they touch.
 
 No instrument is involved: this is the prediction that a measurement is compared with, and the only
-answer on a machine where nothing can be measured. It is right as long as the code that writes into
-it tells the truth, which the tests check page by page.
+answer on a machine where nothing can be measured. It is right if the code that writes to it reports
+every read correctly, which tests check page by page.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from llama_edu.pages.arithmetic import ByteRange, pages_of
 
 
 class Ledger:
-    """Notes of what was asked for, in the order of asking.
+    """A record of what was requested, in order.
 
     Args:
         tensors: name -> TensorSpec of one file.
@@ -45,8 +45,8 @@ class Ledger:
     def rows(self, name: str, rows: Sequence[int]) -> None:
         """These rows (indices along the first axis) are read, and no others.
 
-        Raises RequestError for a row that the tensor does not have; numpy would count a negative
-        one from the end, and a prediction must not guess.
+        Raises RequestError for a row that the tensor does not have. Negative indices are refused:
+        numpy would count them from the end, and a prediction must not guess.
         """
         spec = self._spec(name)
         chosen = np.unique(np.asarray(rows, np.int64))
@@ -60,16 +60,16 @@ class Ledger:
 
     @property
     def ranges(self) -> tuple[ByteRange, ...]:
-        """Everything asked for so far: (first byte, number of bytes), in order of first asking."""
+        """All requests so far: (first byte, number of bytes), in the order of first request."""
         return tuple(self._ranges)
 
     @property
     def n_bytes(self) -> int:
-        """Bytes asked for, counting a range that was asked for twice once."""
+        """Bytes requested; a range that was requested twice counts once."""
         return sum(n for _, n in self._ranges)
 
     def pages(self) -> np.ndarray:
-        """(n_pages,) bool: the pages that hold at least one byte asked for."""
+        """(n_pages,) bool: the pages that hold at least one requested byte."""
         return pages_of(self._ranges, self._n_pages, self._page_size)
 
     def clear(self) -> None:
@@ -90,7 +90,7 @@ class Ledger:
 
 
 def _scale_ranges(spec: TensorSpec, rows: np.ndarray) -> list[ByteRange]:
-    """Byte ranges of the scales of some rows, which lie after all numbers of the matrix."""
+    """Byte ranges of the scales of some rows, which are stored after all numbers of the matrix."""
     row_length = spec.shape[1]
     ranges = []
     for row in rows.tolist():

@@ -1,7 +1,8 @@
-"""Questions to the Linux kernel about pages, one function per question, each refused in words.
+"""Queries to the Linux kernel about pages, one function per query.
 
-Nothing is asked when this module is imported, so it imports anywhere. Every function raises
-MeasurementError where the system has no such question or forbids it.
+Importing this module makes no query, so it can be imported on any system. A function raises
+MeasurementError if the system does not have the query or forbids it, unless its docstring gives
+another answer for that case.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ import numpy as np
 
 from llama_edu.errors import MeasurementError
 
-#: Bits of one 64-bit entry of /proc/self/pagemap. A page that is just being moved to another place
-#: in memory shows as "swapped" for that moment and is as good as present.
+#: Bits of one 64-bit entry of /proc/self/pagemap. A page that is being moved to another place in
+#: memory shows as "swapped" for that moment and counts as present.
 #: Source: Documentation/admin-guide/mm/pagemap.rst in the Linux tree.
 _PRESENT_OR_SWAPPED = np.uint64(0b11 << 62)
 
@@ -52,7 +53,7 @@ _MLOCK_ONFAULT = 1
 class CacheStat:
     """Pages of a file in the page cache. Source: cachestat in include/uapi/linux/mman.h.
 
-    `evicted` counts pages that were cached, were thrown out and left a mark.
+    `evicted` counts pages that were cached, were evicted and left a mark.
     """
 
     cached: int
@@ -63,7 +64,7 @@ class CacheStat:
 
 
 class KernelRefusal(MeasurementError):
-    """The kernel answered with an error; `code` is its number, for example errno.EPERM."""
+    """The kernel returned an error; `code` is its number, for example errno.EPERM."""
 
     def __init__(self, text: str, code: int) -> None:
         super().__init__(text)
@@ -74,8 +75,8 @@ class KernelRefusal(MeasurementError):
 def _libc() -> ctypes.CDLL:
     if os.name != "posix":
         raise MeasurementError(
-            f"{platform.system()}: has no such system calls, expected Linux; only the computed "
-            f"page set can be shown here"
+            f"{platform.system()}: has no such system calls, expected Linux; only a computed page "
+            f"set is available here"
         )
     return ctypes.CDLL(None, use_errno=True)
 
@@ -96,7 +97,7 @@ def system_call(name: str, *arguments: object) -> int:
 
 
 def refusal(what: str, code: int | None, hint: str = "") -> KernelRefusal:
-    """The error for a question that the kernel answered with an error number."""
+    """The error for a query to which the kernel returned an error number."""
     code = code or 0
     meaning = {
         errno.EPERM: "forbidden to this user, or by the container's system call filter",
@@ -113,11 +114,11 @@ def present_pages(address: int, n_pages: int) -> np.ndarray:
     Args:
         address: of the first page, a multiple of the page size.
     Returns:
-        (n_pages,) bool, a new array. Costs some 16 ns per page.
+        (n_pages,) bool, a new array. Takes about 16 ns per page.
     Source: /proc/self/pagemap, Documentation/admin-guide/mm/pagemap.rst.
     """
     try:
-        # opened each time: an open file would go on describing the parent after a fork
+        # opened each time: after a fork, a file left open would still describe the parent
         fd = os.open("/proc/self/pagemap", os.O_RDONLY)
     except OSError as error:
         raise refusal("/proc/self/pagemap", error.errno) from None
@@ -138,7 +139,7 @@ def present_pages(address: int, n_pages: int) -> np.ndarray:
 
 
 def mincore_pages(address: int, n_bytes: int) -> np.ndarray:
-    """Which pages mincore(2) calls resident: in the page cache, brought in by any process.
+    """Which pages mincore(2) reports as resident: in the page cache, read by any process.
 
     Returns:
         (n_pages,) bool, a new array. All True, wrongly, where this user neither owns nor may write
@@ -168,8 +169,9 @@ def cachestat(fd: int, n_bytes: int, offset: int = 0) -> CacheStat:
 def lock_as_touched(address: int, n_bytes: int) -> None:
     """Let the kernel lock each page of a range into memory when it is first touched (Linux 4.4).
 
-    A locked page is not reclaimed, whoever asks for it. The whole range counts against the limit on
-    locked memory, whose soft value is raised to the hard one where that helps.
+    A locked page is not reclaimed, whichever process asks for that. The whole range counts toward
+    the limit on locked memory; if the call is refused, the soft limit is raised to the hard one and
+    the call repeated. Raises ImportError, too, on a system without the `resource` module.
     Source: mlock2(2), MLOCK_ONFAULT.
     """
     import resource
@@ -184,7 +186,7 @@ def lock_as_touched(address: int, n_bytes: int) -> None:
 
 
 def unlock(address: int, n_bytes: int) -> None:
-    """Undo lock_as_touched; the pages stay in memory until the kernel wants theirs. munlock(2)."""
+    """Undo lock_as_touched; the pages stay until the kernel reclaims them. Source: munlock(2)."""
     if _libc().munlock(ctypes.c_void_p(address), ctypes.c_size_t(n_bytes)) != 0:
         raise refusal("munlock", ctypes.get_errno())
 
@@ -192,10 +194,10 @@ def unlock(address: int, n_bytes: int) -> None:
 def register_write_protect(address: int, n_bytes: int) -> int:
     """Register memory with userfaultfd for asynchronous write protection; the open descriptor.
 
-    Nothing is ever write-protected and no event is delivered. What counts is a side effect: in
-    registered memory the kernel maps one page per fault instead of the pages around it as well
-    (`uffd_disable_fault_around` in include/linux/userfaultfd_k.h, Linux 6.7). That is no promise
-    of any interface, so calibrate before relying on it. Closing the descriptor ends it.
+    Nothing is ever write-protected and no event is delivered. The purpose is a side effect: in
+    registered memory, the kernel maps only one page per fault, not the pages around it
+    (`uffd_disable_fault_around` in include/linux/userfaultfd_k.h, Linux 6.7). No interface
+    guarantees that, so calibrate before relying on it. Closing the descriptor ends it.
     """
     import fcntl
 
@@ -229,14 +231,14 @@ def forget_accesses() -> None:
         Path("/proc/self/clear_refs").write_text("1")
     except OSError as error:
         raise refusal("/proc/self/clear_refs", error.errno) from None
-    # The kernel does not flush the processor's address cache (TLB) here, and an address that is
-    # still in it sets no accessed bit. Unmapping this much memory at once flushes all of it.
+    # The kernel does not flush the processor's address cache (TLB) here, and an access to an
+    # address that is still in it sets no accessed bit. Unmapping 4 MiB at once flushes all of it.
     with mmap.mmap(-1, 4 << 20) as scratch:
         np.frombuffer(scratch, np.uint8)[:] = 1
 
 
 def area_bytes(field: str, first: int, last: int) -> list[tuple[int, int, int]]:
-    """Memory areas in [first, last) with one of the sums that the kernel keeps of each, in order.
+    """Memory areas that overlap [first, last), in order, with one of the kernel's sums for each.
 
     Args:
         field: as in proc(5), smaps: "Referenced" (accessed bits), "Rss" (present pages) ...
@@ -267,7 +269,7 @@ def n_memory_areas() -> int:
 
 
 def most_memory_areas() -> int:
-    """How many memory areas a process may have: vm.max_map_count."""
+    """How many memory areas a process may have: vm.max_map_count, or its default if unreadable."""
     try:
         return int(Path("/proc/sys/vm/max_map_count").read_text())
     except (OSError, ValueError):
@@ -275,7 +277,7 @@ def most_memory_areas() -> int:
 
 
 def vm_counters() -> dict[str, int]:
-    """The event counters of the whole machine in /proc/vmstat; empty where there are none."""
+    """The event counters of the whole machine in /proc/vmstat; empty if it cannot be read."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()
     except OSError:
@@ -284,9 +286,9 @@ def vm_counters() -> dict[str, int]:
 
 
 def available_memory() -> int | None:
-    """Bytes that this process can still take without pressure, or None if not told.
+    """Bytes that this process can still use without memory pressure, or None if unknown.
 
-    The least of what the machine has left and what the control groups (v1 or v2) allow.
+    The smallest of what the machine has left and what the control groups (v1 or v2) allow.
     """
     limits = []
     try:
@@ -313,10 +315,10 @@ def available_memory() -> int | None:
 
 
 def give_back_freed_memory() -> None:
-    """Hand the pages of freed arrays, which glibc keeps for the next ones, back to the system.
+    """Return the pages of freed arrays, which glibc keeps for later ones, to the system.
 
-    Without it an array may lie in pages that the process has had for long. Elsewhere this does
-    nothing.
+    Without it, a new array may reuse pages that the process has had for a long time. On other
+    systems this does nothing.
     Source: malloc_trim(3).
     """
     if platform.system() == "Linux" and hasattr(_libc(), "malloc_trim"):

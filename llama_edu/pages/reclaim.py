@@ -1,12 +1,12 @@
-"""Reclaim: whether the kernel took pages back while we were counting, or could not.
+"""Reclaim: whether the kernel may have taken pages back during a measurement.
 
-A page that was read and then taken back looks as if it had never been read. Every instrument that
-reads page tables then counts too few and shows nothing unusual. It need not be memory pressure: any
-process of the same user, a memory-saving daemon or a line of the program itself can advise the
+A page that was read and then reclaimed looks as if it had never been read. Every instrument that
+reads page tables then counts too few and shows nothing unusual. Memory pressure is not the only
+cause: any process of the same user, a memory-saving daemon or the program itself can advise the
 kernel to page out (MADV_PAGEOUT), and a page can be unmapped without leaving the page cache.
 
-The cure is to lock each page when it is touched. Where that is not allowed there are only
-witnesses, and where they cannot exclude a loss the count is a lower bound.
+The remedy is to lock each page when it is touched. Where that is not allowed, there is only
+indirect evidence; if it cannot exclude a loss, the count is a lower bound.
 """
 
 from __future__ import annotations
@@ -21,19 +21,18 @@ from llama_edu.pages import linux
 from llama_edu.pages.arithmetic import n_pages_of
 from llama_edu.pages.faults import process_faults
 
-#: Questions about parts of a file that are asked in the search for old eviction marks; each takes
-#: about 0.1 ms.
+#: The largest number of queries in the search for old eviction marks; each takes about 0.1 ms.
 _MOST_QUESTIONS = 400
 
-#: Of the memory that is left; a locked file that does not fit would end the process.
+#: Of the available memory; a locked file that does not fit would end the process.
 _LOCKED_FRACTION = 0.75
 
 
 class Lock:
-    """Keeps the pages of one mapping in memory from their first touch on, where that is allowed.
+    """Keeps the pages of one mapping in memory from their first touch, where that is allowed.
 
     Attributes:
-        refusal: why it is not, or "".
+        refusal: why they are not locked, or "" while they are.
     """
 
     def __init__(self, mapped: MappedFile, n_pages: int) -> None:
@@ -48,7 +47,7 @@ class Lock:
             self.refusal = "not locked yet"
 
     def close(self) -> None:
-        """Lock what is touched from now on; where that is refused, `refusal` says why."""
+        """Lock what is touched from now on; if that is not possible, `refusal` says why."""
         available = linux.available_memory()
         if available is None or self._n_bytes > _LOCKED_FRACTION * available:
             self.refusal = (
@@ -65,12 +64,12 @@ class Lock:
 class FileReclaim:
     """Whether pages of a mapped file can have been lost between `start` and `stop`.
 
-    Where its pages are locked, none can. Otherwise there are three witnesses. A page that is thrown
-    out of the page cache leaves a mark there, which `cachestat` counts as evicted; `start` makes
-    the kernel forget older marks. Marks are thrown away under pressure, which the machine's
-    `workingset_nodereclaim` counts. And a page that was unmapped and stays cached leaves no mark:
-    it shows only as a fault that left no page behind. So a count is certain only if every fault of
-    the process is accounted for by a page that is mapped now.
+    If its pages are locked, none can. Otherwise there are three kinds of evidence. A page that is
+    evicted from the page cache leaves a mark there, which `cachestat` counts as evicted; `start`
+    makes the kernel forget older marks. Under memory pressure marks are discarded, which the
+    machine's `workingset_nodereclaim` counts. A page that was unmapped but stays cached leaves no
+    mark: it shows only as a fault that left no page behind. So a count is certain only if every
+    fault of the process is accounted for by a page that is mapped now.
     Source: mlock2(2); mm/vmscan.c, mm/workingset.c and cachestat in mm/filemap.c of the Linux tree.
     """
 
@@ -80,7 +79,7 @@ class FileReclaim:
         self.lock = Lock(mapped, n_pages_of(mapped.n_bytes, mmap.PAGESIZE))
 
     def start(self) -> None:
-        """Begin watching. Pages whose eviction marks must go are read from the disk next time."""
+        """Start observing. Clearing eviction marks may also drop cached pages of the file."""
         self.lock.close()
         self._old_marks, self._refusal = 0, ""
         if self.lock.refusal:
@@ -92,7 +91,7 @@ class FileReclaim:
         self._faults = process_faults()
 
     def stop(self) -> None:
-        """End watching, before anything else is done that could fault."""
+        """Stop observing; call it before doing anything else that could fault."""
         now = process_faults()
         self._n_faults: int | None = None
         if now is not None and self._faults is not None:
@@ -103,16 +102,16 @@ class FileReclaim:
         self._pruned_now = linux.vm_counters().get("workingset_nodereclaim")
 
     def losses(self) -> tuple[str, ...]:
-        """What is known to have been taken back between `start` and `stop`; empty if nothing is."""
+        """What is known to have been reclaimed between `start` and `stop`; empty if nothing is."""
         if self._marks and not self._old_marks:
             return (f"{self._marks:,} pages of the file were reclaimed during the run",)
         return ()
 
     def doubts(self, n_mapped: int | None = None) -> tuple[str, ...]:
-        """Why pages may have been taken back unseen between `start` and `stop`; empty if none can.
+        """Why pages may have been reclaimed unnoticed since `start`; empty if that is impossible.
 
         Args:
-            n_mapped: pages that are mapped now, where each was mapped by a fault of its own.
+            n_mapped: pages that are mapped now, if each was mapped by its own fault.
         """
         if not self.lock.refusal:
             return ()
@@ -133,14 +132,14 @@ class FileReclaim:
         if self._refusal:
             return (f"whether pages were reclaimed cannot be asked here ({self._refusal})",)
         if self._pruned is None or self._pruned_now != self._pruned:
-            return ("eviction marks were thrown away during the run, so reclaim may not show",)
+            return ("eviction marks were discarded during the run, so reclaim may not show",)
         return ()
 
     def _forget_marks(self) -> int:
-        """Clear the marks of earlier evictions; how many are left.
+        """Clear the marks of earlier evictions; returns how many are left.
 
-        The advice that clears marks also drops cached pages, so it is given for parts of the file
-        that have marks and no cached page, as far as these are found with few questions.
+        The advice that clears marks also drops cached pages, so it is given only for parts of the
+        file that have marks and no cached page, unless finding these takes too many queries.
         """
         parts = [(0, n_pages_of(self._n_bytes, mmap.PAGESIZE))]
         n_asked = 0
@@ -157,7 +156,7 @@ class FileReclaim:
             else:
                 self._drop(offset, length)
         left = self._ask(0, self._n_bytes).evicted
-        if left:  # a large folio may lie across the edges of a part
+        if left:  # a large folio may cross the edge of a part
             self._drop(0, 0)
             left = self._ask(0, self._n_bytes).evicted
         return left
@@ -167,7 +166,7 @@ class FileReclaim:
             return linux.cachestat(file.fileno(), n_bytes, offset)
 
     def _drop(self, offset: int, n_bytes: int) -> None:
-        """Let the kernel forget a part of the file: cached pages that nothing maps, and marks."""
+        """Let the kernel forget a part of the file: cached pages that are not mapped, and marks."""
         with open_weights(self._path) as file:
             os.posix_fadvise(file.fileno(), offset, n_bytes, os.POSIX_FADV_DONTNEED)
 
@@ -175,19 +174,19 @@ class FileReclaim:
 class AnonymousReclaim:
     """Whether accessed bits of a private copy can have been cleared between `start` and `doubts`.
 
-    The kernel clears them when it looks for memory to take back, and when it is advised to page
-    out; it does neither with locked pages.
+    The kernel clears them when it looks for memory to reclaim, and when it is advised to page out;
+    it does neither with locked pages.
     """
 
     def __init__(self, mapped: MappedFile, n_pages: int) -> None:
         self.lock = Lock(mapped, n_pages)
 
     def start(self) -> None:
-        """Begin watching."""
+        """Start observing."""
         self.lock.close()
 
     def doubts(self) -> tuple[str, ...]:
-        """Why pages may be missing from a count made since `start`; empty when none can be."""
+        """Why pages may be missing from a count made since `start`; empty if none can be."""
         if not self.lock.refusal:
             return ()
         return (
@@ -197,8 +196,8 @@ class AnonymousReclaim:
 
 
 def may_ask_about(path: Path) -> bool:
-    """Whether mincore(2) tells this user the truth about a file: owner, or may write it."""
-    if not hasattr(os, "geteuid"):  # no Unix, no mincore
+    """Whether mincore(2) reports the truth about a file: this user owns it or may write it."""
+    if not hasattr(os, "geteuid"):  # not a Unix system, so no mincore
         return False
     stat = path.stat()
     return stat.st_uid == os.geteuid() or os.access(path, os.W_OK)

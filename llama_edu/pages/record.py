@@ -1,4 +1,4 @@
-"""Record: the pages that one piece of work touched, per tensor, with a verdict on the number."""
+"""Record: the pages that one piece of work touched, per tensor, with a verdict on the count."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from llama_edu.text import visible
 
 
 class Record:
-    """What was seen between the beginning and the end of one `with lab.record(...)` block.
+    """What was observed during one `with lab.record(...)` block.
 
-    Before the block has ended only `label` is known, and the rest raises MeasurementError.
+    Until the block has ended, whatever was measured raises MeasurementError.
 
     Attributes:
-        label: what the caller called it.
+        label: the caller's name for it.
         backend: name of the instrument.
         page_size: bytes of a page.
-        plain_faults: faults that the same work caused on a plain mapping, where the caller measured
-            them (a lab with backend "faults" does that); the naive figure is then made of these.
-        order: (n,) int64 page numbers in the order of their first touch, where that was asked for.
+        plain_faults: faults that the same work caused on a plain mapping, if the caller measured
+            them (a lab with backend "faults" does that); the naive figure then uses these.
+        order: (n,) int64 page numbers in the order of their first touch, if that was requested.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Record:
     def _need_end(self) -> None:
         if not self._finished:
             raise MeasurementError(
-                f"record {self.label!r}: has not ended, expected to be asked after its with block"
+                f"record {self.label!r}: has not ended, expected to be read after its with block"
             )
 
     @property
@@ -71,19 +71,19 @@ class Record:
 
     @property
     def predicted(self) -> np.ndarray | None:
-        """(n_pages,) bool, read-only: what the ledger says was needed, or None."""
+        """(n_pages,) bool, read-only: the pages needed according to the ledger, or None."""
         self._need_end()
         return self._predicted
 
     @property
     def faults(self) -> FaultCounts | None:
-        """Faults of the whole process during the block, or None where they are not counted."""
+        """Faults of the whole process during the block, or None if they are not counted."""
         self._need_end()
         return self._faults
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds that the block took, with the cost of being measured, without reading out."""
+        """Seconds that the block took, including the overhead of observing it."""
         self._need_end()
         return self._elapsed_s
 
@@ -95,7 +95,7 @@ class Record:
 
     @property
     def n_without_order(self) -> int | None:
-        """Touched pages that `order` lacks as the kernel's buffer was full; None without order."""
+        """Touched pages missing from `order` (the kernel's buffer was full); None without order."""
         if self.order is None or self.pages is None:
             return None
         ordered = np.zeros(self.n_pages, bool)
@@ -114,14 +114,14 @@ class Record:
 
     @property
     def touched_bytes(self) -> int | None:
-        """Bytes of the file that lie in touched pages."""
+        """Bytes of the file that are in touched pages."""
         if self.pages is None:
             return None
         return bytes_in_pages(0, self.file_bytes, self.pages, self.page_size)
 
     @property
     def naive_bytes(self) -> int | None:
-        """Faults times page size: the amount of memory that the 2023 reading would have named."""
+        """Faults times page size: the amount of memory that the method of 2023 would report."""
         faults = self.plain_faults or self.faults
         return None if faults is None else faults.total * self.page_size
 
@@ -136,9 +136,9 @@ class Record:
 
     @property
     def touched(self) -> TensorPages:
-        """The touched pages per tensor, layer or kind; its text is a table.
+        """The touched pages per tensor, layer or kind; as text, a table.
 
-        Raises MeasurementError with "counts only": there are no pages to put in it.
+        Raises MeasurementError with "counts only": there are no pages to list.
         """
         if self.pages is None:
             raise MeasurementError(
@@ -159,7 +159,7 @@ class Record:
 
     @property
     def naive_line(self) -> str:
-        """The 2023 reading of the same run, and why it is wrong, in one line."""
+        """The result by the method of 2023, and why it is wrong, in one line."""
         faults = self.plain_faults or self.faults
         if faults is None or self.naive_bytes is None:
             return "faults: not counted on this system"

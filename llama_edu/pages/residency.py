@@ -1,8 +1,8 @@
-"""What of a file is in the page cache now, and asking the kernel to change that.
+"""Which pages of a file are in the page cache now, and asking the kernel to change that.
 
 The page cache belongs to the whole machine: a cached page may have been read by any process, or by
-none (read-ahead). A program can only give advice; each call's return code is reported, and
-what it really did is looked up afterwards.
+none (read-ahead). A program can only give advice; each call's return code is reported, and its
+actual effect is measured afterward.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from llama_edu.pages.reclaim import may_ask_about
 from llama_edu.table import lay_out, percent
 from llama_edu.text import visible
 
-#: One "will need" for a whole file fetches only one read-ahead window of it (128 KiB to 8 MiB on
-#: common machines), and says nothing; in pieces of this size all of it is fetched.
+#: One POSIX_FADV_WILLNEED for a whole file silently fetches only one read-ahead window of it (128
+#: KiB to 8 MiB on common machines); in steps of this size, all of it is fetched.
 PREFETCH_STEP_BYTES = 1 << 20
 
 
@@ -48,7 +48,7 @@ class ResidentRow:
 
 @dataclass(frozen=True)
 class Residency:
-    """Which pages of one file were in the page cache at one moment; stale at once.
+    """Which pages of one file were in the page cache at one moment; may be stale at once.
 
     Attributes:
         pages: (n_pages,) bool.
@@ -75,15 +75,15 @@ class Residency:
                 for row in (*self.rows, total)]  # fmt: skip
         return (
             f"{visible(self.file_name)}: {self.n_resident:,} of {len(self.pages):,} pages are in "
-            f"the page cache now, put there by any process (mincore)\n"
+            f"the page cache now, read by any process (mincore)\n"
         ) + lay_out(("", "pages", "cached", "%", "bytes"), rows)
 
 
 @dataclass(frozen=True)
 class Advice:
-    """One piece of advice to the kernel: what was called, how often, and the error code, 0 if none.
+    """One piece of advice to the kernel: the call, how often it was made, and the error code or 0.
 
-    A code of 0 means that the kernel listened, not that it obeyed.
+    A code of 0 means that the kernel accepted the advice, not that it followed it.
     """
 
     call: str
@@ -115,19 +115,19 @@ def residency(
 
     Args:
         path: the file.
-        tensors: name -> spec, for the rows; those of other files are left out.
+        tensors: name -> spec, for the rows; tensors in other files are left out.
         file: which of the checkpoint's files this is.
 
-    Raises MeasurementError when this user neither owns nor may write the file: Linux (since 5.2)
-    then calls every page resident. Source: mincore(2).
+    Raises MeasurementError if this user neither owns nor may write the file: Linux (since 5.2) then
+    reports every page as resident. Source: mincore(2).
     """
     path = Path(path)
     with open_weights(path):
-        pass  # a missing file is named before anything else about it
+        pass  # a missing file is reported first
     if not may_ask_about(path):
         raise MeasurementError(
-            f"{path}: this user neither owns the file nor may write it (or this is no Unix); the "
-            f"system would call every page cached, expected an honest answer; ask as its owner"
+            f"{path}: this user neither owns the file nor may write it (or this is not Unix), so "
+            f"the system would report every page as cached; run this as the owner of the file"
         )
     with MappedFile(path) as mapped:
         pages = linux.mincore_pages(mapped.address, mapped.n_bytes)
@@ -139,7 +139,7 @@ def residency(
 def evict(
     path: Path | str, tensors: Mapping[str, TensorSpec | ShardedTensor] | None = None, file: int = 0
 ) -> Change:
-    """Ask the kernel to forget the cached pages of a file, and look at the result.
+    """Ask the kernel to drop the cached pages of a file, and measure the result.
 
     Pages that any process has mapped stay, as do files on a file system in memory. Source:
     posix_fadvise(2), POSIX_FADV_DONTNEED.
@@ -148,7 +148,7 @@ def evict(
     with open_weights(Path(path)) as opened:
         fd = opened.fileno()
         advice = (
-            # pages that were written and are not on disk yet would stay
+            # modified pages that are not on disk yet would stay
             _advise("fsync", 1, lambda: os.fsync(fd)),
             _advise(
                 "posix_fadvise(POSIX_FADV_DONTNEED)",
@@ -168,10 +168,10 @@ def prefetch(
     most_s: float = 5.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Change:
-    """Ask the kernel to fetch a file into the page cache, piece by piece, and look at the result.
+    """Ask the kernel to fetch a file into the page cache, step by step, and measure the result.
 
-    The advice returns before the disk has answered; the pages are looked at until all are there,
-    until none came for a tenth of a second, or for `most_s` seconds. Source: posix_fadvise(2),
+    The call returns before the disk has answered; the pages are checked every tenth of a second
+    until all are there, no more arrive, or `most_s` seconds have passed. Source: posix_fadvise(2),
     POSIX_FADV_WILLNEED.
     """
     before = residency(path, tensors, file)
@@ -209,7 +209,7 @@ def _advise(call: str, n_calls: int, give: Callable[[], object]) -> Advice:
 def _specs_in(
     tensors: Mapping[str, TensorSpec | ShardedTensor], file: int
 ) -> list[TensorSpec]:  # fmt: skip
-    """All tensors and shards that lie in one file, in the order of the file."""
+    """All tensors and shards in one file, in file order."""
     specs: list[TensorSpec] = []
     for tensor in tensors.values():
         shards = tensor.shards if isinstance(tensor, ShardedTensor) else (tensor,)

@@ -1,4 +1,4 @@
-"""Touches: which step of a text touched which page, first, last and how often. No Jupyter."""
+"""Touches: which step of a text touched each page first and last, and how many steps did."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from llama_edu.pages.faults import FaultCounts
 from llama_edu.pages.record import Record
 from llama_edu.pages.verdict import Kind, Verdict
 
-#: What a page can be colored by: the first step that touched it, the last, or how many did.
+#: What colors a page: the first step that touched it, the last, or the number of steps that did.
 Mode = Literal["first", "last", "count"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a text: what the model read in it, and the pages that this took.
+    """One step of a text: what the model read, and the pages that this touched.
 
     Attributes:
         text: what was read: the prompt in the first step, one token's text in each later one.
         record: the pages.
-        tokens: the ids that were read; empty where they are not known.
+        tokens: the ids that were read; empty if they are not known.
     """
 
     text: str
@@ -39,7 +39,7 @@ class Touches:
 
     Attributes:
         steps: in order.
-        plain_faults: number of steps -> faults of that many steps on a plain mapping, if counted.
+        plain_faults: number of steps -> faults of these steps on a plain mapping, if counted.
     """
 
     def __init__(self, steps: Sequence[Step] = ()) -> None:
@@ -52,7 +52,7 @@ class Touches:
     def add(self, step: Step) -> None:
         """Append a step.
 
-        Raises MeasurementError when it saw no pages, or is of another file than the first.
+        Raises MeasurementError if its record has no pages, or is of another file than the first.
         """
         record = step.record
         if record.pages is None:
@@ -70,21 +70,21 @@ class Touches:
         return len(self.steps)
 
     def values(self, mode: Mode, n_steps: int | None = None) -> np.ndarray:
-        """What to color the pages by, after the first `n_steps` steps (all of them by default).
+        """The value that colors each page after the first `n_steps` steps (by default, all).
 
         Returns:
             (n_pages,) int32, -1 for a page that was never touched; else the index of the first or
-            the last step that touched it, or with "count" how many steps did, less one.
+            the last step that touched it, or with "count" the number of steps that did, minus one.
         """
         n_steps = len(self.steps) if n_steps is None else n_steps
         done, values = self._known.get(mode, (0, None))
         if values is None or done > n_steps:
             done, values = 0, np.full(self.steps[0].record.n_pages, -1, np.int32)
-        # while a text is made, only the newest step has to be added
+        # while a text is generated, only the newest step has to be added
         values = values.copy()
         for i in range(done, n_steps):
             touched = self.steps[i].record.pages
-            assert touched is not None  # add() saw to it
+            assert touched is not None  # checked by add()
             if mode == "count":
                 values += touched
             elif mode == "last":
@@ -100,7 +100,7 @@ class Touches:
         return [i for i, touched in enumerate(pages) if touched is not None and touched[page]]
 
     def summary(self, n_steps: int | None = None) -> Summary:
-        """The totals after the first `n_steps` steps (all of them by default)."""
+        """The totals after the first `n_steps` steps (by default, all)."""
         n_steps = len(self.steps) if n_steps is None else n_steps
         steps = self.steps[:n_steps]
         touched = self.values("first", n_steps) >= 0
@@ -119,7 +119,7 @@ class Touches:
 
 @dataclass(frozen=True)
 class Summary:
-    """Totals over some steps. `faults` are those of a plain mapping, or None where not counted."""
+    """Totals over some steps. `faults` are those of a plain mapping, or None if not counted."""
 
     n_steps: int
     n_pages: int
@@ -137,7 +137,7 @@ class Summary:
 
     @property
     def naive_fraction(self) -> float | None:
-        """The reading of 2023: faults times page size, over the file's bytes; None if unknown."""
+        """The method of 2023: faults times page size, over the file's bytes; None if unknown."""
         if self.faults is None:
             return None
         return self.faults.total * self.page_size / self.file_bytes
@@ -153,21 +153,21 @@ class Summary:
 
     @property
     def naive_line(self) -> str:
-        """What the 2023 reading would say of the same steps, and that it is wrong."""
+        """The result by the method of 2023 for the same steps, and that it is wrong."""
         if self.faults is None or self.naive_fraction is None:
             return "faults of a plain mapping: not counted so far"
         return (
             f"faults: {self.faults}; times {self.page_size:,} bytes that would be "
             f"{self.faults.total * self.page_size:,} bytes, {self.naive_fraction:.1%} of the file. "
-            f"Verdict: wrong as an amount of memory, for one fault can map many pages"
+            f"Verdict: wrong as an amount of memory, because one fault can map many pages"
         )
 
 
 def combined(verdicts: Sequence[Verdict]) -> Verdict:
-    """The verdict on the union of several records' pages: as good as the worst of them.
+    """The verdict on the union of several records' pages: the weakest of them.
 
-    A union of lower bounds is one, as is a union of exact sets and lower bounds; a union that may
-    both lack pages and have too many bounds nothing.
+    A union of lower bounds and exact sets is a lower bound. A union that may lack pages and may
+    also contain too many is no bound at all, so it gets "counts only".
     """
     kinds = {verdict.kind for verdict in verdicts}
     reasons = tuple(dict.fromkeys(reason for verdict in verdicts for reason in verdict.reasons))

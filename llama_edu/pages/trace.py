@@ -1,7 +1,7 @@
 """The order of first touches: the address of every page fault, with its time.
 
-perf_event_open(2) can note each fault of a thread in a buffer. On a mapping where every touched
-page faults once, that is the path of the computation through the file.
+perf_event_open(2) can record each fault of a thread in a buffer. On a mapping where every touched
+page faults once, this is the path of the computation through the file.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _SAMPLE = 9
 _HEAD_AT, _DATA_AT = 1024, 1040
 _CLOSE_ON_EXEC = 8
 
-#: Pages of all buffers together: what the kernel gives a user without privileges (516 KiB), and
-#: what it gives root. One fault takes 32 bytes.
+#: Pages of all buffers together, by whether the user is root. The kernel allows a user without
+#: privileges 516 KiB. One fault takes 32 bytes.
 _BUFFER_PAGES = {False: 128, True: 8192}
 
 
 class FaultTrace:
-    """Notes the page faults of all threads of this process in one range of memory.
+    """Records the page faults of all threads of this process in one range of memory.
 
     Args:
         address: first byte of the range, a multiple of the page size.
         n_pages: its length.
 
-    Threads that begin after `start` are not seen. Raises MeasurementError from `start` where
+    Threads that are created after `start` are not observed. `start` raises MeasurementError if
     perf_event_open is not permitted (/proc/sys/kernel/perf_event_paranoid, or a container).
     """
 
@@ -49,7 +49,7 @@ class FaultTrace:
         self._buffers: list[tuple[int, mmap.mmap]] = []
 
     def start(self) -> None:
-        """Begin to note."""
+        """Start recording."""
         import fcntl
 
         try:
@@ -74,7 +74,7 @@ class FaultTrace:
             fcntl.ioctl(fd, _ENABLE, 0)
 
     def stop(self) -> None:
-        """Stop noting, and keep what was noted."""
+        """Stop recording, and keep what was recorded."""
         import fcntl
 
         events: list[tuple[int, int]] = []
@@ -85,9 +85,9 @@ class FaultTrace:
         self._events = sorted(events)
 
     def first_touches(self) -> np.ndarray:
-        """(n,) int64 page numbers in the order of their first fault; faults elsewhere left out.
+        """(n,) int64 page numbers in the order of their first fault, within the range only.
 
-        Incomplete when a buffer was full, or when a thread began after `start`.
+        Incomplete if a buffer was full, or if a thread was created after `start`.
         """
         addresses = np.array([address for _, address in self._events], np.int64)
         pages = (addresses - self._address) // mmap.PAGESIZE
@@ -103,7 +103,7 @@ class FaultTrace:
 
 
 def _open_counter(thread: int) -> int:
-    """A stopped counter of one thread's page faults, also those inside system calls if allowed."""
+    """A stopped counter of one thread's page faults, if allowed including those in system calls."""
     for flags in (_DISABLED | _EXCLUDE_HV, _DISABLED | _EXCLUDE_HV | _EXCLUDE_KERNEL):
         attributes = _ATTRIBUTES.pack(
             _SOFTWARE, _ATTRIBUTES.size, _PAGE_FAULTS, 1, _SAMPLE_TID_TIME_ADDR, 0, flags, 0, 0, 0
@@ -123,7 +123,7 @@ def _open_counter(thread: int) -> int:
 
 
 def _read_buffer(buffer: mmap.mmap) -> list[tuple[int, int]]:
-    """The (time, address) of each fault in a buffer; once it is full no more are noted."""
+    """The (time, address) of each fault in a buffer; once it is full, no more are recorded."""
     (head,) = struct.unpack_from("Q", buffer, _HEAD_AT)
     offset, _ = struct.unpack_from("QQ", buffer, _DATA_AT)
     data = buffer[offset : offset + head]

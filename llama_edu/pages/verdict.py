@@ -1,4 +1,4 @@
-"""Verdict: how far a count can be trusted. No count of this package is printed without one."""
+"""Verdict: how far a count can be trusted. This package prints no page count without one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 Kind = Literal["exact", "lower bound", "upper bound", "counts only", "computed, not measured"]
 
-#: What "touched" means wherever this package says it.
+#: What "touched" means throughout this package.
 DEFINITION = (
     "touched: this process read at least one byte of the page through the lab's mapping, "
     "in user or kernel mode; prefetched pages do not count"
@@ -22,8 +22,8 @@ class Verdict:
     Attributes:
         kind: "exact": the set is right. "lower bound": every page in it was touched, others may
             have been. "upper bound": no page outside it was touched. "counts only": no statement
-            about pages. "computed, not measured": what the program says it reads.
-        reasons: sentences that say why.
+            about pages. "computed, not measured": what the program reports that it reads.
+        reasons: the reasons, as sentences.
     """
 
     kind: Kind
@@ -31,14 +31,14 @@ class Verdict:
 
     @property
     def verb(self) -> str:
-        """What happened to the pages that it is about: "touched", or "needed" if only computed."""
+        """What happened to the pages in question: "touched", or "needed" if only computed."""
         return "needed" if self.kind == "computed, not measured" else "touched"
 
     @classmethod
     def from_doubts(
         cls, missed: Sequence[str], added: Sequence[str], notes: Sequence[str] = ()
     ) -> Verdict:
-        """The verdict on a bitmap, given reasons why pages may be missing from it or too many."""
+        """The verdict on a bitmap, given reasons why it may lack pages or have too many."""
         kind: Kind = "exact"
         if missed and added:
             kind = "counts only"

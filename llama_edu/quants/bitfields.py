@@ -1,8 +1,8 @@
-"""Small integers packed several to a byte, taken apart many at once; and their scales.
+"""Small integers packed several to a byte, unpacked many at once; and their scales.
 
 A byte with two 4-bit codes holds one from each half of a group, or two neighbors: ggml changed
 from the second order to the first in May 2023. Everything here works on whole arrays of bytes; for
-which type means what by them, see legacy_quants.py, k_quants.py and table_quants.py.
+what each type stores in them, see legacy_quants.py, k_quants.py and table_quants.py.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 
 
 class Groups(NamedTuple):
-    """What quantized blocks say: a number is code * scale, or code * scale + minimum.
+    """The contents of quantized blocks: a number is code * scale, or code * scale + minimum.
 
     Attributes:
         codes: (..., group_size) int8 or uint8, C-contiguous.
-        scales: as many float32 as there are groups, in the same order, of any shape.
+        scales: one float32 per group, in the same order, of any shape.
         minimums: like `scales`, or None.
     """
 
@@ -43,7 +43,7 @@ def widen_into(x: np.ndarray, numbers: np.ndarray) -> None:
     """float16 to float32 by moving bits: six times as fast as numpy's conversion, and as exact.
 
     Exponent and fraction are shifted to their places in a float32. The exponent is then too small
-    by 112, the difference of the two biases; a multiplication mends that, subnormals included.
+    by 112, the difference of the two biases; a multiplication corrects that, also for subnormals.
 
     Args:
         x: (...,) float16 of any byte order. numbers: (...,) float32, to be overwritten.
@@ -56,15 +56,15 @@ def widen_into(x: np.ndarray, numbers: np.ndarray) -> None:
     bits &= HALF_BITS
     numbers *= np.float32(2.0**112)
     if has_infinity_or_nan(x):
-        numbers[...] = x  # those have an exponent of their own
+        numbers[...] = x  # the bit shift does not handle their exponent
 
 
-#: What float16's bits may be after the shift; the rest are copies of the sign that it brings along.
+#: The bits of a float16 after the shift; the others are copies of the sign, which a shift leaves.
 HALF_BITS = -0x70002000
 
 
 def has_infinity_or_nan(x: np.ndarray) -> bool:
-    """Whether float16 numbers hold any; two runs over the bits, which numpy does very fast."""
+    """Whether float16 numbers hold any; two fast passes over the bits."""
     if x.size == 0:
         return False
     order = x.dtype.byteorder
@@ -72,14 +72,14 @@ def has_infinity_or_nan(x: np.ndarray) -> bool:
 
 
 def gathered(field: np.ndarray) -> np.ndarray:
-    """A field of bytes, out of every block, in one run.
+    """One field of bytes from every block, gathered into one run.
 
     A group of n bytes moves as one opaque item: several times faster than n bytes one by one.
 
     Args:
         field: (..., n) of one byte each, the last axis contiguous.
     Returns:
-        (..., n) of the same dtype, C-contiguous; a copy unless it was that already.
+        (..., n) of the same dtype, C-contiguous; a copy unless it already was.
     """
     group = np.dtype(f"V{field.shape[-1]}")
     return np.ascontiguousarray(field.view(group)).view(field.dtype)
@@ -108,7 +108,7 @@ def unpack_planes(packed: np.ndarray, width: int) -> np.ndarray:
 
 
 def unpack_pairs(packed: np.ndarray) -> np.ndarray:
-    """4-bit codes of which each byte holds two neighbors, the first in its low half.
+    """4-bit codes, two neighbors per byte, the first in the low half.
 
     Args:
         packed: (..., n) uint8.
@@ -136,7 +136,7 @@ def unpack_bits(words: np.ndarray) -> np.ndarray:
 def spread(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """One value per group, repeated for every number of the group.
 
-    Repeating first makes the arithmetic one long run; broadcasting would begin a new one every 16
+    Repeating first makes the arithmetic one long run; broadcasting would start a new run every 16
     or 32 numbers, which costs more than the repetition.
 
     Args:

@@ -1,9 +1,9 @@
 """The stored number types as numpy dtypes, and how each becomes float32.
 
 A plain type stores one number per element. A quantized type stores a block of numbers together: a
-scale and the small integers it multiplies. Every dtype here is different from every other, so an
-array on a file says by its dtype alone how it is to be read. The layouts of the quantized types lie
-in legacy_quants.py, k_quants.py and table_quants.py; quantize.py goes the other way.
+scale and the small integers it multiplies. All dtypes here are different, so an array's dtype alone
+determines how it is read. The layouts of the quantized types are in legacy_quants.py, k_quants.py
+and table_quants.py; quantize.py goes the other way.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from llama_edu.quants.bitfields import Groups, spread, widen_into
 from llama_edu.quants.scaled import I8_SCALED, ScaledArray
 
 #: Numbers converted at a time, 1 MiB of float32. With fewer, numpy's calls are so short that two
-#: threads keep meeting at Python's lock; with more, the temporary arrays fall out of the cache.
+#: threads keep waiting at Python's global lock; with more, temporary arrays fall out of the cache.
 _CHUNK_NUMBERS = 256 * 1024
 
 
@@ -29,12 +29,13 @@ class BlockType:
 
     Attributes:
         name: as in `TensorSpec.type`.
-        dtype: numpy dtype of one block, least significant byte first; `newbyteorder` for the other.
+        dtype: numpy dtype of one block, least significant byte first; use `newbyteorder` for the
+            other order.
         block_size: numbers per block; 1 for the plain types.
         widen: for the plain types: fills (..., n) float32 from (..., n) numbers.
-        unpack: for the quantized types: takes codes and scales out of (..., n_blocks) blocks.
-            Both are None where we know the size of the type but not its meaning, and for
-            i8_scaled, whose numbers do not know their scales.
+        unpack: for the quantized types: unpacks (..., n_blocks) blocks into codes and scales.
+            Both are None for types of which only the size is known, and for i8_scaled, whose
+            scales are not in the array.
     """
 
     name: str
@@ -45,7 +46,7 @@ class BlockType:
 
     @property
     def dequantize(self) -> Callable[[np.ndarray], np.ndarray] | None:
-        """`dequantize` for arrays of this type, None where we cannot compute with it."""
+        """`dequantize` for plain arrays of this type; None if they cannot be converted."""
         return dequantize if self.widen or self.unpack else None
 
     @property
@@ -75,7 +76,7 @@ BF16 = np.dtype([("bf16", "<u2")])
 
 
 def _listed_only(name: str, block_size: int, block_bytes: int) -> BlockType:
-    """A type of which we know the size alone: its dtype is one field of bytes, named like it."""
+    """A type of which only the size is known: its dtype is one field of bytes with its name."""
     return BlockType(name, np.dtype([(name, "u1", block_bytes)]), block_size)
 
 
@@ -118,7 +119,7 @@ BLOCK_TYPES: dict[str, BlockType] = {
         BlockType("q4_3", legacy_quants.Q4_3, 16, unpack=legacy_quants.unpack_above_minimum),
         BlockType("q5_0_v1", legacy_quants.Q5_0_V1, 32, unpack=legacy_quants.unpack_centered),
         BlockType("q5_1_v1", legacy_quants.Q5_1_V1, 32, unpack=legacy_quants.unpack_above_minimum),
-        # llama2.c version 2: the dtype of a ScaledArray, which alone knows the scales
+        # llama2.c version 2: the dtype of a ScaledArray, which holds the scales separately
         BlockType("i8_scaled", I8_SCALED, 1),
         # Sizes from ggml-common.h of llama.cpp. q8_1 and q8_k are for activations; q4_0_4_4 to
         # q4_0_8_8 are q4_0 with rows interleaved for one processor, written from July to November
@@ -156,7 +157,7 @@ _BY_DTYPE |= {block.dtype.newbyteorder(">"): block for block in BLOCK_TYPES.valu
 
 
 def block_type_of(array: np.ndarray) -> BlockType:
-    """Which stored type an array holds, told by its dtype, whatever its byte order."""
+    """The stored type of an array, identified by its dtype in either byte order."""
     found = _BY_DTYPE.get(array.dtype)
     if found is None:
         raise FormatError(
@@ -174,7 +175,7 @@ def dequantize(array: np.ndarray) -> np.ndarray:
     Returns:
         (..., n_blocks * block_size) float32, always a copy.
     Raises:
-        FormatError: the dtype is none of `BLOCK_TYPES`, or one that can only be listed.
+        FormatError: the dtype is not in `BLOCK_TYPES`, or its type can only be listed.
     """
     block_size = block_type_of(array).block_size
     out = np.empty((*array.shape[:-1], array.shape[-1] * block_size), np.float32)
@@ -185,13 +186,13 @@ def dequantize(array: np.ndarray) -> np.ndarray:
 def dequantize_into(array: np.ndarray, out: np.ndarray) -> None:
     """Write the numbers that stored blocks stand for into a buffer, chunk by chunk.
 
-    What it needs besides `out` are temporary arrays of at most 2 MiB, however large the array.
+    In addition to `out`, it needs temporary arrays of at most 2 MiB, however large the array is.
 
     Args:
         array: (..., n_blocks) of any stored dtype and byte order.
         out: (..., n_blocks * block_size) float32 to be overwritten, of any strides.
     Raises:
-        FormatError: the dtype is none of `BLOCK_TYPES`, or one that can only be listed.
+        FormatError: the dtype is not in `BLOCK_TYPES`, or its type can only be listed.
         ShapeError: `out` has another shape or dtype.
     """
     block = block_type_of(array)
@@ -212,13 +213,13 @@ def dequantize_into(array: np.ndarray, out: np.ndarray) -> None:
             array[start:stop].dequantize_into(out[start:stop])
         return
     numbers = out if block.block_size == 1 else out.reshape(*array.shape, block.block_size)
-    # a damaged file may hold scales that overflow: then infinities and NaNs are what it says
+    # a damaged file may hold scales that overflow: infinities and NaNs are then its real values
     with np.errstate(over="ignore", invalid="ignore"):
         _dequantize_in_chunks(block, array, numbers)
 
 
 def _dequantize_in_chunks(block: BlockType, array: np.ndarray, numbers: np.ndarray) -> None:
-    """Cut along the outermost axis until a chunk fits the cache, then make its numbers."""
+    """Cut along the outermost axis until a chunk fits the cache, then compute its numbers."""
     if numbers.size == 0:
         return
     if numbers.size <= _CHUNK_NUMBERS:

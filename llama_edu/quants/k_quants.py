@@ -1,12 +1,12 @@
 """The K-quants: 256 numbers in 8 or 16 groups, whose scales are themselves small integers.
 
-Where the types of legacy_quants.py spend a float on every 32 numbers, a block here spends one or
-two on 256, and 4, 6 or 8 bits on the scale of each group. q2_k, q4_k and q5_k also subtract a
-minimum per group. The bits of one number may lie in two fields: two or four low ones here, the
-rest there.
+The types of legacy_quants.py spend a float or two on every 16 or 32 numbers; a block here spends
+one or two on 256, and 4, 6 or 8 bits on the scale of each group. q2_k, q4_k and q5_k also subtract
+a minimum per group. The bits of one number may be in two fields: two or four low bits in one, the
+rest in another.
 
 Each function unpacks (..., n_blocks) blocks into codes and scales; blocks.py multiplies. The scale
-of a group is rounded to float32 before it meets a code, as in the original.
+of a group is rounded to float32 before it multiplies a code, as in the original.
 Source: k_quants.c of llama.cpp, PR #1684; the same layout in ggjt v3 and GGUF.
 """
 
@@ -63,9 +63,9 @@ def unpack_q2_k(blocks: np.ndarray) -> Groups:
 
 
 def unpack_q3_k(blocks: np.ndarray) -> Groups:
-    """16 groups: (code - 4) * (scale * (6 bits - 32)), a code's top bit apart from the rest."""
+    """16 groups: (code - 4) * (scale * (6 bits - 32)); a code's top bit is in its own field."""
     codes = unpack_planes(blocks["high_bits"], 1)
-    codes *= 4  # a shift by two, which numpy does ten times more slowly on bytes
+    codes *= 4  # a shift by two: on bytes, numpy's own shift is ten times slower
     codes |= unpack_planes(blocks["low_bits"], 2).reshape(codes.shape)
     codes = codes.view(np.int8).reshape(*blocks.shape, 16, 16)
     codes -= 4
@@ -82,7 +82,7 @@ def unpack_q4_k(blocks: np.ndarray) -> Groups:
 
 
 def unpack_q5_k(blocks: np.ndarray) -> Groups:
-    """As q4_k, with a fifth bit per code; that of group s is bit s of each byte of `high_bits`."""
+    """As q4_k, with a fifth bit per code: for group s, bit s of each byte of `high_bits`."""
     codes = unpack_planes(blocks["high_bits"], 1)
     codes *= 16  # a shift by four
     codes |= unpack_planes(blocks["nibbles"], 4).reshape(codes.shape)
@@ -90,7 +90,7 @@ def unpack_q5_k(blocks: np.ndarray) -> Groups:
 
 
 def unpack_q6_k(blocks: np.ndarray) -> Groups:
-    """16 groups: (code - 32) * (scale * 8 bits), a code's top two bits apart from the rest."""
+    """16 groups: (code - 32) * (scale * 8 bits); a code's top two bits are in their own field."""
     codes = unpack_planes(blocks["high_bits"], 2)
     codes *= 16  # a shift by four
     codes |= unpack_planes(blocks["nibbles"], 4).reshape(codes.shape)
@@ -100,19 +100,19 @@ def unpack_q6_k(blocks: np.ndarray) -> Groups:
 
 
 def _in_units_of(unit: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """(..., n) float32: how much `counts` of the block's own float16 `unit` are."""
+    """(..., n) float32: `counts` times the block's float16 `unit`."""
     sizes = counts.astype(np.float32)
     sizes *= spread(widen(unit), sizes)
     return sizes
 
 
 def _scales_and_minimums(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The scales of q4_k and q5_k, (..., 8) float32, and what is added, which is negative.
+    """The scales of q4_k and q5_k, (..., 8) float32, and the negated minimums, to be added.
 
     The twelve bytes hold eight scales and eight minimums of six bits. Bytes 0-3 and 4-7 hold the
     first four of each in their low six bits; bytes 8-11 hold the low nibbles of the last four of
-    each, whose top two bits fill the top of bytes 0-7. Four bytes are worked on as one word; the
-    masks keep what a shift moves across their borders out.
+    each, whose top two bits fill the top of bytes 0-7. Four bytes are processed as one word; the
+    masks remove what a shift moves across byte borders.
     """
     words = gathered(blocks["scales_minimums"]).view(np.uint32)
     scales_low, minimums_low, last = words[..., 0], words[..., 1], words[..., 2]

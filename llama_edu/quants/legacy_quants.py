@@ -1,9 +1,9 @@
-"""The block types of spring 2023: 16 or 32 numbers share one scale, and perhaps one minimum.
+"""The block types of spring 2023: 16 or 32 numbers share one scale, and in some types a minimum.
 
 A number is (code - half) * scale, or code * scale + minimum. Between March and May 2023 the layout
-changed twice under the same names (ggjt v1, v2, v3), so the dtypes carry their history in the field
-names: `pairs` hold neighbors, elements 2j and 2j + 1 in byte j; `nibbles` hold elements j and
-j + half the block. Scales went from float32 to float16. k_quants.py has the types of June 2023.
+changed twice under the same names (ggjt v1, v2, v3), so the field names distinguish the layouts:
+`pairs` hold neighbors, elements 2j and 2j + 1 in byte j; `nibbles` hold elements j and j + half the
+block. Scales went from float32 to float16. k_quants.py has the types of June 2023.
 
 The last functions unpack (..., n_blocks) blocks into codes and scales; blocks.py multiplies.
 Source: ggml.c of llama.cpp, changed by PR #1405 (nibble order) and #1508 (float16 scales).
@@ -30,7 +30,7 @@ Q5_1 = np.dtype(
 )
 Q8_0 = np.dtype([("scale", "<f2"), ("bytes", "i1", 32)])
 
-#: ggjt v2, where it differs from v3 and GGUF; q8_0 was so in v1 already.
+#: ggjt v2, where it differs from v3 and GGUF; q8_0 already had this layout in v1.
 Q4_0_V2 = np.dtype([("scale", "<f4"), ("nibbles", "u1", 16)])
 Q4_1_V2 = np.dtype([("scale", "<f4"), ("minimum", "<f4"), ("nibbles", "u1", 16)])
 Q8_0_V2 = np.dtype([("scale", "<f4"), ("bytes", "i1", 32)])
@@ -42,7 +42,7 @@ Q5_0_V1 = np.dtype([("scale", "<f2"), ("fifth_bits", "<u4"), ("pairs", "u1", 16)
 Q5_1_V1 = np.dtype(
     [("scale", "<f2"), ("minimum", "<f2"), ("fifth_bits", "<u4"), ("pairs", "u1", 16)]
 )
-#: Types of 16 numbers, which lived from April 18 to May 12, 2023 (q4_3: to April 28).
+#: Types with blocks of 16 numbers, in use from April 18 to May 12, 2023 (q4_3: to April 28).
 Q4_2 = np.dtype([("scale", "<f2"), ("pairs", "u1", 8)])
 Q4_3 = np.dtype([("scale", "<f2"), ("minimum", "<f2"), ("pairs", "u1", 8)])
 
@@ -64,7 +64,7 @@ def codes_of(blocks: np.ndarray) -> np.ndarray:
         codes = unpack_planes(blocks["nibbles"], 4).reshape(*blocks.shape, -1)
     if has_field(blocks, "fifth_bits"):
         high = unpack_bits(blocks["fifth_bits"])
-        high *= 16  # as <<= 4, which numpy has no vector loop for
+        high *= 16  # instead of <<= 4, for which numpy has no vectorized loop
         codes |= high
     return codes
 
@@ -74,7 +74,7 @@ def store_codes(codes: np.ndarray, blocks: np.ndarray) -> None:
 
     Args:
         codes: (block_size, n_blocks) uint8: row i holds element i of every block.
-        blocks: (n_blocks,); scale and minimum are left alone.
+        blocks: (n_blocks,); scale and minimum are not changed.
     """
     if has_field(blocks, "fifth_bits"):
         places = np.arange(len(codes), dtype=np.uint32)[:, np.newaxis]
@@ -100,5 +100,5 @@ def unpack_above_minimum(blocks: np.ndarray) -> Groups:
 
 
 def unpack_bytes(blocks: np.ndarray) -> Groups:
-    """q8_0, any version: code * scale, the codes signed bytes."""
+    """q8_0, any version: code * scale, with signed bytes as codes."""
     return Groups(gathered(blocks["bytes"]), widen(blocks["scale"]))

@@ -1,14 +1,14 @@
 """From float32 to the stored number types, rounded as the original tools rounded at the time.
 
-Scales and codes are computed in float32 exactly as the C routines of ggml.c did, so that the blocks
-are equal to theirs byte for byte. Two habits matter: the reciprocal is that of the scale before it
-is rounded to float16, and codes are rounded half away from zero (or cut off after adding a half),
+Scales and codes are computed in float32 exactly as by the C routines of ggml.c, so the blocks are
+equal to theirs byte for byte. Two details matter: the reciprocal is taken of the scale before it is
+rounded to float16, and codes are rounded half away from zero (or truncated after adding a half),
 never half to even as numpy rounds.
 
-Inside, a chunk of the tensor lies transposed: row i holds element i of every block. Then every step
-is one long run over neighbors in memory, whatever the block size.
-Source: quantize_row_*_reference in ggml.c of llama.cpp: PR #613 and before; #729, since when the
-number of largest magnitude is met exactly; #1405, since when codes are cut off, not rounded.
+A chunk of the tensor is processed transposed: row i holds element i of every block. Every step is
+then one long run over adjacent memory, for any block size.
+Source: quantize_row_*_reference in ggml.c of llama.cpp: PR #613 and before; #729, which represents
+the number of largest magnitude exactly; #1405, which truncates codes instead of rounding them.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from llama_edu.quants.legacy_quants import has_field, store_codes
 #: float32 numbers quantized at a time; with the temporary arrays this stays in a core's own cache.
 _CHUNK_NUMBERS = 32 * 1024
 
-#: Halfway between the largest float16, 65504, and the next number there would be.
+#: Halfway between the largest float16, 65504, and what would be the next number.
 _ROUNDS_TO_INFINITY = 65520
 
-#: A set of rules for rounding, called by the pull request of llama.cpp that brought it.
+#: A set of rounding rules, named after the pull request of llama.cpp that introduced it.
 Rules = Literal["#613", "#729"]
 
 #: The types that had more than one set of rules, the default first.
@@ -44,12 +44,12 @@ def quantize(
     Args:
         x: (..., n) float32, n a multiple of the block size.
         type_name: f32 f16 bf16, or any version of q4_0 q4_1 q4_2 q4_3 q5_0 q5_1 q8_0.
-        rules: one of `RULES[type_name]`, where the type had several; the first if None.
-        where: how messages call the numbers, for example "layers.3.wq".
+        rules: one of `RULES[type_name]`, for a type that had several; None means the first.
+        where: the name of the numbers in messages, for example "layers.3.wq".
     Returns:
         (..., n / block_size) of the type's dtype; a copy, for f32 as well.
     Raises:
-        RequestError: we have no quantizer for the type, or it never had such rules.
+        RequestError: there is no quantizer for the type, or it never had such rules.
         ShapeError: x is not float32 or its rows are not whole blocks.
         FormatError: a number is NaN or infinite and the type is a block type, or a finite number,
             scale or minimum is too large for the float16 it is to be stored in.
@@ -65,7 +65,7 @@ def quantize(
     blocks = out.reshape(-1)
     numbers = x.reshape(len(blocks), block.block_size)  # a view where x is contiguous
     step = _CHUNK_NUMBERS // block.block_size
-    # infinities and NaNs are looked for in the scales, which is cheaper than in every number
+    # infinities and NaNs are looked for in the scales, which is cheaper than checking every number
     with np.errstate(all="ignore"):
         for start in range(0, len(blocks), step):
             chunk, stored = numbers[start : start + step], blocks[start : start + step]
@@ -84,7 +84,7 @@ def _converter(type_name: str, rules: Rules | None, where: str) -> Converter:
     if rules is not None and rules not in allowed:
         raise RequestError(
             f"{where}: no rules {rules!r} for {type_name}, expected "
-            f"{' or '.join(allowed) if allowed else 'none: it had but one set'}"
+            f"{' or '.join(allowed) if allowed else 'none: it has only one set'}"
         )
     return _LATER_RULES.get((type_name, rules), convert)
 
@@ -98,7 +98,7 @@ def _to_f16(x: np.ndarray, stored: np.ndarray) -> None:
 
 
 def _to_bf16(x: np.ndarray, stored: np.ndarray) -> None:
-    """Round to the nearest upper half, ties to even; a NaN stays one, and is made quiet."""
+    """Round to the nearest upper half, ties to even; a NaN stays a NaN and becomes quiet."""
     bits = x[0].view(np.uint32)
     rounded = bits + (0x7FFF + (bits >> 16 & 1)) >> 16
     stored["bf16"] = np.where(np.isnan(x[0]), bits >> 16 | 0x40, rounded)
@@ -110,12 +110,12 @@ def _to_centered(x: np.ndarray, stored: np.ndarray, *, rounded: bool = False) ->
     stored["scale"] = scale = _of_largest_magnitude(x) / np.float32(-half)
     scaled = x * _reciprocal(scale)
     codes = _rounded(scaled) + half if rounded else _cut_off(scaled + np.float32(half + 0.5))
-    codes -= codes == 2 * half  # the one number that is too high by half a step or less
+    codes -= codes == 2 * half  # the only code out of range, too high by half a step or less
     store_codes(codes.view(np.uint8), stored)
 
 
 def _to_q4_0_of_march(x: np.ndarray, stored: np.ndarray) -> None:
-    """q4_0 before #729: the number of largest magnitude gets the code 1 or 15, and none gets 0."""
+    """q4_0 before #729: the number of largest magnitude gets the code 1 or 15; 0 is not used."""
     stored["scale"] = scale = _largest_magnitude(x) / np.float32(7)
     codes = _rounded(x * _reciprocal(scale)) + 8
     store_codes(codes.view(np.uint8), stored)
@@ -125,8 +125,8 @@ def _to_above_minimum(x: np.ndarray, stored: np.ndarray, *, rounded: bool = Fals
     """q4_1 q4_3 q5_1: the smallest number gets the code 0, the largest the highest code."""
     highest = 31 if has_field(stored, "fifth_bits") else 15
     stored["minimum"] = minimum = _first_minimum(x)
-    # Of 0.0 and -0.0 it is the processor's choice which is the maximum. C subtracts the first zero
-    # from itself, which is 0.0: adding zero makes it so here.
+    # Which of 0.0 and -0.0 is the maximum depends on the processor. C subtracts the first zero from
+    # itself, which gives 0.0: adding zero gives the same here.
     stored["scale"] = scale = (x.max(axis=0) - minimum) / np.float32(highest) + np.float32(0)
     scaled = (x - minimum) * _reciprocal(scale)
     codes = _rounded(scaled) if rounded else _cut_off(scaled + np.float32(0.5))
@@ -173,13 +173,13 @@ def _largest_magnitude(x: np.ndarray) -> np.ndarray:
 
 
 def _of_largest_magnitude(x: np.ndarray) -> np.ndarray:
-    """The number of largest magnitude of every block with its sign, the first one on ties."""
+    """The number of largest magnitude in every block, with its sign; the first one on ties."""
     highest, lowest = x.max(axis=0), x.min(axis=0)
     found: np.ndarray = np.where(highest > -lowest, highest, lowest)
     (ties,) = np.nonzero(highest == -lowest)
     if ties.size:
         found[ties] = x[np.abs(x[:, ties]).argmax(axis=0), ties]
-    return found + np.float32(0)  # a block of zeros counts as 0.0, and its scale becomes -0.0
+    return found + np.float32(0)  # a block of zeros gives 0.0, so its scale becomes -0.0
 
 
 def _first_minimum(x: np.ndarray) -> np.ndarray:
@@ -205,9 +205,9 @@ def _rounded(x: np.ndarray) -> np.ndarray:
 
 
 def _cut_off(x: np.ndarray) -> np.ndarray:
-    """The integer part as int8; 0 where x is not finite, which is what a C cast gives on x86.
+    """The integer part as int8; 0 where x is not finite, as a C cast gives on x86.
 
-    Such x are in blocks of numbers below 1e-37: the reciprocal of their scale is infinite.
+    Such x occur in blocks of numbers below 1e-37: the reciprocal of their scale is infinite.
     """
     if not np.isfinite(x).all():
         x = np.where(np.isfinite(x), x, np.float32(0))
@@ -215,7 +215,7 @@ def _cut_off(x: np.ndarray) -> np.ndarray:
 
 
 def _check(numbers: np.ndarray, stored: np.ndarray, first: int, where: str) -> None:
-    """Raise FormatError where the numbers were not finite or their scale has become infinite.
+    """Raise FormatError if a number was not finite or its scale has become infinite.
 
     Args:
         numbers: (n, block_size) float32.

@@ -1,9 +1,9 @@
 """The same codes in another layout: ggjt v1, v2 and v3 blocks turned into each other.
 
-Nothing is quantized again. Between v1 and v2 the nibbles change places, which loses nothing; from
-v2 to v3 the float32 scales of q4_0, q4_1 and q8_0 are rounded to float16, and back again widened.
-The result of a step to later versions is what that version's tool would have written, but for v1
-blocks that were rounded by older rules (see quantize.py).
+Nothing is quantized again. Between v1 and v2 the nibbles change places, which loses nothing. From
+v2 to v3 the float32 scales of q4_0, q4_1 and q8_0 are rounded to float16; the way back widens them.
+Repacking to a later version gives what that version's tool would have written, except for v1 blocks
+that were rounded by older rules (see quantize.py).
 Source: PR #1405 and #1508 of llama.cpp.
 """
 
@@ -17,12 +17,12 @@ from llama_edu.quants.legacy_quants import codes_of, has_field, store_codes
 
 
 def can_repack(from_type: str, to_type: str) -> bool:
-    """Whether two types differ by their version only, as q4_0_v1 and q4_0 do."""
+    """Whether two types differ at most in their version, as q4_0_v1 and q4_0 do."""
     return _family(from_type) == _family(to_type) is not None
 
 
 def repack_is_exact(from_type: str, to_type: str) -> bool:
-    """Whether no scale is rounded on the way, so that the way back restores every byte."""
+    """Whether no scale is rounded, so that repacking back restores every byte."""
     old, new = BLOCK_TYPES[from_type].dtype, BLOCK_TYPES[to_type].dtype
     return can_repack(from_type, to_type) and new["scale"].itemsize >= old["scale"].itemsize
 
@@ -33,7 +33,7 @@ def repack(blocks: np.ndarray, to_type: str, where: str = "array") -> np.ndarray
     Args:
         blocks: (..., n_blocks) of q4_0 q4_1 q5_0 q5_1 or q8_0, any version and byte order.
         to_type: another version of the same type.
-        where: how messages call the blocks.
+        where: the name of the blocks in messages.
     Returns:
         (..., n_blocks) of the other dtype, a copy.
     Raises:

@@ -1,10 +1,10 @@
-"""ScaledArray: int8 numbers whose scales lie in a run of their own, as llama2.c's version 2 has it.
+"""ScaledArray: int8 numbers with their scales in a separate run, as in llama2.c's version 2.
 
-Every other quantized type keeps a scale beside the numbers that it multiplies, so one numpy dtype
+Every other quantized type stores a scale next to the numbers that it multiplies, so one numpy dtype
 describes it. Here all numbers of a matrix come first and all scales after them. A ScaledArray is
-the pair of views. It has what the program asks of a stored array: a dtype, a shape, rows that can
-be cut out, and numbers that `blocks.dequantize` makes of it. Groups are counted through the whole
-matrix: where a row is no multiple of a group, a group begins in one row and ends in the next.
+the pair of views. It has what the program needs of a stored array: a dtype, a shape, rows that can
+be selected, and float32 numbers by `blocks.dequantize`. Groups run through the whole matrix: if a
+row is not a multiple of a group, a group begins in one row and ends in the next.
 Source: `version2_export` in export.py of karpathy/llama2.c.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-#: The dtype by which stored types are told apart; the numbers themselves are plain int8.
+#: The dtype that identifies this stored type; the numbers themselves are plain int8.
 I8_SCALED = np.dtype([("i8_scaled", "i1")])
 
 
@@ -27,7 +27,7 @@ class ScaledArray:
         scales: (n_groups,) float32, one for each `group_size` numbers of the whole matrix.
         rows: which rows of the matrix `numbers` are; None for all, in order.
 
-    `numbers` and `scales` are kept as they are given: views stay views.
+    `numbers` and `scales` are kept as given: views stay views.
     """
 
     dtype = I8_SCALED
@@ -52,14 +52,14 @@ class ScaledArray:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the numbers and of as many scales as they need."""
+        """Bytes of the numbers and of the scales that belong to them."""
         return self.numbers.nbytes + self.numbers.size * self.scales.itemsize // self.group_size
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def __getitem__(self, rows: slice | np.ndarray) -> ScaledArray:
-        """Some rows: of views for a slice, with a copy of the numbers for an array of indices."""
+        """Some rows: views for a slice, a copy of the numbers for an array of indices."""
         chosen = self._rows[rows] if isinstance(rows, slice) else np.asarray(self._rows)[rows]
         return ScaledArray(self.numbers[rows], self.scales, self.group_size, chosen)
 

@@ -1,9 +1,9 @@
-"""Block types whose codes do not count evenly: looked up in a table, or only -1, 0 and 1.
+"""Block types without evenly spaced codes: values from a table, or only -1, 0 and 1.
 
-iq4_nl and iq4_xs have sixteen values that lie closer together near zero, as weights do; mxfp4 has
-the sixteen values of a 4-bit float and a power of two as its scale; tq2_0 and tq1_0 store -1, 0 and
-1 in two bits, or five of them in a byte. Their neighbors with even steps are legacy_quants.py and
-k_quants.py.
+iq4_nl and iq4_xs have sixteen values that are closer together near zero, as weights are; mxfp4 has
+the sixteen codes of a 4-bit float and a power of two as its scale; tq2_0 and tq1_0 store -1, 0 and
+1 in two bits each, or five of them in a byte. legacy_quants.py and k_quants.py have the types with
+even steps.
 
 Each function unpacks (..., n_blocks) blocks into codes and scales; blocks.py multiplies.
 Sources: ggml-quants.c of llama.cpp, PR #5590 (iq4_nl), #5747 (iq4_xs), #8151 (tq1_0, tq2_0) and
@@ -31,13 +31,13 @@ MXFP4 = np.dtype([("exponent", "u1"), ("float_nibbles", "u1", 16)])
 
 
 def _byte_table(values: list[int]) -> bytes:
-    """Sixteen small integers as a table for bytes.translate, which wants 256."""
+    """Sixteen small integers as a table for bytes.translate, which needs 256."""
     return np.array(values, np.int8).tobytes().ljust(256, b"\0")
 
 
 _UNEVEN = _byte_table([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113])
 
-# Twice the e2m1 values 0 0.5 1 1.5 2 3 4 6, so that they are integers; the scale makes up for it.
+# Twice the e2m1 values 0 0.5 1 1.5 2 3 4 6, so that they are integers; the scale is halved.
 _TWICE_E2M1 = _byte_table([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12])
 
 
@@ -64,9 +64,9 @@ def unpack_mxfp4(blocks: np.ndarray) -> Groups:
 
 
 def unpack_tq1_0(blocks: np.ndarray) -> Groups:
-    """256 numbers: (digit - 1) * scale, a byte being a fraction of 256 written in base three.
+    """256 numbers: (digit - 1) * scale; byte / 256 is a fraction whose base-3 digits are the codes.
 
-    Multiplying by three carries the next digit over the top of the byte: the wrap-around is meant.
+    Multiplying by three moves the next digit out at the top of the byte; the overflow is intended.
     The first 32 bytes hold five digits each, then 16 hold five, then 4 hold four.
     """
     runs = (

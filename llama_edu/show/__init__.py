@@ -1,4 +1,4 @@
-"""What people look at: text reports, figures, widgets.
+"""What the reader sees: text reports, figures, widgets.
 
 Only this package imports matplotlib or Jupyter.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 
-#: Public name -> the module that has it.
+#: Public name -> the module that defines it.
 _PARTS = {
     "ComparisonWidget": "llama_edu.show.panels.comparison",
     "GenerationStudio": "llama_edu.show.panels.studio",
@@ -20,7 +20,7 @@ _PARTS = {
 
 
 def __getattr__(name: str) -> object:
-    """Import a part when it is asked for: text reports need no Jupyter."""
+    """Import a part when it is used: text reports need no Jupyter."""
     if name in _PARTS:
         return getattr(importlib.import_module(_PARTS[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,12 +1,12 @@
-"""%%pages and %%faults: what a cell needed of a weight file, said under the cell.
+"""%%pages and %%faults: which pages of a weight file a cell touched, and its page faults.
 
     %load_ext llama_edu
 
     %%pages -m llama
     text = "".join(llama.generate("Once upon a time", 8))
 
-The cell runs as under %%time: in the notebook's own names, its last expression is its value, and
-its errors are its errors.
+The cell runs as under %%time, with the notebook's own names: its last expression is its value, and
+its errors are raised.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ display: Any = import_optional("IPython.display", "%load_ext llama_edu").display
 #: The names that the extension adds, as line and as cell magics.
 NAMES = ("pages", "faults")
 
-#: Each option and how many words it takes; what comes after them is code, as in "%pages -1 * x".
+#: Each option and how many words it takes; what comes after is code, as in "%pages -1 * x".
 _N_WORDS = {"-m": 2, "--model": 2, "-o": 2, "--output": 2, "-q": 1, "--quiet": 1, "--cold": 1}
 
 
@@ -68,7 +68,7 @@ class PageMagics(magic.Magics):
 
     @magic.no_var_expand
     @arguments.magic_arguments()
-    @arguments.argument("-m", "--model", help="the model or lab whose file --cold is about")
+    @arguments.argument("-m", "--model", help="the model or lab whose file --cold evicts")
     @arguments.argument("-o", "--output", metavar="NAME", help="keep the counts under this name")
     @arguments.argument("-q", "--quiet", action="store_true", help="show nothing")
     @arguments.argument(
@@ -78,7 +78,7 @@ class PageMagics(magic.Magics):
     @magic.line_cell_magic
     @magic.output_can_be_silenced
     def faults(self, line: str, cell: str | None = None) -> object:
-        """Run code and count the page faults of this process meanwhile."""
+        """Run code and count the page faults of this process while it runs."""
         args, code = self._split(self.faults, line, cell)
         run = self._compiled(code)
         left = _make_cold(self._lab(args.model)) if args.cold else None
@@ -95,7 +95,7 @@ class PageMagics(magic.Magics):
     def _split(self, function: Any, line: str, cell: str | None) -> tuple[Any, str]:
         """The options, and the code to run.
 
-        In the line form the code is everything from its first word on, quotes and all.
+        In the line form the code is everything from its first word on, quotes included.
         """
         options, rest = _options_of(line)
         args = arguments.parse_argstring(function, options)
@@ -106,7 +106,7 @@ class PageMagics(magic.Magics):
             )
         if cell is not None and rest:
             raise RequestError(
-                f"%%{function.__name__}: {rest!r} stands beside the options, expected the code "
+                f"%%{function.__name__}: {rest!r} is on the line of the options, expected the code "
                 f"below"
             )
         return args, rest if cell is None else cell
@@ -171,8 +171,8 @@ def _options_of(line: str) -> tuple[str, str]:
 
 
 def _make_cold(lab: PageLab) -> Residency:
-    """Drop the file from the page cache as far as the system lets us; what is still there."""
-    # pages in the lab's own page table would stay
+    """Ask the system to drop the file from the page cache; what is still there."""
+    # pages in this process's page table would stay
     lab.backend.arm()
     return evict(lab.path).after
 
@@ -182,7 +182,7 @@ def _cold_line(left: Residency) -> str:
         return "cold: none of the file's pages was in memory at the start"
     return (
         f"not quite cold: {left.n_resident:,} of {len(left.pages):,} pages stayed in memory; "
-        f"another process uses them, or the file system lives in memory"
+        f"another process uses them, or the file system is in memory"
     )
 
 
@@ -190,13 +190,13 @@ def _faults_line(counts: FaultCounts | None) -> str:
     if counts is None:
         return "faults: not counted on this system"
     return (
-        f"faults: {counts}, of the whole process; no amount of memory, for one fault can map many "
-        f"pages"
+        f"faults: {counts}, of the whole process; not an amount of memory, because one fault can "
+        f"map many pages"
     )
 
 
 def _show(record: Record) -> None:
-    """The table, and the map under it: a figure where one can be drawn, else text."""
+    """Show the table, and the map under it: a figure where one can be drawn, else text."""
     display({"text/plain": str(record), "text/html": record._repr_html_()}, raw=True)
     if record.pages is None:
         return

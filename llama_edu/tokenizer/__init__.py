@@ -1,12 +1,12 @@
 """Text to token ids and back.
 
-`protocol` says what a tokenizer is; `choice` finds the one that a checkpoint calls for:
+`protocol` defines what a tokenizer is; `choice` selects the one that a checkpoint needs:
 
 | module | for | merges by |
 |---|---|---|
-| score_merge.py | vocabularies with scores, in weight files and llama2.c | score, our code |
+| score_merge.py | vocabularies with scores (weight files, tokenizer.bin) | score, our own code |
 | sentencepiece.py | tokenizer.model files | score, the sentencepiece library |
 | bpe.py | byte-level vocabularies (Llama 3 and its family) | rank, the tokenizers library |
 
-`streaming` turns ids back into text, one at a time.
+The first two give the same ids. `streaming` turns ids back into text, one at a time.
 """

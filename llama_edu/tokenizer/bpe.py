@@ -1,8 +1,9 @@
 """Byte-level BPE, the tokenizer of Llama 3, run by the `tokenizers` library (the extra `bpe`).
 
 A text is first cut by a pattern, the pre-tokenizer, into words, numbers and runs of spaces; within
-each cut, pairs of byte pieces are merged in the order of the merge list. A file names its pattern
-and does not carry it, so an unknown name is an error: a wrong cut gives wrong ids, silently.
+each cut, pairs of byte pieces are merged in the order of the merge list. A GGUF file names its
+pattern but does not store it, so an unknown name is an error: a wrong cut would silently give wrong
+ids.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from llama_edu.vocabulary import CONTROL, UNKNOWN, USER_DEFINED, Vocabulary
 class BpeTokenizer:
     """Encodes with the byte-level pieces and merges of a vocabulary.
 
-    Control tokens in a text are text: "<|eot_id|>" does not become the token of that name.
+    Control tokens in a text stay text: "<|eot_id|>" does not become the token of that name.
 
     Raises:
         FormatError: the vocabulary is of another kind, or its pre-tokenizer is unknown.
@@ -28,8 +29,8 @@ class BpeTokenizer:
     def __init__(self, vocabulary: Vocabulary) -> None:
         if vocabulary.model != "bpe":
             raise FormatError(
-                f"vocabulary: merges by {vocabulary.model}, expected byte-level bpe; use the "
-                f"tokenizer for scores"
+                f"vocabulary: merges by {vocabulary.model}, expected byte-level bpe; use "
+                f"ScoreMergeTokenizer"
             )
         name = vocabulary.pre_tokenizer
         if name not in PRE_TOKENIZERS:
@@ -47,7 +48,7 @@ class BpeTokenizer:
         self._tokenizer = _build(vocabulary)
 
     def encode(self, text: str, *, bos: bool = True) -> list[int]:
-        """Make ids of a text, with BOS in front where the vocabulary wants one, unless told not to.
+        """The ids of a text, with BOS in front if the vocabulary asks for it and `bos` is true.
 
         Raises RequestError for half a surrogate pair, which has no UTF-8 form.
         """
@@ -61,7 +62,7 @@ class BpeTokenizer:
 
 
 def _build(vocabulary: Vocabulary) -> Any:
-    """A tokenizers.Tokenizer that cuts and merges as the vocabulary says."""
+    """A tokenizers.Tokenizer that cuts and merges as the vocabulary specifies."""
     try:
         from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
     except ImportError:

@@ -1,4 +1,4 @@
-"""Which tokenizer a checkpoint calls for."""
+"""Which tokenizer a checkpoint needs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from llama_edu.vocabulary import Vocabulary
 def tokenizer_for(
     checkpoint: Checkpoint, given: str | os.PathLike[str] | None = None
 ) -> Tokenizer | None:
-    """The given tokenizer file, the checkpoint's own vocabulary, or the file found beside it.
+    """A tokenizer from the given file, the checkpoint's own vocabulary, or the file next to it.
 
     Returns:
-        None where there is none of the three.
+        None if none of the three exists.
     Raises:
-        RequestError: the file has another number of pieces than the model.
-        FormatError: the file is no vocabulary.
+        RequestError: the file's number of pieces is not the model's, or a byte-level vocabulary
+            needs the `tokenizers` library and it is not installed.
+        FormatError: the file is not a vocabulary, or not one that this package can encode with.
     """
     if given is None and checkpoint.vocabulary is not None:
         return tokenizer_of(checkpoint.vocabulary)
@@ -44,7 +45,7 @@ def tokenizer_for(
 
 
 def tokenizer_of(vocabulary: Vocabulary) -> Tokenizer:
-    """The tokenizer that a file's own pieces call for: merges by score, or byte-level BPE."""
+    """The tokenizer for a vocabulary: merging by score, or byte-level BPE."""
     if vocabulary.model == "bpe":
         from llama_edu.tokenizer.bpe import BpeTokenizer  # needs an optional library
 

@@ -10,8 +10,8 @@ from llama_edu.errors import RequestError
 class Tokenizer(Protocol):
     """What the rest of the program needs of a tokenizer.
 
-    `adds_space` says whether encoding puts a space in front of a text, `adds_bos` whether it puts
-    BOS in front unless told not to. `bos_id` and `eos_id` are -1 where there is no such token.
+    `adds_space`: whether encoding puts a space in front of a text. `adds_bos`: whether it puts BOS
+    in front by default. `bos_id` and `eos_id` are -1 if there is no such token.
     """
 
     vocab_size: int
@@ -21,14 +21,14 @@ class Tokenizer(Protocol):
     adds_bos: bool
 
     def encode(self, text: str, *, bos: bool = True) -> list[int]:
-        """The ids of a text; BOS is put in front where `adds_bos`, unless told not to."""
+        """The ids of a text, with BOS in front if both `bos` and `adds_bos` are true."""
 
     def piece(self, token: int) -> bytes:
         """The bytes that a token adds to a text; empty for BOS and EOS."""
 
 
 def encodable(text: str) -> str:
-    """The text itself; RequestError where a lone surrogate has no UTF-8 form."""
+    """The text itself; RequestError for a lone surrogate, which has no UTF-8 form."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

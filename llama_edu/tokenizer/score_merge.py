@@ -1,7 +1,8 @@
-"""Text to token ids and back: sentencepiece for .model files, our own merge for bare vocabularies.
+"""Text to token ids and back with nothing but a vocabulary's pieces and scores.
 
-Both give the same ids. A space in front of a word belongs to the piece; one space is put in front
-of every text. A character that no piece covers becomes one byte piece per UTF-8 byte.
+sentencepiece.py gives the same ids for the same vocabulary. A space in front of a word belongs to
+its piece, and most vocabularies put one space in front of every text. A character that no piece
+covers becomes one byte piece per UTF-8 byte.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from llama_edu.vocabulary import BYTE, CONTROL, SPACE_MARK, UNKNOWN, UNUSED, Voc
 class ScoreMergeTokenizer:
     """Encodes with nothing but pieces and scores, as llama.cpp does for the files of 2023.
 
-    The text is cut into characters; the neighboring pair whose joint text is the piece with the
-    highest score is merged, the leftmost on equal scores, until no pair is a piece. What is left
-    that is no piece becomes bytes. Equal to sentencepiece's BPE.
+    The text is cut into characters. The neighboring pair that joins into the piece with the highest
+    score is merged, the leftmost on equal scores, until no pair is a piece. Any remaining character
+    that is not a piece becomes bytes. Equal to sentencepiece's BPE.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
@@ -35,10 +36,10 @@ class ScoreMergeTokenizer:
         self._index_built = False
 
     def encode(self, text: str, *, bos: bool = True) -> list[int]:
-        """The ids of a text, with BOS in front unless told otherwise."""
+        """The ids of a text, with BOS in front if both `bos` and `adds_bos` are true."""
         text = encodable(text).replace(SPACE_MARK, " ")
         ids = [self.bos_id] if bos and self.adds_bos else []
-        if not text:  # needs no index, which takes longer to build than opening the file did
+        if not text:  # needs no index, which takes longer to build than the file took to open
             return ids
         self._build_index()
         symbols = self._merge(list(self._prefix + text))
@@ -56,7 +57,7 @@ class ScoreMergeTokenizer:
         return b"" if self._kinds[token] == CONTROL else self._pieces[token]
 
     def _build_index(self) -> None:
-        """Text -> id for what text may become; the last id wins where two pieces are equal."""
+        """Text -> id of the pieces that text may become; the last id wins among equal pieces."""
         if self._index_built:
             return
         kinds = self._kinds.tolist()
@@ -68,7 +69,7 @@ class ScoreMergeTokenizer:
         self._index_built = True
 
     def _merge(self, symbols: list[str]) -> list[str]:
-        """Join neighbors, best score first, until none joined is a piece."""
+        """Join neighbors, best score first, until no joined pair is a piece."""
         following = [*range(1, len(symbols)), -1]  # index of the symbol to the right, or -1
         previous = list(range(-1, len(symbols) - 1))
         queue: list[tuple[float, int, str, int]] = []
@@ -84,7 +85,7 @@ class ScoreMergeTokenizer:
         while queue:
             _, left, joined, right = heapq.heappop(queue)
             stale = following[left] != right or symbols[left] + symbols[right] != joined
-            if stale:  # one of the two was merged with another neighbor meanwhile
+            if stale:  # one of the two has since been merged with another neighbor
                 continue
             symbols[left], symbols[right] = joined, ""
             following[left] = following[right]

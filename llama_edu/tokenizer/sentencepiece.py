@@ -22,7 +22,7 @@ class SentencePieceTokenizer:
         self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str, *, bos: bool = True) -> list[int]:
-        """The ids of a text, with BOS in front unless told otherwise."""
+        """The ids of a text, with BOS in front if both `bos` and `adds_bos` are true."""
         ids = self._processor.encode(encodable(text))
         return [self.bos_id, *ids] if bos and self.adds_bos else ids
 

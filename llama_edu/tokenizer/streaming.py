@@ -9,7 +9,7 @@ from llama_edu.tokenizer.protocol import Tokenizer
 
 
 def decode(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
-    """The text of token ids; the space that encoding put in front is taken away again.
+    """The text of token ids, without the space that the encoder prepended.
 
     Bytes that are not UTF-8 become U+FFFD.
     """
@@ -17,12 +17,12 @@ def decode(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
 
 
 def decode_stream(tokenizer: Tokenizer, tokens: Iterable[int], *, at_start: bool) -> Iterable[str]:
-    """Decode token by token as tokens come; a character whose bytes are incomplete waits.
+    """Decode tokens as they arrive, holding back a character until all its bytes are there.
 
     Args:
-        at_start: whether the text begins here, so that its first space is only the encoder's.
+        at_start: whether the text begins here, so that its first space comes from the encoder.
     Yields:
-        One str per token, "" while a character is incomplete, and a last one for what remains.
+        One str per token, "" while a character is incomplete, and a last one for the remainder.
     """
     decoder = StreamDecoder(tokenizer, at_start=at_start)
     for token in tokens:
@@ -47,5 +47,5 @@ class StreamDecoder:
         return self._utf8.decode(piece)
 
     def finish(self) -> str:
-        """What an unfinished character at the end becomes: U+FFFD, or "" when there is none."""
+        """U+FFFD for an unfinished character at the end; "" if there is none."""
         return self._utf8.decode(b"", final=True)

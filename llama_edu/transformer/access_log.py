@@ -1,4 +1,4 @@
-"""AccessLog: who wants to know which weights a computation reads."""
+"""AccessLog: the interface through which a computation reports which weights it reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class AccessLog(Protocol):
-    """Told which weights the forward pass is about to read; `pages.ledger.Ledger` is one."""
+    """Receives the names of weights before they are read; `pages.ledger.Ledger` is one."""
 
     def whole(self, name: str, /) -> None:
         """Every byte of this tensor is needed."""
@@ -17,13 +17,13 @@ class AccessLog(Protocol):
 
 
 class NullLog:
-    """An AccessLog that keeps nothing, for a model that is not observed."""
+    """An AccessLog that records nothing, for a model that is not observed."""
 
     def whole(self, name: str, /) -> None:
-        """Forget it."""
+        """Do nothing."""
 
     def rows(self, name: str, ids: Sequence[int], /) -> None:
-        """Forget them."""
+        """Do nothing."""
 
 
 NO_LOG = NullLog()

@@ -10,11 +10,11 @@ from llama_edu.transformer import kernels
 
 
 def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, threads: int) -> np.ndarray:
-    """kernels.attention, its key/value heads shared among threads where there are many positions.
+    """kernels.attention, with its key/value heads shared among threads for many positions.
 
     Args:
         q: (T, n_heads, head_dim) float32. k, v: (n_kv_heads, S, head_dim) float32, S >= T.
-        threads: cores that may work.
+        threads: the largest number of threads.
     Returns:
         (T, n_heads * head_dim) float32, equal to kernels.attention to the bit.
     """

@@ -10,12 +10,12 @@ from llama_edu.html import facts_html
 
 
 class KVCache:
-    """Room for the keys and values of `capacity` positions, written in place and read by views.
+    """Space for the keys and values of `capacity` positions, written in place and read as views.
 
     Attributes:
-        keys, values: (n_layers, n_kv_heads, capacity, head_dim) float32. The memory is taken from
-            the system page by page as positions are filled, not when the cache is made.
-        length: positions filled so far; the next token stands at this position.
+        keys, values: (n_layers, n_kv_heads, capacity, head_dim) float32. The system provides the
+            memory page by page as positions are filled, not when the cache is created.
+        length: positions filled so far; also the position of the next token.
     """
 
     def __init__(self, config: ModelConfig, capacity: int | None = None) -> None:
@@ -32,7 +32,7 @@ class KVCache:
 
     @property
     def capacity(self) -> int:
-        """Positions for which there is room."""
+        """The largest number of positions."""
         return self.keys.shape[2]
 
     @property
@@ -49,12 +49,12 @@ class KVCache:
             )
 
     def extend(self, layer: int, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Write the newest keys and values of one layer; the caller moves `length` at the end.
+        """Write the newest keys and values of one layer; the caller advances `length` at the end.
 
         Args:
             k, v: (T, n_kv_heads, head_dim) float32.
         Returns:
-            Two (n_kv_heads, length + T, head_dim) float32 views: all positions up to the newest.
+            Two (n_kv_heads, length + T, head_dim) float32 views: all positions so far.
         """
         start, end = self.length, self.length + len(k)
         self.keys[layer, :, start:end] = k.transpose(1, 0, 2)
@@ -62,10 +62,10 @@ class KVCache:
         return self.keys[layer, :, :end], self.values[layer, :, :end]
 
     def first_not_finite(self) -> tuple[int, int] | None:
-        """Where NaN or infinity began: (position, layer) of the first key or value, None if none.
+        """Where NaN or infinity began: (position, layer) of the first such key or value, or None.
 
-        The lowest layer counts: in the layers above it, positions that were computed together have
-        passed it on to each other (0 times NaN is NaN). Reads all filled positions.
+        The lowest layer decides: above it, positions that were computed together have spread it
+        to each other (0 times NaN is NaN). Reads all filled positions.
         """
         wrong = np.zeros((self.keys.shape[0], self.length), bool)
         for part in (self.keys, self.values):
@@ -76,10 +76,10 @@ class KVCache:
         return int(wrong[layer].argmax()), layer
 
     def copy_from(self, other: KVCache, length: int) -> None:
-        """Hold what the first `length` positions of another cache of this model hold, and no more.
+        """Replace the contents by the first `length` positions of another cache of this model.
 
         Raises:
-            RequestError: the other cache holds fewer, or this one has no room for them.
+            RequestError: the other cache holds fewer, or they do not fit into this one.
         """
         most = min(other.length, self.capacity)
         if not 0 <= length <= most:

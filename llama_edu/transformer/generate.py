@@ -20,16 +20,17 @@ from llama_edu.transformer.sampling import SamplingSettings, sample
 #: Why a generation ended: an end token, n_tokens, a full context, or close(); "" while it runs.
 Reason = Literal["", "eos", "length", "context", "closed"]
 
-#: Prompt positions computed together. More is hardly faster and needs more memory for scores.
+#: Prompt positions computed together. A larger chunk is hardly faster and needs more memory for
+#: the attention scores.
 PREFILL_CHUNK = 128
 
 
 @dataclass(frozen=True, eq=False)
 class GeneratedToken:
-    """One new token; or EOS, where it cuts a character short and so settles the last bytes' text.
+    """One new token; EOS is one only if it cuts a character short, which then decodes to U+FFFD.
 
     Attributes:
-        id: the token. position: where it stands; BOS stands at 0.
+        id: the token. position: its place in the text; BOS has position 0.
         text: what it adds to the text; "" while a character's bytes are incomplete.
         logits: (vocab_size,) float32, the scores from which it was chosen.
     """
@@ -41,15 +42,15 @@ class GeneratedToken:
 
 
 class Generation:
-    """An iterator over new tokens that also counts and times.
+    """An iterator over new tokens that also counts and times them.
 
     Attributes:
-        tokens: all ids so far, BOS and prompt included; the token that ended the text is not.
+        tokens: all ids so far, including BOS and the prompt but not the token that ended the text.
         n_prompt: how many of them are the prompt.
         reason: why it ended; "" while it runs.
         prefill_s, decode_s: seconds spent on the prompt and on the new tokens.
-        cache: the keys and values of all tokens but the last. rng: where the next draw comes from.
-            A Generation over the same tokens that is given both goes on as this one would have.
+        cache: the keys and values of all tokens but the last. rng: the source of the next draw.
+            A Generation that is given both, with the same tokens, continues as this one would have.
     """
 
     def __init__(
@@ -67,9 +68,9 @@ class Generation:
         """Check the request; nothing is computed yet.
 
         Args:
-            cache: holds the beginning of this very prompt, which is then not computed again. What
-                it holds beyond is forgotten; where its room is too small, a larger one is made.
-            decode_model: gives the model for single positions, asked at the first of them.
+            cache: holds the beginning of this prompt, which is then not computed again. Further
+                positions in it are dropped; if it is too small, a larger one takes its place.
+            decode_model: returns the model for single positions; called before each of them.
         Raises:
             RequestError: the prompt is longer than the context, or a number is impossible.
         """
@@ -94,7 +95,7 @@ class Generation:
 
     @property
     def n_new(self) -> int:
-        """How many tokens were generated so far."""
+        """How many tokens have been generated so far."""
         return len(self.tokens) - self.n_prompt
 
     @property
@@ -106,12 +107,12 @@ class Generation:
         return self._steps
 
     def close(self) -> None:
-        """End early; tokens made so far stay."""
+        """End early; the tokens generated so far stay."""
         self._steps.close()
         self.reason = self.reason or "closed"
 
     def _with_room(self, cache: KVCache | None, capacity: int) -> KVCache:
-        """The given cache or a larger one, cut before the last token, whose logits are wanted."""
+        """The given cache or a larger one, cut before the last token, whose logits are needed."""
         if cache is None:
             return KVCache(self._model.config, capacity)
         n_known = min(cache.length, self.n_prompt - 1)
@@ -129,7 +130,7 @@ class Generation:
             raise NumericalError(f"{error} (it began at {where_not_finite(self.cache)})") from None
 
     def _run(self) -> Generator[GeneratedToken, None, None]:
-        # the space that encoding put in front of the text is dropped once, with the first piece
+        # the space that the encoder prepended to the text is dropped once, with the first piece
         decoder = StreamDecoder(self._tokenizer, at_start=True)
         for token in self.tokens:  # the prompt may end inside a character
             decoder.push(token)
@@ -161,12 +162,12 @@ class Generation:
                 logits = score_next(self._decode_model(), [token], self.cache)
                 self.decode_s += time.perf_counter() - start
         rest = decoder.finish()
-        if rest:  # EOS came inside a character: only now it is certain that the rest is missing
+        if rest:  # EOS came inside a character: only now is it certain that the rest is missing
             yield GeneratedToken(token, len(self.tokens), rest, logits)
 
 
 def where_not_finite(cache: KVCache) -> str:
-    """In words, where in a text NaN or infinity began, for an error about its last scores."""
+    """Where in a text NaN or infinity began, as a phrase for an error about its last scores."""
     found = cache.first_not_finite()
     if found is None:
         return f"position {cache.length - 1}, after the last layer"
@@ -174,7 +175,7 @@ def where_not_finite(cache: KVCache) -> str:
 
 
 def prefill(model: Model, tokens: Sequence[int], cache: KVCache) -> np.ndarray:
-    """Read all tokens, many positions at once, and score what may follow the last.
+    """Read all tokens, many positions at once, and score the candidates to follow the last.
 
     Returns:
         (vocab_size,) float32 logits of the last position.
@@ -186,12 +187,12 @@ def prefill(model: Model, tokens: Sequence[int], cache: KVCache) -> np.ndarray:
 
 
 def score_next(model: Model, tokens: Sequence[int], cache: KVCache) -> np.ndarray:
-    """Read one chunk of tokens, BLAS using as many threads as the model wants.
+    """Read one chunk of tokens, with BLAS set to the model's number of threads.
 
     Returns:
         (vocab_size,) float32 logits of the last position.
     """
-    # infinities and NaNs of damaged weights are named when a token is chosen, not warned of
+    # infinities and NaNs from damaged weights raise an error when a token is chosen; no warning
     with blas_threads(model.blas_threads), np.errstate(over="ignore", invalid="ignore"):
         logits: np.ndarray = forward(model, tokens, cache, last_only=True)[0]
     return logits

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-#: exp(88) is near the end of float32, exp(89) beyond it; from -87 down silu(x) is 0 to 35 digits.
+#: exp(88) is near the largest float32 and exp(89) is beyond it. At and below -87, silu(x) is 0 to
+#: 35 digits.
 _SILU_FLOOR = np.float32(-87.0)
 
 
@@ -123,7 +124,7 @@ def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
     T, n_heads, head_dim = q.shape
     n_kv_heads, S, _ = k.shape
     n_groups = n_heads // n_kv_heads
-    # (n_kv_heads, n_groups * T, head_dim): every query that reads the same keys lies together
+    # (n_kv_heads, n_groups * T, head_dim): queries that read the same keys are adjacent
     q = q.reshape(T, n_kv_heads, n_groups, head_dim).transpose(1, 2, 0, 3)
     q = q.reshape(n_kv_heads, n_groups * T, head_dim) * np.float32(head_dim**-0.5)
     scores = q @ k.transpose(0, 2, 1)  # (n_kv_heads, n_groups * T, S)

@@ -1,4 +1,4 @@
-"""forward(): tokens in, logits out. The spine of the program; it reads like the paper.
+"""forward(): tokens in, logits out. The core of the program; it reads like the paper.
 
 T is the number of positions computed together. Shapes are those of kernels.py; every array is
 float32.
@@ -31,11 +31,11 @@ def forward(
     Args:
         tokens: T ids, each below vocab_size.
         cache: holds the earlier positions; afterwards holds these T as well.
-        last_only: score only the last position, which is all that generating needs.
+        last_only: score only the last position, which is all that generation needs.
     Returns:
         (T, vocab_size) float32 logits, or (1, vocab_size) with last_only.
     Raises:
-        RequestError: an unknown id, no token at all, or more positions than the cache has room for.
+        RequestError: an unknown id, no tokens, or more positions than fit into the cache.
     """
     check_tokens(tokens, model.config)
     cache.check_room(len(tokens))
@@ -55,11 +55,11 @@ def forward(
 def attention(
     model: Model, layer: int, x: np.ndarray, rotations: np.ndarray, cache: KVCache
 ) -> np.ndarray:
-    """What each position takes over from the positions up to its own.
+    """What each position gathers from the positions up to its own.
 
     Args:
-        x: (T, dim). rotations: (T, head_dim / 2) complex64, RoPE's turn of each pair.
-        cache: takes the T new keys and values of this layer and gives those of all positions.
+        x: (T, dim). rotations: (T, head_dim / 2) complex64, RoPE's rotation of each pair.
+        cache: stores the T new keys and values of this layer and returns those of all positions.
     Returns:
         (T, dim), to be added to x.
     """
@@ -76,7 +76,7 @@ def attention(
 
 
 def feed_forward(model: Model, layer: int, x: np.ndarray) -> np.ndarray:
-    """What each position works out by itself.
+    """What each position computes on its own.
 
     Args:
         x: (T, dim).
@@ -93,17 +93,17 @@ def feed_forward(model: Model, layer: int, x: np.ndarray) -> np.ndarray:
 class Model:
     """What forward() computes with: sizes, weights as stored, and the function that multiplies.
 
-    Every weight is read through a method here, which tells the log first.
+    Every weight is read through a method here, which reports it to the log first.
 
     Attributes:
         weights: our name -> view of a stored dtype, (out_features, in_features / block_size).
         frequencies: (head_dim / 2,) float64, RoPE's radians per position; see rope.py.
-        matmul: (x, w, threads) -> x @ w.T for stored weights; `matmul.choice` has them all.
-        threads: cores that may work.
-        blas_threads: how many of them BLAS may use by itself, which is for the caller of forward()
-            to set: 1 where our own threads convert tiles, because those of BLAS keep a core busy
-            waiting long after their work is done.
-        log: told what is read.
+        matmul: (x, w, threads) -> x @ w.T for stored weights; `matmul.choice` selects one.
+        threads: the largest number of threads.
+        blas_threads: how many threads BLAS may use; the caller of forward() sets BLAS to it. It is
+            1 where our own threads convert tiles, because BLAS's threads keep a core busy waiting
+            long after their work is done.
+        log: receives the name of each weight that is read.
     """
 
     config: ModelConfig
@@ -120,12 +120,12 @@ class Model:
         return dequantize(self.weights["token_embedding"][np.asarray(tokens)])
 
     def linear(self, x: np.ndarray, name: str) -> np.ndarray:
-        """X @ w.T for one stored matrix: (T, in_features) to (T, out_features) float32."""
+        """Multiply by one stored matrix: (T, in_features) to (T, out_features) float32."""
         self.log.whole(name)
         return self.matmul(x, self.weights[name], self.threads)
 
     def linears(self, x: np.ndarray, *names: str) -> list[np.ndarray]:
-        """`linear` for several matrices and one input, which the cores may share between them."""
+        """`linear` for several matrices and one input; threads may share the matrices."""
         for name in names:
             self.log.whole(name)
         return products(self.matmul, x, [self.weights[name] for name in names], self.threads)

@@ -1,4 +1,4 @@
-"""How surprised a model is by a text: nats per token, and perplexity."""
+"""How well a model predicts a text: nats per token, and perplexity."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Perplexity:
 
     @property
     def perplexity(self) -> float:
-        """exp(nats per token): among how many equally likely tokens the model hesitates."""
+        """exp(nats per token): the number of equally likely tokens with the same uncertainty."""
         return math.exp(self.nats_per_token)
 
     def __str__(self) -> str:
@@ -60,11 +60,11 @@ def perplexity(
 
     Args:
         tokens: the text without BOS. context: positions per window.
-        bos_id: put in front of each window; None for a model that has no BOS, whose windows start
-            with the last token of the one before, so that all tokens but the first are scored.
+        bos_id: put in front of each window; None for a model without BOS, whose windows start with
+            the last token of the window before, so that all tokens but the first are scored.
         progress: called with (tokens scored, tokens in all) after each window.
     Raises:
-        RequestError: no tokens, or a context that the model does not have.
+        RequestError: too few tokens, or a context that is longer than the model's.
         NumericalError: the model's scores are NaN or infinite.
     """
     if not 2 <= context <= model.config.max_seq_len:
@@ -74,7 +74,7 @@ def perplexity(
     if bos_id is not None:
         tokens = [bos_id, *tokens]
     if len(tokens) < 2:
-        least = "one" if bos_id is not None else "two, as no BOS stands before the first"
+        least = "one" if bos_id is not None else "two, as the model has no BOS"
         raise RequestError(f"the text has {len(tokens)} tokens, expected at least {least}")
     total, n_scored = 0.0, 0
     starts = range(1, len(tokens), context - 1)
@@ -94,7 +94,7 @@ def _window_nats(model: Model, window: Sequence[int]) -> float:
     total = 0.0
     for start in range(0, len(window) - 1, PREFILL_CHUNK):
         chunk = window[start : min(start + PREFILL_CHUNK, len(window) - 1)]
-        # infinities and NaNs of damaged weights are named below, not warned of
+        # infinities and NaNs from damaged weights raise an error below: no warning here
         with blas_threads(model.blas_threads), np.errstate(over="ignore", invalid="ignore"):
             scores = forward(model, chunk, cache).astype(np.float64)
         highest = scores.max(axis=-1, keepdims=True)  # NaN where any score is

@@ -1,8 +1,8 @@
 """From logits to the next token: greedy, temperature, top-k, top-p, min-p, repeat penalty.
 
 The order is that of llama.cpp in March 2023: penalty, temperature, top-k, softmax, top-p; min-p,
-which came later, looks at the same probabilities as top-p. Nothing here is random by itself: the
-generator is an argument.
+which came later, applies to the same probabilities as top-p. Nothing here is random by itself: the
+random generator is an argument.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from llama_edu.errors import NumericalError, RequestError
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How to choose; each value that switches a rule off is its default.
+    """How to choose the next token; by default every rule but the temperature is off.
 
     Attributes:
         temperature: logits are divided by it; 0 always takes the likeliest token.
         top_k: keep only the k likeliest; 0 keeps all.
-        top_p: keep the fewest tokens whose probabilities reach p together; 1 keeps all.
+        top_p: keep the fewest tokens whose probabilities add up to p; 1 keeps all.
         min_p: drop tokens less likely than min_p times the likeliest; 0 keeps all.
-        repeat_penalty: divides positive and multiplies negative logits of recent tokens; 1 is none.
+        repeat_penalty: divides positive and multiplies negative logits of recent tokens; 1 is off.
         repeat_last_n: how many of the newest tokens count as recent.
     """
 
@@ -55,9 +55,9 @@ GREEDY = SamplingSettings(temperature=0.0)
 
 
 def check_scores(logits: np.ndarray) -> None:
-    """Raise NumericalError unless the scores can be ranked: no NaN, no infinity but the negative.
+    """Raise NumericalError unless the scores can be ranked: no NaN and no +inf.
 
-    -inf means impossible; at least one score must be a number.
+    -inf means impossible; at least one score must be finite.
     """
     highest = logits.max(initial=-np.inf)
     if np.isfinite(highest):  # NaN would be the maximum
@@ -83,8 +83,8 @@ def candidates(
         logits: (vocab_size,) float32, not changed.
         recent: ids seen so far, newest last; only the last `repeat_last_n` count.
     Returns:
-        ids (n,) int64, likeliest first and the lower id first among equals; probabilities (n,)
-        float64, which sum to 1.
+        ids (n,) int64, likeliest first, ties in order of id; probabilities (n,) float64, which sum
+        to 1.
     Raises:
         NumericalError: see check_scores.
     """
@@ -94,13 +94,13 @@ def candidates(
         return np.array([np.argmax(scores)]), np.ones(1)
     ids, probabilities = _all_probabilities(scores, settings)
     if settings.top_p < 1:
-        # n tokens below (1 - p) / n cannot hold the last 1 - p together: they are never needed
+        # n tokens, each below (1 - p) / n, sum to less than 1 - p: the others reach p without them
         needed = probabilities >= (1 - settings.top_p) / len(ids)
         ids, probabilities = ids[needed], probabilities[needed]
     if settings.min_p > 0:
         good = probabilities >= settings.min_p * probabilities.max()
         ids, probabilities = ids[good], probabilities[good]
-    order = np.argsort(-probabilities, kind="stable")  # only of what is left by now
+    order = np.argsort(-probabilities, kind="stable")  # sorts only what is left by now
     ids, probabilities = ids[order], probabilities[order]
     if settings.top_p < 1:
         n_kept = 1 + int(np.searchsorted(np.cumsum(probabilities), settings.top_p))
@@ -117,7 +117,7 @@ def _all_probabilities(
         scores /= settings.temperature
     ids = np.arange(len(scores))
     if 0 < settings.top_k < len(scores):
-        # partition, not sort; whatever equals the k-th best is still in and decided by id later
+        # partition, not sort; ties with the k-th best are all kept here and resolved by id below
         kth = np.partition(scores, len(scores) - settings.top_k)[len(scores) - settings.top_k]
         ids = np.flatnonzero(scores >= kth)
         scores = scores[ids]
@@ -131,10 +131,10 @@ def _all_probabilities(
 def penalize(
     logits: np.ndarray, settings: SamplingSettings, recent: Sequence[int] = ()
 ) -> np.ndarray:
-    """Make recent tokens less likely: positive logits divided, negative ones multiplied.
+    """Make recent tokens less likely: divide positive logits, multiply negative ones.
 
     Returns:
-        (vocab_size,) float32, `logits` itself where there is nothing to change.
+        (vocab_size,) float32, a copy, or `logits` itself if there is nothing to change.
     Source: Keskar et al., arXiv 1909.05858, with llama.cpp's rule for negative logits.
     """
     if settings.repeat_penalty == 1 or settings.repeat_last_n == 0 or not len(recent):
@@ -164,11 +164,11 @@ def sample(
     """
     check_scores(logits)
     if settings.temperature > 0 and settings.top_p == 1 and settings.min_p == 0:
-        # nothing depends on the order: spare sorting the whole vocabulary
+        # nothing depends on the order, so the whole vocabulary need not be sorted
         ids, probabilities = _all_probabilities(penalize(logits, settings, recent), settings)
     else:
         ids, probabilities = candidates(logits, settings, recent)
     if len(ids) == 1:
         return int(ids[0])
     chosen = np.searchsorted(np.cumsum(probabilities), rng.random(), side="right")
-    return int(ids[min(int(chosen), len(ids) - 1)])  # the sum may end a rounding below 1
+    return int(ids[min(int(chosen), len(ids) - 1)])  # the sum may round to just below 1

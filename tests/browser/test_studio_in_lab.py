@@ -79,7 +79,7 @@ def test_write_stop_go_on_look_ahead_and_take_another_way(run_cells, width, dark
     button(panel, "Save").click()
     wait_until(lambda: "bytes written" in panel.inner_text())
     button(panel, "Save").click()
-    refusal = "exists already and was not touched"
+    refusal = "already exists and was not changed"
     wait_until(lambda: refusal in panel.inner_text())
     shoot(page, panel, f"{label}-saving", expected_alert=refusal)
     page.get_by_text("Open another model").click()
@@ -99,7 +99,7 @@ def test_two_weight_types_side_by_side(run_cells, width, dark):
     )  # fmt: skip
     panel = panel_of(page, "comparison")
     button(panel, "Compare").click()
-    wait_until(lambda: panel.inner_text().count("the length asked for is reached") == 2)
+    wait_until(lambda: panel.inner_text().count("the requested length is reached") == 2)
     assert "new tokens are the same; then" in panel.inner_text()
     assert panel.locator("mark").count() == 2
     shoot(page, panel, f"comparison-{width}-{'dark' if dark else 'light'}")

@@ -1,7 +1,7 @@
-"""A reader that went away is no error; an output that cannot be written is one sentence.
+"""A reader that has ended is not an error; output that cannot be written is one sentence.
 
-In a process of its own, as the last flush is made by the interpreter, and with and without
-PYTHONUNBUFFERED, which decides whether print() or that flush meets the error.
+Tested in child processes, because the interpreter makes the last flush, and with and without
+PYTHONUNBUFFERED, which decides whether print() or that flush fails.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ commands = pytest.mark.parametrize(
 
 
 def start(arguments, unbuffered, before="", **streams):
-    """The command line with its standard output as `before`, a line of shell, leaves it."""
+    """Start the command line, after `before`, a shell command that may change standard output."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     if unbuffered:
         environment["PYTHONUNBUFFERED"] = unbuffered
@@ -35,7 +35,7 @@ def start(arguments, unbuffered, before="", **streams):
 
 
 def sentence_of(process):
-    """What stands on stderr: nothing, or one sentence with exit code 2."""
+    """The text on stderr: nothing, or one sentence with exit code 2."""
     _, error = process.communicate()
     if process.returncode == 0:
         return error

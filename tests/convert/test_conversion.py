@@ -211,7 +211,7 @@ def test_unknown_formats_and_types_are_named(tmp_path, folder):
 
 def test_a_source_without_a_vocabulary_asks_for_one(tmp_path, config, weights):
     folder = write_meta_folder(tmp_path / "meta", config, weights)
-    with pytest.raises(FormatError, match=r"has no vocabulary and no tokenizer.model lies beside"):
+    with pytest.raises(FormatError, match=r"has no vocabulary, and no tokenizer.model is next"):
         convert(folder, tmp_path / "out")
 
 
@@ -235,7 +235,7 @@ def test_a_file_is_not_converted_onto_itself(tmp_path, folder, monkeypatch):
 
 
 def test_an_output_folder_that_does_not_exist_is_named(tmp_path, folder):
-    with pytest.raises(FormatError, match="none: no such folder; make it first, or choose another"):
+    with pytest.raises(FormatError, match="none: no such folder; create it, or choose another"):
         convert(folder, tmp_path / "none" / "model.ggjt")
 
 

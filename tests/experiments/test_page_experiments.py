@@ -1,4 +1,4 @@
-"""Each experiment shows what it claims, on small files; timings decide nothing."""
+"""Each experiment shows what it claims, on small files; no test depends on timings."""
 
 import itertools
 import mmap
@@ -61,13 +61,13 @@ def test_the_load_race_never_gives_the_opening_alone(tmp_path):
 
 @pytest.mark.parametrize("freed_before", [False, True])
 def test_reading_takes_private_memory_and_mapping_does_not(tmp_path, freed_before):
-    if freed_before:  # as the working memory of a model is, which glibc keeps for the next array
+    if freed_before:  # like the working memory of a model, which glibc keeps for the next array
         keep_freed_memory()
         arrays = [np.ones(MIB // 2, np.uint8) for _ in range(96)]
         del arrays
     laps = {(lap.way, lap.state): lap for lap in load_race(n_bytes=32 * MIB, folder=tmp_path).laps}
     if laps["mmap", "warm"].anonymous_bytes is None:
-        pytest.skip("this system does not tell private memory")
+        pytest.skip("this system does not report private memory")
     assert laps["mmap", "warm"].anonymous_bytes < 4 * MIB
     assert laps["readinto(np.empty)", "warm"].anonymous_bytes >= 30 * MIB
 
@@ -100,10 +100,10 @@ def test_under_an_emulated_cap_nothing_is_reused_until_all_fits(tmp_path):
         pytest.skip(str(refused))
     tokens = {(t.strategy, t.cap_fraction): t for t in result.tokens}
     assert {t.method for t in result.tokens} == {"emulated"}
-    assert "Emulated with MADV_PAGEOUT: asked for." in str(result)
+    assert "Emulated with MADV_PAGEOUT: as requested." in str(result)
     plain, fits = tokens["plain mapping", 0.5], tokens["plain mapping", 1.2]
     if plain.read_bytes in (None, 0):
-        pytest.skip("this system does not tell what was read from the disk")
+        pytest.skip("this system does not report what was read from the disk")
     assert fits.read_bytes == 0
     assert plain.read_bytes >= 14 * MIB
     assert tokens["keep a part", 0.5].read_bytes < plain.read_bytes

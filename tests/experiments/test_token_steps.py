@@ -23,7 +23,7 @@ def lab(tmp_path, rng):
 
 
 def reading(lab, names, *, at_end=()):
-    """A computation of one step for each tensor; `at_end` is read when no step is left."""
+    """A computation with one step for each tensor; `at_end` is read when no step is left."""
     for name in names:
         lab.ledger.whole(name)
         yield name

@@ -62,7 +62,7 @@ def test_the_mode_is_that_of_the_old_file_or_the_umask(tmp_path):
 def test_what_cannot_be_written_is_named_before_anything_is_made(tmp_path):
     cases = {
         tmp_path: "is a folder, expected the name of a file to write",
-        tmp_path / "none" / "out.bin": "none: no such folder; make it first",
+        tmp_path / "none" / "out.bin": "none: no such folder; create it",
         tmp_path / ("x" * 400): "cannot be written",
     }
     for path, sentence in cases.items():

@@ -357,10 +357,10 @@ GGUF_CASES = [
         ),
     ),
     _gguf(
-        "bos beyond the vocabulary",
-        "bos_token_id is 7, expected 0 to 6",
+        "bos before the vocabulary",
+        "bos_token_id is -7, expected 0 to 6",
         lambda: gguf_bytes(
-            tokenizer__ggml__bos_token_id=G.kv("tokenizer.ggml.bos_token_id", "u32", 7)
+            tokenizer__ggml__bos_token_id=G.kv("tokenizer.ggml.bos_token_id", "i32", -7)
         ),
     ),
     _gguf(

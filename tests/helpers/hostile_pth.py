@@ -297,25 +297,25 @@ PTH_CASES = [
     ),
     _legacy(
         "a legacy list of unknown names",
-        "nothing says of what type storage 7x is",
+        "the type of storage 7x is not stated",
         b"]q\0(X\1\0\0\0000",
         b"]q\0(X\2\0\0\0007x",
     ),
     _legacy(
         "a legacy storage of -1 numbers",
-        "storage 0 at byte .* reaches beyond",
+        "storage 0 at byte .* extends beyond",
         struct.pack("<q", 24),
         struct.pack("<q", -1),
     ),
     _legacy(
         "a legacy storage of 2**63 - 1 numbers",
-        "storage 0 at byte .* reaches beyond",
+        "storage 0 at byte .* extends beyond",
         struct.pack("<q", 24),
         struct.pack("<q", 2**63 - 1),
     ),
     file_case(
         "a legacy file cut in its numbers",
-        r"storage \d+ at byte .* reaches beyond the file",
+        r"storage \d+ at byte .* extends beyond the file",
         lambda: training_file(arrays(), legacy=True)[:-3],
         ".pth",
     ),
@@ -412,7 +412,7 @@ META_CASES = [
     ),
     _folder(
         "a shard of a whole",
-        "these shards are not of one model",
+        "these shards are not from one model",
         lambda: meta_files(2, _01=pth_file(arrays())),
     ),
     _folder(

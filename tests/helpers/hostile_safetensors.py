@@ -78,29 +78,29 @@ SAFETENSORS_CASES = [
     ),
     _safetensors(
         "negative size",
-        "expected lists of whole numbers",
+        "expected lists of non-negative whole numbers",
         lambda: safetensors_bytes({"a": _entry(0, 8, (-2,))}, bytes(8)),
     ),
     _safetensors(
         "size true",
-        "expected lists of whole numbers",
+        "expected lists of non-negative whole numbers",
         lambda: safetensors_bytes({"a": _entry(0, 4, (True,))}, bytes(4)),
     ),
     _safetensors(
         "size 1.0",
-        "expected lists of whole numbers",
+        "expected lists of non-negative whole numbers",
         lambda: safetensors_bytes({"a": _entry(0, 4, (1.0,))}, bytes(4)),
     ),
     _safetensors(
         "elements wrap to 4",
-        "expected lists of whole numbers|bytes for F32",
+        "expected lists of non-negative whole numbers|bytes for F32",
         lambda: safetensors_bytes(
             {"a": _entry(0, 16, (4194305, 4194305, 211106198978564))}, bytes(16)
         ),
     ),
     _safetensors(
         "end before begin",
-        "lies at bytes 8 to 0",
+        "is at bytes 8 to 0",
         lambda: safetensors_bytes({"a": _entry(8, 0)}, bytes(8)),
     ),
     _safetensors(

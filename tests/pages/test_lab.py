@@ -147,7 +147,7 @@ def test_elapsed_time_comes_from_the_clock_that_was_given(path):
 def test_a_record_cannot_be_read_before_its_end_nor_opened_twice(lab):
     with lab.record("outer") as record:
         assert str(record) == "Record('outer', not ended)"
-        with pytest.raises(MeasurementError, match="'outer': has not ended, expected to be asked"):
+        with pytest.raises(MeasurementError, match="'outer': has not ended, expected to be read"):
             _ = record.pages
         with (
             pytest.raises(MeasurementError, match="'outer' has not ended, expected one record"),
@@ -248,7 +248,7 @@ def test_a_copy_that_does_not_fit_is_refused_in_words(path, monkeypatch):
 def test_a_split_checkpoint_is_refused_in_words(path):
     part = TENSORS["layers.0.wq"]
     split = ShardedTensor("layers.0.wq", "f32", (200, 30), 0, (part, part))
-    with pytest.raises(MeasurementError, match=r"layers\.0\.wq lies in several files.*convert"):
+    with pytest.raises(MeasurementError, match=r"layers\.0\.wq is in several files.*convert"):
         PageLab(path, {"layers.0.wq": split})
 
 
@@ -262,7 +262,7 @@ def test_unknown_names_are_refused_in_words(path):
 
 def test_a_tensor_beyond_the_file_is_refused_and_nothing_stays_open(path):
     beyond = TensorSpec("output", "f32", (100, 500), 80000, 200000)
-    with pytest.raises(FormatError, match="output lies at bytes 80,000 to 280,000"):
+    with pytest.raises(FormatError, match="output is at bytes 80,000 to 280,000"):
         PageLab(path, {"output": beyond}, "faults")
 
 

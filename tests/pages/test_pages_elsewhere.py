@@ -63,4 +63,4 @@ def test_a_system_that_lets_nobody_measure_still_gets_the_computed_pages(tmp_pat
     assert "Verdict: computed, not measured" in done.stdout
     assert "faults: not counted on this system" in done.stdout
     assert done.stdout.count("-  refused: ") == 13  # every counter of the doctor's
-    assert "neither owns the file nor may write it (or this is no Unix)" in done.stdout
+    assert "neither owns the file nor may write it (or this is not Unix)" in done.stdout

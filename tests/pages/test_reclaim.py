@@ -101,7 +101,7 @@ def watched(tmp_path, monkeypatch):
         (0, 0, 0, "", ""),
         (500, 0, 0, "", ""),  # old marks are cleared at the start
         (0, 9, 0, "9 pages of the file were reclaimed during the run", ""),
-        (0, 0, 2, "", "eviction marks were thrown away"),
+        (0, 0, 2, "", "eviction marks were discarded"),
         (None, None, 0, "", "cannot be asked here (cachestat: forbidden)"),
     ],
 )

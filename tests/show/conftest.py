@@ -1,4 +1,4 @@
-"""Fixtures of the tests that show things."""
+"""Fixtures for the tests of `show`."""
 
 from __future__ import annotations
 

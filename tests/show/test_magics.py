@@ -22,7 +22,7 @@ def one_shell():
     from traitlets.config import Config
 
     config = Config()
-    config.HistoryManager.enabled = False  # it would open a database in the user's home
+    config.HistoryManager.enabled = False  # it would open a database in the home folder
     shell = InteractiveShell.instance(config=config)
     gc.freeze()  # every reset of the shell collects garbage: not from all other tests' objects
     yield shell
@@ -50,7 +50,7 @@ def llama(shell, tmp_path, rng):
 
 
 def run(shell, cell):
-    """What the cell gives; the error that it raises."""
+    """The cell's value; raises the error that the cell raised."""
     return shell.run_cell(cell).raise_error() or shell.user_ns.get("_")
 
 
@@ -141,7 +141,7 @@ def test_without_a_lab_the_message_says_how_to_get_one(shell):
 def test_code_in_the_wrong_place_is_named(shell, llama):
     with pytest.raises(RequestError, match=r"%pages: no code, expected some after the options"):
         shell.run_cell("%pages -q").raise_error()
-    with pytest.raises(RequestError, match=r"%%faults: 'x = 1' stands beside the options"):
+    with pytest.raises(RequestError, match=r"%%faults: 'x = 1' is on the line of the options"):
         shell.run_cell("%%faults x = 1\n2").raise_error()
 
 
@@ -175,6 +175,6 @@ def test_faults_are_counted_and_said_to_be_no_pages(shell, capsys):
     # a mapping of its own: an array could lie in memory that was used and freed before
     cell = "%%faults -o counts\nimport mmap\nwith mmap.mmap(-1, 2**25) as new:\n    new[::4096]"
     out = output_of(shell, capsys, cell)
-    assert "no amount of memory" in out
+    assert "not an amount of memory" in out
     # 32 MiB that were never used before cannot be had without a single fault
     assert shell.user_ns["counts"].total > 0

@@ -1,1 +1,1 @@
-"""ggml, ggmf and ggjt: the files of llama.cpp from March to August 2023."""
+"""ggml, ggmf and ggjt: llama.cpp's file formats from March to August 2023."""

@@ -1,4 +1,4 @@
-"""The seven (or eight) numbers at the start of a ggml, ggmf or ggjt file; its type numbers."""
+"""The header of a ggml, ggmf or ggjt file, and the numbers of its tensor types."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from llama_edu.files.magic_numbers import GGJT, GGMF, GGML
 ALIGNMENT = 32
 
 
-#: Pieces that are read at all: a header can name more than memory holds. LLaMA had 32,000.
+#: The largest number of pieces that is read; a header can state more than memory holds. LLaMA had
+#: 32,000.
 _MOST_PIECES = 2**17
 
 
-#: Magic number as it lies on disk -> (name, has a version field, aligned data).
+#: Magic number as stored on disk -> (name, has a version field, aligned data).
 MAGICS = {
     GGML: ("ggml", False, False),
     GGMF: ("ggmf", True, False),
@@ -28,7 +29,8 @@ MAGICS = {
 _K_QUANTS = {10: "q2_k", 11: "q3_k", 12: "q4_k", 13: "q5_k", 14: "q6_k"}
 
 
-#: Version of ggjt -> number in a tensor record -> our type. ggml and ggmf are as version 1.
+#: Version of ggjt -> number in a tensor record -> our type. ggml and ggmf use the types of
+#: version 1.
 TYPE_IDS: dict[int, dict[int, str]] = {
     1: {0: "f32", 1: "f16", 2: "q4_0_v1", 3: "q4_1_v1", 4: "q4_2", 5: "q4_3", 6: "q5_0_v1",
         7: "q5_1_v1", 8: "q8_0_v2"},
@@ -39,7 +41,7 @@ TYPE_IDS: dict[int, dict[int, str]] = {
 
 @dataclass(frozen=True)
 class Header:
-    """The seven (or eight) numbers at the start of the file."""
+    """The magic and the numbers at the start of the file; ggml has no version, so it is 0."""
 
     magic: bytes
     version: int
@@ -63,7 +65,7 @@ class Header:
         return MAGICS[self.magic][2]
 
     def pack(self) -> bytes:
-        """The header as it lies on disk."""
+        """The header as stored on disk."""
         versioned = MAGICS[self.magic][1]
         version = struct.pack("<I", self.version) if versioned else b""
         return self.magic + version + struct.pack(
@@ -84,7 +86,7 @@ def read_header(cursor: Cursor) -> Header:
         raise FormatError(
             f"{cursor.where}: {name} version {version:,}, expected {' or '.join(map(str, known))}"
         )
-    # a token takes at least its length field; a layer takes at least a record
+    # a token needs at least its length field; a layer needs at least one record
     most_pieces = min(_MOST_PIECES, cursor.left // 4)
     vocab_size = cursor.count("vocab_size", least=1, at_most=most_pieces)
     dim = cursor.count("dim", least=1, at_most=2**20)

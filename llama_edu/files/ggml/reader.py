@@ -1,8 +1,8 @@
-"""The files of llama.cpp from March to August 2023: ggml, ggmf and ggjt.
+"""Reading llama.cpp's file formats from March to August 2023: ggml, ggmf and ggjt.
 
-One header, one vocabulary, then one record after another until the file ends. ggjt (the "jt" are
-the initials of the author of the change) adds the one thing that mapping needs: padding, so that
-every tensor's data starts at a multiple of 32 bytes.
+One header, one vocabulary, then one record after another until the file ends. ggjt ("jt" are the
+initials of the change's author) adds the one thing that mapping needs: padding, so that every
+tensor's data starts at a multiple of 32 bytes.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from llama_edu.files.weights import check_tensors, our_name
 from llama_edu.text import one_line
 from llama_edu.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
 
-#: The context these programs ran with unless told otherwise was 512, and LLaMA's own was 2048.
+#: These files do not store the context. LLaMA's was 2048; the programs' default was 512.
 _MAX_SEQ_LEN = 2048
 _LONGEST_PIECE_BYTES = 65536
 
-#: Bytes of a vocabulary, and shards, that are read at all; LLaMA had at most 8 shards.
+#: The largest vocabulary in bytes and number of shards that are read; LLaMA had at most 8 shards.
 _LARGEST_VOCABULARY_BYTES, _MOST_SHARDS = 32 * 2**20, 64
 
 _LONGEST_NAME_BYTES = 256
@@ -45,7 +45,7 @@ _LONGEST_NAME_BYTES = 256
 
 @dataclass(frozen=True)
 class _Shard:
-    """One file read to its end."""
+    """What one file contains, read to its end."""
 
     header: Header
     header_bytes: int
@@ -57,7 +57,7 @@ class _Shard:
 
 
 def read_ggml(path: Path, files: OpenFiles) -> Checkpoint:
-    """The checkpoint in a ggml, ggmf or ggjt file, together with its further shards (.1, .2 ...).
+    """The checkpoint in a ggml, ggmf or ggjt file and its further shards (.1, .2 ...).
 
     Raises:
         FormatError: truncated, damaged, a shard is missing, or the shards disagree.
@@ -94,7 +94,7 @@ def read_ggml(path: Path, files: OpenFiles) -> Checkpoint:
 
 
 def _shard_paths(path: Path, first: _Shard) -> list[Path]:
-    """All files of a checkpoint; how many there are follows from the embedding's columns."""
+    """All files of a checkpoint; their number follows from the embedding's columns."""
     dim, embedding = first.header.dim, first.records.get("token_embedding")
     if embedding is None or len(embedding.shape) != 2 or embedding.shape[1] == 0:
         raise FormatError(f"{path}: has no token embedding; the file is incomplete")
@@ -108,8 +108,8 @@ def _shard_paths(path: Path, first: _Shard) -> list[Path]:
     for shard_path in paths:
         if not shard_path.is_file():
             raise FormatError(
-                f"{shard_path}: is missing: {path.name} is the first of {n_shards} shards, copy "
-                f"the others beside it"
+                f"{shard_path}: is missing: {path.name} is the first of {n_shards} shards; copy "
+                f"the others next to it"
             )
     return paths
 
@@ -127,7 +127,7 @@ def _read_shard(mapped: MappedFile, index: int) -> _Shard:
 
 
 def ggml_fields(mapped: MappedFile) -> Iterator[Field]:
-    """Every field of one file in order, tensor data as one field each, for the hex view."""
+    """Every field of one file in order, with one field per tensor's data, for the hex view."""
     cursor = Cursor(mapped.data, mapped.path, trace=True)
     header = read_header(cursor)
     _read_vocabulary(cursor, header)
@@ -136,7 +136,7 @@ def ggml_fields(mapped: MappedFile) -> Iterator[Field]:
 
 
 def _read_vocabulary(cursor: Cursor, header: Header) -> Vocabulary:
-    """All pieces; which of them are bytes, control or unknown follows from their ids."""
+    """All pieces; which of them are bytes, control or unknown follows from their ids and bytes."""
     has_scores = header.magic != GGML
     pieces, scores = [], np.zeros(header.vocab_size, np.float32)
     start = cursor.offset
@@ -170,13 +170,13 @@ def _read_records(
     """Every tensor record to the end of the file; no data is read.
 
     Returns:
-        Our name -> TensorSpec, the stored names of tensors that nothing computes with, and bytes of
-        padding.
+        Our name -> TensorSpec, the stored names of tensors that the model does not use, and the
+        number of padding bytes.
     """
     records: dict[str, TensorSpec] = {}
     ignored: dict[str, None] = {}
     padding_bytes = 0
-    most = 10 * (header.n_layers + 1)  # nine a layer and its rotations, three outside and theirs
+    most = 10 * (header.n_layers + 1)  # per layer nine and its rotations; outside, fewer than ten
     while not cursor.at_end:
         if len(records) + len(ignored) == most:
             layers = f"{header.n_layers} layer{'s' if header.n_layers > 1 else ''}"
@@ -198,7 +198,7 @@ def _read_records(
 
 
 def _read_record(cursor: Cursor, header: Header, index: int) -> tuple[TensorSpec, int]:
-    """One tensor by its stored name, and the bytes of padding before its data."""
+    """One tensor under its stored name, and the number of padding bytes before its data."""
     n_dims = cursor.count("number of dimensions", least=1, at_most=2)
     name_bytes = cursor.count("length of a tensor name", least=1, at_most=_LONGEST_NAME_BYTES)
     type_id = cursor.i32("type of a tensor")
@@ -216,7 +216,7 @@ def _read_record(cursor: Cursor, header: Header, index: int) -> tuple[TensorSpec
     if header.aligned:
         n_padding = -cursor.offset % ALIGNMENT
         cursor.skip(n_padding, f"padding before {shown}")
-    shape = tuple(reversed(dims))  # the file counts from the innermost
+    shape = tuple(reversed(dims))  # the file lists the innermost dimension first
     n_bytes = n_bytes_for(type_name, shape, f"{cursor.where}: {shown}")
     offset = cursor.skip(n_bytes, f"data of {shown}")
     return TensorSpec(name, type_name, shape, offset, n_bytes, index, name), n_padding
@@ -225,7 +225,7 @@ def _read_record(cursor: Cursor, header: Header, index: int) -> tuple[TensorSpec
 def _config(
     header: Header, records: dict[str, TensorSpec], n_shards: int, path: Path
 ) -> ModelConfig:
-    """Sizes from the header; the two that it lacks (later models needed them) from the shapes."""
+    """Sizes from the header; in ggjt v3, hidden_dim and n_kv_heads from the tensors' shapes."""
     gate, wk = records.get("layers.0.w_gate"), records.get("layers.0.wk")
     try:
         hidden_dim = hidden_dim_by_rule(header.dim, header.multiple_of)
@@ -243,12 +243,12 @@ def _config(
 
 
 def _check_same_model(shards: Sequence[_Shard], paths: Sequence[Path]) -> None:
-    """Raise FormatError unless all files have the first one's header, vocabulary and tensors."""
+    """Raise FormatError unless all files have the same header, vocabulary and tensors."""
     first = shards[0]
     for path, shard in zip(paths, shards, strict=True):
         if shard.header != first.header or shard.vocabulary.pieces != first.vocabulary.pieces:
             raise FormatError(
                 f"{path}: its header or vocabulary differs from {paths[0].name}; these shards are "
-                f"not of one model"
+                f"not from one model"
             )
     check_shards_agree([shard.records for shard in shards], paths)

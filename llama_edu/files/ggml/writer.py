@@ -33,13 +33,13 @@ FORMATS: dict[FormatName, tuple[bytes, int]] = {
     "ggjt-v3": (GGJT, 3),
 }
 
-#: Family of a type -> ftype, the header's word for what most matrices are.
+#: Family of a type -> ftype, the header's number for the type of most matrices.
 _FTYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q4_2": 5, "q4_3": 6, "q8_0": 7, "q5_0": 8,
            "q5_1": 9, "q2_k": 10, "q3_k": 12, "q4_k": 15, "q5_k": 17, "q6_k": 18}  # fmt: skip
 
 
 def expressible(config: ModelConfig) -> None:
-    """Raise FormatError, naming the feature, unless these formats can hold such a model."""
+    """Raise FormatError, naming the features, unless these formats can express such a model."""
     unlike = []
     if config.n_kv_heads != config.n_heads:
         unlike.append(f"grouped-query heads ({config.n_kv_heads} for {config.n_heads})")
@@ -58,7 +58,7 @@ def expressible(config: ModelConfig) -> None:
 
 
 def multiple_of_for(config: ModelConfig, stated: object = None) -> int:
-    """The multiple_of from which a reader derives hidden_dim, as stated or found."""
+    """A multiple_of from which a reader derives hidden_dim: the stated one if it fits."""
     for multiple_of in (stated, 256, *range(config.hidden_dim, 0, -1)):
         if (
             isinstance(multiple_of, int)
@@ -67,7 +67,7 @@ def multiple_of_for(config: ModelConfig, stated: object = None) -> int:
         ):
             return multiple_of
     raise FormatError(
-        f"the ggml family of 2023 derives hidden_dim from a multiple_of, and none gives "
+        f"the ggml family of 2023 derives hidden_dim from a multiple_of, and no value gives "
         f"{config.hidden_dim} for dim {config.dim}; convert to gguf"
     )
 
@@ -86,15 +86,15 @@ def write_ggml(
     load: LoadTensor,
     multiple_of: int,
 ) -> None:
-    """Write a checkpoint into one file, or cut by fairscale's rule into several.
+    """Write a checkpoint into one file, or split into several by fairscale's rule.
 
     Args:
         files: one binary file for each shard, at its start.
-        name: of the format. tensors: in the order in which they are to stand.
-        load: the data of a planned tensor as stored, RoPE's pairs side by side.
+        name: of the format. tensors: what to write, in this order.
+        load: returns the data of a planned tensor as stored, with RoPE's pairs side by side.
         multiple_of: from which a reader derives hidden_dim.
     Raises:
-        FormatError: a matrix cannot be cut into this many equal shards.
+        FormatError: a matrix cannot be split into this many equal shards.
     """
     magic, version = FORMATS[name]
     matrix_types = [t.type.partition("_v")[0] for t in tensors if len(t.shape) == 2]
@@ -123,7 +123,7 @@ def write_ggml(
 
 
 def pack_vocabulary(vocabulary: Vocabulary, *, with_scores: bool) -> bytes:
-    """Every piece as its length, its bytes and (since ggmf) its score."""
+    """Every piece as its length, its bytes and, since ggmf, its score."""
     packed = []
     for token, piece in enumerate(vocabulary.pieces):
         kind = vocabulary.kinds[token]
@@ -135,7 +135,7 @@ def pack_vocabulary(vocabulary: Vocabulary, *, with_scores: bool) -> bytes:
 
 
 def _cut(data: np.ndarray, tensor: PlannedTensor, n_shards: int) -> list[np.ndarray]:
-    """The shards of one stored tensor: views, or the same vector for every file."""
+    """The shards of one stored tensor: views of a matrix, or the same vector for every file."""
     if data.ndim == 1:
         return [data] * n_shards
     axis = cut_axis(tensor.name)

@@ -1,4 +1,4 @@
-"""Where every byte of a GGUF file goes: sections for `inspect`, named fields for the hex view."""
+"""What every byte of a GGUF file is for: sections for `inspect`, named fields for the hex view."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llama_edu.text import one_line
 
 
 def gaps_between_tensors(header: GgufHeader) -> int:
-    """Bytes between tensors beyond what alignment needs; FormatError where two overlap."""
+    """Bytes between tensors beyond what alignment needs; FormatError if two overlap."""
     gaps_bytes, end, before = 0, 0, ""
     for info in sorted(header.infos, key=lambda info: (info.offset, info.n_bytes)):
         if info.n_bytes == 0:
@@ -34,7 +34,7 @@ def gaps_between_tensors(header: GgufHeader) -> int:
 
 
 def sections_of(header: GgufHeader, file: int) -> Iterator[Section]:
-    """Every byte that is no tensor's, in order; those of later files say which file."""
+    """All bytes outside tensors, in order; sections of later files include the file's number."""
     of_file = f" (file {file + 1})" if file else ""
 
     def section(name: str, start: int, end: int) -> Iterator[Section]:
@@ -63,10 +63,10 @@ def sections_of(header: GgufHeader, file: int) -> Iterator[Section]:
 
 
 def gguf_fields(mapped: MappedFile) -> Iterator[Field]:
-    """Every field of one GGUF file in order, for an annotated hex view; tensors are one field each.
+    """Every field of one GGUF file in order, for an annotated hex view; one field per tensor.
 
-    Elements of arrays are made while iterating. Raises FormatError after the fields that could be
-    read, where the header is damaged.
+    Elements of arrays are created while iterating. If the header is damaged, raises FormatError
+    after the fields that could be read.
     """
     error, header = None, None
     cursor = Cursor(mapped.data, mapped.path, trace=True)
@@ -85,7 +85,7 @@ def gguf_fields(mapped: MappedFile) -> Iterator[Field]:
     if error is not None:
         raise error
     assert header is not None
-    gaps_between_tensors(header)  # FormatError where two tensors overlap
+    gaps_between_tensors(header)  # FormatError if two tensors overlap
     end = header.infos_end
     for info in sorted(header.infos, key=lambda info: info.offset):
         start = header.data_offset + info.offset

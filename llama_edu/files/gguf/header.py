@@ -1,7 +1,7 @@
-"""One GGUF file's header: keys and values, and the table of tensors, before any meaning is given.
+"""One GGUF file's header: keys and values, and the table of tensors, without interpretation.
 
-Nothing here knows what a LLaMA is; `reader` turns this into a Checkpoint. `values` reads what a key
-has.
+Nothing here depends on the model; `reader` turns this into a Checkpoint. `values` reads the value
+of a key.
 Source: docs/gguf.md in ggml-org/ggml; versions 1 and 2 as in PRs #2398 and #2821 of llama.cpp.
 """
 
@@ -24,7 +24,7 @@ from llama_edu.quants.blocks import GGML_TYPE_IDS
 
 DEFAULT_ALIGNMENT = 32
 
-# Real files stay far below these; above them a header is damaged or hostile.
+# Real files stay far below these limits; a header that exceeds them is damaged or hostile.
 MAX_ENTRIES = 2**16
 MAX_NAME_BYTES = 63  # GGML_MAX_NAME is 64 and counts the NUL
 MAX_DIMENSIONS = 4
@@ -33,7 +33,7 @@ MAX_ALIGNMENT = 2**20
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One row of the tensor table. `shape` is outermost first; `offset` counts from the data."""
+    """A row of the tensor table; `shape` is outermost first, `offset` counts from `data_offset`."""
 
     name: str
     type: str
@@ -44,14 +44,14 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """What one file says before its data.
+    """What one file contains before its data.
 
     Attributes:
         order: "<" or ">", the byte order of every number in the file.
         entries: key -> Entry, in file order.
         infos: the tensor table, in file order.
         infos_offset: first byte of the table; `infos_end` the first after it.
-        data_offset: where tensor data begin: infos_end rounded up to the alignment.
+        data_offset: where tensor data begins: infos_end rounded up to the alignment.
     """
 
     path: Path
@@ -67,7 +67,7 @@ class GgufHeader:
     data_offset: int
 
     def lacks(self, key: str, expected: str) -> FormatError:
-        """The error for a key whose value is absent or of another type than expected."""
+        """The error for a key whose value is missing or has an unexpected type."""
         entry = self.entries.get(key)
         found = "is missing" if entry is None else f"is of type {entry.type}"
         return FormatError(
@@ -76,7 +76,7 @@ class GgufHeader:
         )
 
     def integer(self, key: str, default: int | None = None) -> int:
-        """A whole number of any width; `default` where the key is absent, None if it must be."""
+        """A whole number of any width; `default` if the key is absent. Required if that is None."""
         entry = self.entries.get(key)
         if entry is None and default is not None:
             return default
@@ -86,9 +86,10 @@ class GgufHeader:
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
-        """A number; `default` where the key is absent, None if it must be there.
+        """A number; `default` if the key is absent. Required if that is None.
 
-        Of an f32 the shortest decimal is given: 1e-05, not 9.99999974e-06, as other formats say it.
+        An f32 is returned as its shortest decimal, as other formats state it: 1e-05, not
+        9.99999974e-06.
         """
         entry = self.entries.get(key)
         if entry is None and default is not None:
@@ -99,7 +100,7 @@ class GgufHeader:
         return float(str(np.float32(value))) if entry and entry.type == "f32" else float(value)
 
     def flag(self, key: str, default: bool) -> bool:
-        """A bool; `default` where the key is absent."""
+        """A bool; `default` if the key is absent."""
         entry = self.entries.get(key)
         if entry is None:
             return default
@@ -108,7 +109,7 @@ class GgufHeader:
         return entry.value
 
     def text(self, key: str, default: str | None = None) -> str:
-        """A string; `default` where the key is absent, None if it must be there."""
+        """A string; `default` if the key is absent. Required if that is None."""
         entry = self.entries.get(key)
         if entry is None and default is not None:
             return default
@@ -117,7 +118,7 @@ class GgufHeader:
         return entry.value
 
     def strings(self, key: str) -> Texts | None:
-        """An array of strings, or None where the key is absent."""
+        """An array of strings, or None if the key is absent."""
         entry = self.entries.get(key)
         if entry is None:
             return None
@@ -126,7 +127,7 @@ class GgufHeader:
         return entry.value
 
     def numbers(self, key: str, types: Sequence[str]) -> np.ndarray | None:
-        """An array of numbers of one of these types, or None where the key is absent."""
+        """An array of numbers of one of these types, or None if the key is absent."""
         entry = self.entries.get(key)
         if entry is None:
             return None
@@ -141,10 +142,10 @@ def read_header(data: Bytes, path: Path, cursor: Cursor | None = None) -> GgufHe
 
     Args:
         data: the file, mapped or read. Nothing that is returned points into it.
-        path: begins every error.
-        cursor: one with a trace, for the hex view.
+        path: the start of every error message.
+        cursor: a cursor with a trace, for the hex view.
     Raises:
-        FormatError: the header is not one, or contradicts itself or the size of the file.
+        FormatError: this is not a GGUF header, or it contradicts itself or the size of the file.
     """
     cursor = cursor or Cursor(data, path)
     version, n_tensors, n_entries = _read_counts(cursor)
@@ -176,10 +177,10 @@ def _read_counts(cursor: Cursor) -> tuple[int, int, int]:
     magic = cursor.take(4, "magic")
     if magic != GGUF:
         raise FormatError(
-            f"{cursor.where}: starts with {magic!r}, expected {GGUF!r}; this is no GGUF file"
+            f"{cursor.where}: starts with {magic!r}, expected {GGUF!r}; this is not a GGUF file"
         )
     cursor.need(4, "version")
-    # the low half is 0 only when the word is stored the other way round: no version reaches 65536
+    # the low half is 0 only if the word is stored in the other byte order: versions are below 65536
     (word,) = struct.unpack("<I", cursor.data[cursor.offset : cursor.offset + 4])
     cursor.order = ">" if word and word & 0xFFFF == 0 else "<"
     version = cursor.integer("u32", "version")

@@ -1,8 +1,9 @@
-"""GGUF, llama.cpp's format since August 2023: versions 1 to 3, either byte order, split or whole.
+"""GGUF, llama.cpp's format since August 2023: versions 1 to 3, both byte orders, one or more files.
 
 A GGUF file says everything about its model in typed keys and values, then lists its tensors, then
 holds their data at aligned offsets. `header` reads one such header; this file gives it the
 meaning of a LLaMA. Pairs of RoPE lie side by side, as in Meta's files.
+The reference for what a file leaves out is llama.cpp (llama-model.cpp, llama-vocab.cpp).
 """
 
 from __future__ import annotations
@@ -17,15 +18,14 @@ from llama_edu.config import ModelConfig, RopeScaling
 from llama_edu.errors import FormatError, ShapeError
 from llama_edu.files.gguf.fields import gaps_between_tensors, sections_of
 from llama_edu.files.gguf.header import GgufHeader, TensorInfo, read_header
+from llama_edu.files.gguf.keys import ARCHITECTURE, keys_of_model
 from llama_edu.files.gguf.other_kinds import refuse_other_kinds
 from llama_edu.files.gguf.vocabulary import read_gguf_vocabulary
-from llama_edu.files.layout import Checkpoint, TensorSpec
+from llama_edu.files.layout import Checkpoint, TensorSpec, TypedValue
 from llama_edu.files.mapped import OpenFiles
 from llama_edu.files.weights import check_tensors, our_name
 from llama_edu.text import quoted
 from llama_edu.vocabulary import Vocabulary
-
-ARCHITECTURE = "llama"
 
 #: Divisors of RoPE's frequencies, (head_dim / 2,) f32: how Llama 3.1 files say that they scale.
 ROPE_FREQS = "rope_freqs.weight"
@@ -37,14 +37,14 @@ _OWN_KEYS = ("rope_freqs", "gaps_bytes", "alignment_bytes")
 
 
 def read_gguf(path: Path, files: OpenFiles) -> Checkpoint:
-    """The checkpoint in a GGUF file, or in all files of a split one, found from any one of them.
+    """The checkpoint in a GGUF file, or in all files of a split one, given any one of them.
 
-    No weight is read. `metadata` has the file's keys, and besides: "rope_freqs", the TensorSpec of
-    the divisors of RoPE's frequencies where the file has them; "alignment_bytes"; "gaps_bytes",
-    bytes between tensors that alignment does not explain.
+    No weight is read. `metadata` has the file's keys and these: "rope_freqs", the TensorSpec of the
+    divisors of RoPE's frequencies, if the file has them; "alignment_bytes"; "gaps_bytes", bytes
+    between tensors beyond the alignment, if there are any.
 
     Raises:
-        FormatError: the file is damaged or hostile, is another kind of model, or a shard is
+        FormatError: the file is damaged or hostile, holds another kind of model, or a shard is
             missing.
     """
     headers = _headers(path, files)
@@ -79,6 +79,7 @@ def read_gguf(path: Path, files: OpenFiles) -> Checkpoint:
         sections=tuple(s for i, header in enumerate(headers) for s in sections_of(header, i)),
         ignored=ignored,
         metadata={k: e.value for k, e in first.entries.items() if k not in _OWN_KEYS} | own,
+        carried=keys_of_model({k: TypedValue(e.type, e.value) for k, e in first.entries.items()}),
     )
 
 
@@ -94,7 +95,7 @@ def _headers(path: Path, files: OpenFiles) -> list[GgufHeader]:
 
 
 def _tensors(headers: Sequence[GgufHeader]) -> tuple[dict[str, TensorSpec], tuple[str, ...]]:
-    """All tensors by our names, "rope_freqs" among them, and the names of those not needed."""
+    """All tensors by our names, including "rope_freqs", and the names of those not needed."""
     tensors: dict[str, TensorSpec] = {}
     ignored: list[str] = []
     for index, header in enumerate(headers):
@@ -131,7 +132,7 @@ def _spec(name: str, info: TensorInfo, header: GgufHeader, file: int) -> TensorS
 
 
 def _shard_paths(path: Path, header: GgufHeader) -> list[Path]:
-    """All files of a split model in order; the one path when the model is not split."""
+    """All files of a split model in order; only the given path if the model is not split."""
     count = header.integer("split.count", 1)
     if count <= 1:
         return [path]
@@ -139,11 +140,11 @@ def _shard_paths(path: Path, header: GgufHeader) -> list[Path]:
     if found is None or int(found[3]) != count:
         raise FormatError(
             f"{path}: is one of {count:,} files of a split model, expected a name that ends in "
-            f"-00001-of-{count:05d}.gguf; give the files their names back"
+            f"-00001-of-{count:05d}.gguf; restore the files' names"
         )
     stem, suffix = found[1], found[4] or ""
     paths = []
-    for i in range(count):  # count has five digits at most: the name says the same
+    for i in range(count):  # at most five digits: count equals the number in the name
         shard = path.with_name(f"{stem}-{i + 1:05d}-of-{count:05d}{suffix}")
         if not shard.is_file():
             raise FormatError(
@@ -160,7 +161,7 @@ def _check_shards(headers: Sequence[GgufHeader]) -> None:
         found = header.integer("split.no"), header.integer("split.count")
         if found != (i, len(headers)) or header.order != first.order:
             raise FormatError(
-                f"{header.path}: says split.no {found[0]} of split.count {found[1]}, expected {i} "
+                f"{header.path}: has split.no {found[0]} of split.count {found[1]}, expected {i} "
                 f"of {len(headers)} in one byte order; its name is that of another file"
             )
     n_tensors = sum(len(header.infos) for header in headers)
@@ -168,14 +169,14 @@ def _check_shards(headers: Sequence[GgufHeader]) -> None:
     if stated != n_tensors:
         raise FormatError(
             f"{first.path}: the {len(headers)} files have {n_tensors:,} tensors, expected "
-            f"{stated:,} by split.tensors.count; a file is of another model"
+            f"{stated:,} by split.tensors.count; one file is from another model"
         )
 
 
 def _config(
     header: GgufHeader, vocabulary: Vocabulary | None, infos: Sequence[TensorInfo]
 ) -> ModelConfig:
-    """Sizes from the keys. Raises FormatError where two contradict each other."""
+    """Sizes from the keys. Raises FormatError if two contradict each other."""
     key = f"{ARCHITECTURE}.{{}}".format
     for unsupported in ("expert_count", "expert_used_count"):
         if header.integer(key(unsupported), 0):
@@ -232,7 +233,7 @@ def _rows_of_embedding(header: GgufHeader, infos: Sequence[TensorInfo]) -> int:
 
 
 def _same_in_all_layers(header: GgufHeader, key: str, default: int | None = None) -> int:
-    """A size that the format allows to differ by layer, and that a LLaMA has only once."""
+    """A size that may differ by layer in the format, but is the same in all layers of a LLaMA."""
     entry = header.entries.get(key)
     if entry is None or not isinstance(entry.value, np.ndarray):
         return header.integer(key, default)
@@ -246,11 +247,13 @@ def _same_in_all_layers(header: GgufHeader, key: str, default: int | None = None
 
 
 def _rope_scaling(header: GgufHeader, key: str) -> RopeScaling | None:
-    """The scaling that the keys name. Llama 3.1 names none: its files carry ROPE_FREQS instead."""
-    kind = header.text(f"{key}.scaling.type", "none")
-    factor = header.number(f"{key}.scaling.factor", 0.0)
-    if f"{key}.scaling.type" not in header.entries and f"{key}.scale_linear" in header.entries:
-        kind, factor = "linear", header.number(f"{key}.scale_linear")
+    """The scaling that the keys name. Llama 3.1 names none: its files carry ROPE_FREQS instead.
+
+    As in llama.cpp, a factor without a type is linear, and the old key counts where the new one
+    is missing.
+    """
+    kind = header.text(f"{key}.scaling.type", "linear")
+    factor = header.number(f"{key}.scaling.factor", header.number(f"{key}.scale_linear", 0.0))
     if kind == "none" or (kind == "linear" and factor in (0.0, 1.0)):
         return None
     if kind != "linear":

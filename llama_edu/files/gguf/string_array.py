@@ -1,12 +1,12 @@
-"""Arrays of strings whose lengths lie between them, and how to find where each begins, fast.
+"""Arrays of length-prefixed strings, and a fast way to find where each string begins.
 
-A vocabulary of 32,000 pieces is a chain: each length says where the next length lies, so string
-500, or what follows the array, is found only by passing the strings before it. One by one in Python
-that takes 2 ms for 32,000 strings. Here numpy guesses and then proves: a short string's length is a
-small number in a wide word, so seven zero bytes in a row almost always belong to a length. All
-places with that look are found in one pass over a window; the guess is proved where each guessed
-string ends exactly where the next guessed one begins, starting from a known place.
-Where the proof fails (empty strings, strings over 255 bytes, zero bytes in a text) the chain is
+A vocabulary of 32,000 pieces is a chain: each length determines where the next length is, so string
+500, or the end of the array, is found only by passing the strings before it. One by one in Python
+that takes 2 ms for 32,000 strings. Here numpy guesses and then verifies: a short string's length is
+a small number in a wide word, so seven zero bytes in a row almost always belong to a length. All
+such places are found in one pass over a window. A guess is proved if each guessed string ends
+exactly where the next guessed one begins, starting from a known place.
+Where the proof fails (empty strings, strings over 255 bytes, zero bytes in a text), the chain is
 followed one by one for a while. The result is exact either way.
 """
 
@@ -21,12 +21,12 @@ import numpy as np
 from llama_edu.errors import FormatError
 from llama_edu.files.cursor import ByteOrder, Bytes
 
-#: Bytes looked at in one pass: grows from the first to the second while the guesses hold, so that
-#: a file made to disappoint them costs little more than following it one by one.
+#: Bytes examined in one pass: grows from the first to the second while the guesses hold, so a file
+#: made to defeat them costs little more than following it one by one.
 SMALL_WINDOW, LARGE_WINDOW = 4096, 256 * 1024
 
-#: A pass that proves fewer than this is followed by at least this many strings taken one by one,
-#: and by twice as many each time it happens again.
+#: After a pass that proves fewer strings than this, at least this many are followed one by one, and
+#: twice as many each time it happens again.
 FEW = 64
 
 
@@ -38,14 +38,14 @@ def string_starts(
     Args:
         data: the file.
         offset: first byte of the first string's length.
-        count: strings; the caller has checked that count * length_bytes bytes are left.
+        count: number of strings; the caller has checked that count * length_bytes bytes are left.
         length_bytes: 4 or 8.
         order: "<" or ">".
-        where: begins every error.
+        where: the start of every error message.
     Returns:
         ((count,) int64 offsets of the lengths, offset of the first byte after the array).
     Raises:
-        FormatError: a string reaches beyond the end of the file.
+        FormatError: a string extends beyond the end of the file.
     """
     starts = np.empty(count, np.int64)
     done, window, n_careful = 0, SMALL_WINDOW, FEW
@@ -70,16 +70,16 @@ def string_starts(
 def _prove_many(
     data: Bytes, offset: int, window: int, length_bytes: int, order: ByteOrder
 ) -> tuple[np.ndarray, int]:
-    """Starts of strings from `offset` on, as many as one pass proves, and the last one's end."""
+    """Starts of the strings from `offset` on that one pass proves, and the end of the last one."""
     raw = np.frombuffer(data[offset : offset + window], np.uint8)
     zero_run = raw == 0
     for step in (1, 2, 3) if length_bytes == 8 else (1, 1):  # 2 4 7, or 2 3, zeros in a row
         zero_run = zero_run[:-step] & zero_run[step:]
     low_byte = 0
     if order == "<":
-        zero_run = zero_run[1:]  # the zeros follow the one byte that counts
+        zero_run = zero_run[1:]  # the zeros follow the low byte
     else:
-        low_byte = length_bytes - 1  # the zeros lie before it
+        low_byte = length_bytes - 1  # the zeros precede it
         zero_run = zero_run[: max(0, len(raw) - low_byte)]
     guessed = np.flatnonzero(zero_run)
     if len(guessed) == 0 or guessed[0] != 0:
@@ -125,12 +125,12 @@ def _follow(
 
 
 class ByteStrings(Sequence[bytes]):
-    """The strings of an array, each made from one copied run of bytes when it is asked for.
+    """The strings of an array, each created on access from one copied run of bytes.
 
     Args:
-        raw: the array as stored, lengths included.
+        raw: the array as stored, including the lengths.
         starts: (n,) offsets of the lengths, counted from the start of `raw`.
-        terminated: whether a NUL was counted at the end of each string, as files of August 2023 do.
+        terminated: whether a string may include a NUL at its end, as in files of August 2023.
     """
 
     def __init__(
@@ -148,11 +148,11 @@ class ByteStrings(Sequence[bytes]):
         """All strings in order, several times as fast as by index."""
         starts = self._starts.tolist()
         ends = [*starts[1:], len(self._raw)]
-        for start, end in zip(starts, ends, strict=False):  # one end too many where there is none
+        for start, end in zip(starts, ends, strict=False):  # one end too many for an empty array
             yield self._text(start, end)
 
     def spans(self) -> Iterator[tuple[int, int]]:
-        """Start and end of each string, its length included, from the start of the array."""
+        """Start and end of each string with its length, counted from the start of the array."""
         for i, start in enumerate(self._starts):
             yield int(start), int(self._starts[i + 1]) if i + 1 < len(self) else len(self._raw)
 
@@ -176,7 +176,7 @@ class ByteStrings(Sequence[bytes]):
 
 
 class Texts(Sequence[str]):
-    """Byte strings as text, decoded when asked for; what is not UTF-8 becomes U+FFFD."""
+    """Byte strings as text, decoded on access; bytes that are not UTF-8 become U+FFFD."""
 
     def __init__(self, raw: ByteStrings) -> None:
         self.raw = raw

@@ -1,7 +1,7 @@
-"""The typed values in a GGUF header: numbers, strings and arrays of them, as each version has them.
+"""The typed values in a GGUF header: numbers, strings and arrays of them, in every version.
 
 Numbers and strings are read at once; an array is copied as one run of bytes, and its Python objects
-are made when they are asked for.
+are created on access.
 Source: docs/gguf.md in ggml-org/ggml; versions 1 and 2 as in PRs #2398 and #2821 of llama.cpp.
 """
 
@@ -21,8 +21,8 @@ VALUE_TYPES = (
     "u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64"
 )  # fmt: skip
 
-# Real files stay far below these; above them a header is damaged or hostile. The first bounds the
-# memory that a header can claim, the second the time.
+# Real files stay far below these limits; a header that exceeds them is damaged or hostile. The
+# first bounds the memory that a header can claim, the second the time.
 MAX_METADATA_BYTES = 128 * 2**20
 MAX_STRINGS = 2**19  # Llama 3 has 280,147 merges
 MAX_KEY_BYTES = 2**16 - 1  # docs/gguf.md
@@ -30,7 +30,7 @@ MAX_KEY_BYTES = 2**16 - 1  # docs/gguf.md
 
 @dataclass(frozen=True)
 class Entry:
-    """One key's value: its type in words, where it lies, and the value.
+    """One key's value, its type as text, and where it is stored.
 
     `value` is int, float, bool, str, a numpy array (on a private copy, read-only), or Texts.
     """
@@ -47,10 +47,10 @@ class ValueReader:
 
     Attributes:
         cursor: moves forward as values are read.
-        count_kind: the number type of counts, lengths and dimensions: "u32" in version 1, then
-            "u64".
+        count_kind: the number type of counts, lengths and dimensions: "u32" in version 1, "u64"
+            since version 2.
         length_bytes: its size.
-        terminated: whether a NUL may be counted at the end of each string, as before version 3.
+        terminated: whether a string may include a NUL at its end, as before version 3.
     """
 
     cursor: Cursor
@@ -60,11 +60,11 @@ class ValueReader:
 
     @classmethod
     def of(cls, cursor: Cursor, version: int) -> ValueReader:
-        """What reads a file of this version."""
+        """The reader for a file of this version."""
         return cls(cursor, "u32", 4, True) if version == 1 else cls(cursor, "u64", 8, version < 3)
 
     def bound(self, count: int, most: int, smallest_bytes: int, name: str) -> None:
-        """Raise FormatError unless `count` records can follow and are not too many to be real."""
+        """Raise FormatError unless `count` records can follow and are at most `most`."""
         self.cursor.need_each(count, smallest_bytes, name)
         if count > most:
             raise FormatError(
@@ -73,23 +73,23 @@ class ValueReader:
             )
 
     def text(self, most_bytes: int) -> str:
-        """A string; bytes that are not UTF-8 are shown as escapes, so that names stay distinct."""
+        """A string; bytes that are not UTF-8 become escapes, so that names stay distinct."""
         cursor = self.cursor
         length = cursor.integer(self.count_kind, "length")
         cursor.need(length, "text")
         if length > most_bytes:
             raise FormatError(
-                f"{cursor.where}: a text at byte {cursor.offset:,} has {length:,} bytes, expected "
-                f"at most {most_bytes:,}; the file is damaged"
+                f"{cursor.where}: a string at byte {cursor.offset:,} has {length:,} bytes, "
+                f"expected at most {most_bytes:,}; the file is damaged"
             )
         raw = cursor.take(length, "text")
-        # the first C writer counted the NUL at the end; llama.cpp PR #2839 ended that
+        # the first C writer included the NUL at the end, until PR #2839 of llama.cpp
         if self.terminated and len(raw) > 1 and raw[-1] == 0:
             raw = raw[:-1]
         return raw.decode("utf-8", "backslashreplace")
 
     def name(self, most_bytes: int) -> str:
-        """A string that errors and tables will show: no control characters, no terminal escapes."""
+        """A string that is safe to print: FormatError for control characters."""
         name = self.text(most_bytes)
         if not name.isprintable():
             raise FormatError(
@@ -110,7 +110,7 @@ class ValueReader:
         return Entry(kind, offset, self.cursor.offset - offset, value)
 
     def kind(self, name: str) -> str:
-        """The name of a value type that lies here as a number."""
+        """The name of a value type, which is stored as a number."""
         number = self.cursor.integer("u32", name)
         if number >= len(VALUE_TYPES):
             raise FormatError(
@@ -134,7 +134,7 @@ class ValueReader:
         return bool(value)
 
     def array(self) -> tuple[str, np.ndarray | Texts]:
-        """An array, copied as one run of bytes; its strings become objects when asked for."""
+        """An array, copied as one run of bytes; its strings become objects on access."""
         cursor = self.cursor
         kind = self.kind("element type")
         count = cursor.integer(self.count_kind, "count")

@@ -1,7 +1,8 @@
 """The vocabulary inside a GGUF file, and its pieces as GGUF spells them.
 
 GGUF keeps sentencepiece's spelling: U+2581 for a space, "<0x0A>" for a byte. Byte-level BPE
-vocabularies keep GPT-2's spelling. The rest of the program sees plain bytes; both ways are here.
+vocabularies keep GPT-2's spelling. The rest of the program uses plain bytes; both directions of the
+translation are here.
 """
 
 from __future__ import annotations
@@ -31,22 +32,23 @@ from llama_edu.vocabulary import (
 _SPACE_MARK = SPACE_MARK.encode()
 _BYTE_PIECE = re.compile(rb"<0x([0-9A-F]{2})>")
 
-#: What a model key says -> how the pieces are merged. The rest is refused by name.
+#: Value of tokenizer.ggml.model -> how the pieces are merged. Others are refused by name.
 _MODELS: dict[str, VocabularyModel] = {"llama": "spm", "gpt2": "bpe"}
 NO_VOCABULARY = ("no_vocab", "none")
 
-#: Pre-tokenizers whose files leave out add_bos_token and yet mean it (llama.cpp, llama-vocab.cpp).
+#: Pre-tokenizers that imply add_bos_token where the key is missing (llama-vocab.cpp of llama.cpp).
 _BOS_BY_PRE_TOKENIZER = ("llama3", "llama-v3", "llama-bpe", "falcon3")
 
-#: Special tokens, as the keys of their ids begin.
+#: Special tokens, as the keys of their ids name them.
 _SPECIAL = ("bos", "eos", "unknown")
 
-#: How files say "there is no such token".
+#: How files say "there is no such token"; the last is what we write.
 _NO_TOKEN = (-1, 2**32 - 1)
+NO_TOKEN = _NO_TOKEN[-1]
 
 
 class GgufPieces(Sequence[bytes]):
-    """The pieces of a GGUF vocabulary as plain bytes, each made when it is asked for.
+    """The pieces of a GGUF vocabulary as plain bytes, each created on access.
 
     `stored` keeps the file's own spelling, from which a GGUF file is written without loss.
     """
@@ -91,11 +93,11 @@ def _bpe_piece(stored: bytes, kind: int) -> bytes:
 
 
 def read_gguf_vocabulary(header: GgufHeader) -> Vocabulary | None:
-    """The vocabulary that a header carries, or None where it carries none.
+    """The vocabulary in a header, or None if it has none.
 
     Raises:
-        FormatError: tokens, scores and types differ in number or are of a wrong type, a byte piece
-            is malformed, or the merging method is one that this package does not know.
+        FormatError: tokens, scores and types differ in number or have a wrong type, a byte piece is
+            malformed, or the merging method is unknown.
     """
     stated = header.text("tokenizer.ggml.model", NO_VOCABULARY[0])
     if stated in NO_VOCABULARY:
@@ -119,7 +121,7 @@ def read_gguf_vocabulary(header: GgufHeader) -> Vocabulary | None:
     if merges is None:
         raise header.lacks("tokenizer.ggml.merges", "an array of string")
     pre_tokenizer = header.text("tokenizer.ggml.pre", "default")
-    defaults = {"bos": 1, "eos": 2, "unknown": 0} if is_spm else dict.fromkeys(_SPECIAL, -1)
+    defaults = default_ids(model)
     ids = {name: _token_id(header, name, defaults[name], len(tokens)) for name in _SPECIAL}
     adds_bos = is_spm or pre_tokenizer in _BOS_BY_PRE_TOKENIZER
     return Vocabulary(
@@ -137,8 +139,13 @@ def read_gguf_vocabulary(header: GgufHeader) -> Vocabulary | None:
     )
 
 
+def default_ids(model: VocabularyModel) -> dict[str, int]:
+    """The ids of special tokens that a file leaves out; -1 where there is none."""
+    return {"bos": 1, "eos": 2, "unknown": 0} if model == "spm" else dict.fromkeys(_SPECIAL, -1)
+
+
 def _scores(header: GgufHeader, n_tokens: int) -> np.ndarray:
-    """(n_tokens,) float32; zeros where the file gives none. FormatError for one that is NaN."""
+    """(n_tokens,) float32; zeros if the file gives none. FormatError for a NaN."""
     scores = header.numbers("tokenizer.ggml.scores", ("f32",))
     if scores is None:
         return np.zeros(n_tokens, np.float32)
@@ -160,12 +167,16 @@ def _check_count(header: GgufHeader, name: str, array: np.ndarray, n_tokens: int
 
 
 def _token_id(header: GgufHeader, name: str, default: int, n: int) -> int:
-    """The id of a special token; -1 where the file says that there is none."""
+    """The id of a special token; -1 where the file says that there is none, or names no piece.
+
+    Conversions of autumn 2023 named the id after the last piece where tokens had been added;
+    llama.cpp goes on with a warning.
+    """
     key = f"tokenizer.ggml.{name}_token_id"
     token = header.integer(key, default)
-    if token in _NO_TOKEN or (key not in header.entries and token >= n):
+    if token in _NO_TOKEN or token >= n:
         return -1
-    if not 0 <= token < n:
+    if token < 0:
         raise FormatError(
             f"{header.path}: {key} is {token:,}, expected 0 to {n - 1:,}; the file is damaged"
         )
@@ -173,7 +184,7 @@ def _token_id(header: GgufHeader, name: str, default: int, n: int) -> int:
 
 
 def _kinds(header: GgufHeader, tokens: ByteStrings) -> np.ndarray:
-    """(n,) uint8 kinds; told from the spelling where the file does not give them."""
+    """(n,) uint8 kinds, derived from the spelling if the file does not give them."""
     key = "tokenizer.ggml.token_type"
     stored = header.numbers(key, ("i32", "u32"))
     if stored is not None:
@@ -217,6 +228,7 @@ def gguf_spelling(vocabulary: Vocabulary) -> list[bytes]:
     if isinstance(vocabulary.pieces, GgufPieces):
         return vocabulary.pieces.stored[:]
     names = {vocabulary.unk_id: b"<unk>", vocabulary.bos_id: b"<s>", vocabulary.eos_id: b"</s>"}
+    names |= vocabulary.names
     spelled = []
     for token, (piece, kind) in enumerate(
         zip(vocabulary.pieces, vocabulary.kinds.tolist(), strict=True)

@@ -10,12 +10,12 @@ import numpy as np
 
 from llama_edu.config import ModelConfig
 from llama_edu.errors import RequestError
-from llama_edu.files.cursor import LETTERS
 from llama_edu.files.gguf.header import DEFAULT_ALIGNMENT
-from llama_edu.files.gguf.reader import ARCHITECTURE, ROPE_FREQS
-from llama_edu.files.gguf.values import MAX_STRINGS, VALUE_TYPES
-from llama_edu.files.gguf.vocabulary import NO_VOCABULARY, gguf_spelling
-from llama_edu.files.layout import LoadTensor, PlannedTensor, as_planned
+from llama_edu.files.gguf.keys import ARCHITECTURE, packed_entry, string, with_stored_types
+from llama_edu.files.gguf.reader import ROPE_FREQS
+from llama_edu.files.gguf.values import MAX_STRINGS
+from llama_edu.files.gguf.vocabulary import NO_TOKEN, NO_VOCABULARY, default_ids, gguf_spelling
+from llama_edu.files.layout import LoadTensor, PlannedTensor, TypedValue, as_planned
 from llama_edu.files.magic_numbers import GGUF
 from llama_edu.files.names import from_ours
 from llama_edu.quants.blocks import BLOCK_TYPES, GGML_TYPE_IDS
@@ -34,13 +34,10 @@ FILE_TYPES = {
     "tq1_0": 36, "tq2_0": 37, "mxfp4": 38,
 }  # fmt: skip
 
-#: What a value of metadata may be -> how it is stored. bool comes first: it is an int as well.
+#: Python type of a metadata value -> how it is stored. bool comes first: it is also an int.
 _SCALARS: tuple[tuple[type, str], ...] = (
     (bool, "bool"), (int, "u32"), (float, "f32"), (str, "string"),
 )  # fmt: skip
-
-#: Keys that come from the sizes, the vocabulary and the number of files, not from `metadata`.
-_OWN_PREFIXES = (f"{ARCHITECTURE}.", "tokenizer.ggml.", "split.")
 
 _ZEROS = bytes(DEFAULT_ALIGNMENT)
 
@@ -51,22 +48,25 @@ def write_gguf(
     vocabulary: Vocabulary | None,
     tensors: Sequence[PlannedTensor],
     load: LoadTensor,
-    metadata: Mapping[str, str | int | float | bool] | None = None,
+    metadata: Mapping[str, str | int | float | bool | TypedValue] | None = None,
     rope_freqs: np.ndarray | None = None,
+    settings: Mapping[str, TypedValue] | None = None,
 ) -> None:
-    """Write a whole GGUF file, each tensor in one piece as soon as it is loaded.
+    """Write a whole GGUF file, each tensor as soon as it is loaded.
 
     Args:
-        file: opened for writing; only written to, never read or moved.
-        tensors: what to write, in this order, with no padding but alignment's. Norms must be f32.
-        load: the data of a planned tensor as stored; rows of wq and wk with RoPE pairs side by
-            side.
+        file: opened for writing; only written to, without reading or seeking.
+        tensors: what to write, in this order, padded only for alignment. Norms must be f32.
+        load: returns the data of a planned tensor as stored; rows of wq and wk with RoPE's pairs
+            side by side.
         metadata: more keys, such as {"general.name": "Stories"}; those that follow from the other
-            arguments are left out.
+            arguments are left out. A TypedValue keeps its type.
         rope_freqs: (head_dim / 2,) float32 divisors of RoPE's frequencies, as Llama 3.1 needs them;
             made from `config.rope_scaling` where that is "llama3" and none are given.
+        settings: keys that win over all that follow from the other arguments.
     Raises:
-        RequestError: a type or a value that GGUF cannot express.
+        RequestError: a type or a value that GGUF cannot express, or a vocabulary of another size
+            than the model's.
         ShapeError: `load` returned something other than what was planned.
     """
     if rope_freqs is None and config.rope_scaling and config.rope_scaling.kind == "llama3":
@@ -81,8 +81,11 @@ def write_gguf(
     planned = {from_ours(tensor.name, "gguf"): tensor for tensor in tensors}
     if rope_freqs is not None:
         planned[ROPE_FREQS] = PlannedTensor("rope_freqs", "f32", rope_freqs.shape)
-    entries = [*_model_entries(config, tensors, metadata or {})]
-    entries += _vocabulary_entries(vocabulary, config)
+    values = _model_values(config, tensors) | _vocabulary_values(vocabulary, config)
+    more = {key: _typed(key, value) for key, value in (metadata or {}).items()}
+    values = with_stored_types(values, more, config.head_dim)
+    values |= settings or {}
+    entries = [packed_entry(key, value) for key, value in values.items()]
     infos, offset = [], 0
     for name, tensor in planned.items():
         infos.append(_info(name, tensor, offset))
@@ -101,9 +104,8 @@ def _padding(n_bytes: int) -> int:
     return -n_bytes % DEFAULT_ALIGNMENT
 
 
-def _model_entries(
-    config: ModelConfig, tensors: Sequence[PlannedTensor], metadata: Mapping[str, object]
-) -> list[bytes]:
+def _model_values(config: ModelConfig, tensors: Sequence[PlannedTensor]) -> dict[str, TypedValue]:
+    """The keys that follow from the sizes and the tensors."""
     bytes_by_type: dict[str, int] = {}
     for tensor in tensors:
         if len(tensor.shape) == 2:
@@ -135,19 +137,14 @@ def _model_entries(
     if scaling is not None and scaling.kind == "linear":
         sizes |= {"rope.scaling.type": "linear", "rope.scaling.factor": scaling.factor}
     values |= {f"{ARCHITECTURE}.{key}": value for key, value in sizes.items()}
-    own = values.keys() | {"general.alignment"}
-    values |= {
-        key: value
-        for key, value in metadata.items()
-        if key not in own and not key.startswith(_OWN_PREFIXES)
-    }
-    return [_entry(key, value) for key, value in values.items()]
+    return {key: _typed(key, value) for key, value in values.items()}
 
 
-def _vocabulary_entries(vocabulary: Vocabulary | None, config: ModelConfig) -> list[bytes]:
+def _vocabulary_values(vocabulary: Vocabulary | None, config: ModelConfig) -> dict[str, TypedValue]:
+    """The keys of a vocabulary. RequestError where it has another number of pieces."""
     key = "tokenizer.ggml.{}".format
     if vocabulary is None:
-        return [_entry(key("model"), NO_VOCABULARY[0])]
+        return {key("model"): TypedValue("string", NO_VOCABULARY[0])}
     n = len(vocabulary)
     if n != config.vocab_size or n > MAX_STRINGS:
         raise RequestError(
@@ -155,66 +152,43 @@ def _vocabulary_entries(vocabulary: Vocabulary | None, config: ModelConfig) -> l
             f"that belongs to the model"
         )
     bpe = vocabulary.model == "bpe"
-    entries = [
-        _entry(key("model"), "gpt2" if bpe else "llama"),
-        _entry(key("pre"), vocabulary.pre_tokenizer or "default"),
-        _strings(key("tokens"), gguf_spelling(vocabulary)),
-    ]
+    values = {
+        "model": TypedValue("string", "gpt2" if bpe else "llama"),
+        "pre": TypedValue("string", vocabulary.pre_tokenizer or "default"),
+        "tokens": TypedValue("array of string", gguf_spelling(vocabulary)),
+    }
     if not bpe:
-        entries.append(_numbers(key("scores"), "f32", vocabulary.scores))
-    entries.append(_numbers(key("token_type"), "i32", vocabulary.kinds))
+        values["scores"] = TypedValue("array of f32", vocabulary.scores)
+    values["token_type"] = TypedValue("array of i32", vocabulary.kinds)
     if bpe:
-        entries.append(_strings(key("merges"), [merge.encode() for merge in vocabulary.merges]))
+        values["merges"] = TypedValue("array of string", vocabulary.merges)
     ids = {"bos": vocabulary.bos_id, "eos": vocabulary.eos_id, "unknown": vocabulary.unk_id}
-    entries += [_entry(key(f"{name}_token_id"), i) for name, i in ids.items() if i >= 0]
-    entries += [
-        _entry(key("add_bos_token"), vocabulary.add_bos),
-        _entry(key("add_space_prefix"), vocabulary.add_space_prefix),
-    ]
-    return entries
+    for name, default in default_ids(vocabulary.model).items():
+        if ids[name] >= 0:
+            values[f"{name}_token_id"] = TypedValue("u32", ids[name])
+        elif 0 <= default < n:  # left out, a reader would take the default
+            values[f"{name}_token_id"] = TypedValue("u32", NO_TOKEN)
+    values["add_bos_token"] = TypedValue("bool", vocabulary.add_bos)
+    values["add_space_prefix"] = TypedValue("bool", vocabulary.add_space_prefix)
+    return {key(name): value for name, value in values.items()}
 
 
-def _string(text: bytes) -> bytes:
-    return struct.pack("<Q", len(text)) + text
-
-
-def _type(name: str) -> bytes:
-    return struct.pack("<I", VALUE_TYPES.index(name))
-
-
-def _entry(key: str, value: object) -> bytes:
+def _typed(key: str, value: object) -> TypedValue:
+    """A plain value with the type under which it is stored."""
+    if isinstance(value, TypedValue):
+        return value
     name = next((kind for python_type, kind in _SCALARS if isinstance(value, python_type)), None)
     if name is None:
         raise RequestError(
             f"metadata {key}: is {type(value).__name__}, expected str, int, float or bool"
         )
-    if isinstance(value, str):
-        packed = _string(value.encode())
-    else:
-        try:
-            packed = struct.pack("<" + LETTERS.get(name, "?"), value)
-        except (struct.error, OverflowError):
-            raise RequestError(f"metadata {key}: {value} does not fit {name}") from None
-    return _string(key.encode()) + _type(name) + packed
-
-
-def _array(key: str, kind: str, count: int, elements: bytes) -> bytes:
-    head = _string(key.encode()) + _type("array") + _type(kind)
-    return head + struct.pack("<Q", count) + elements
-
-
-def _strings(key: str, texts: Sequence[bytes]) -> bytes:
-    return _array(key, "string", len(texts), b"".join(map(_string, texts)))
-
-
-def _numbers(key: str, kind: str, numbers: np.ndarray) -> bytes:
-    return _array(key, kind, len(numbers), numbers.astype("<" + LETTERS[kind]).tobytes())
+    return TypedValue(name, value)
 
 
 def _info(name: str, tensor: PlannedTensor, offset: int) -> bytes:
     dims = tensor.shape[::-1]  # innermost first
     return (
-        _string(name.encode())
+        string(name.encode())
         + struct.pack(f"<I{len(dims)}Q", len(dims), *dims)
         + struct.pack("<IQ", _TYPE_IDS[tensor.type], offset)
     )

@@ -1,4 +1,4 @@
-"""What Hugging Face files mean: config.json as a ModelConfig and back, and whose names are used.
+"""config.json as a ModelConfig and back, and whose tensor names a file uses.
 
 Source: LlamaConfig in transformers (configuration_llama.py) and its defaults.
 """
@@ -12,17 +12,17 @@ from llama_edu.errors import FormatError, ShapeError
 from llama_edu.files.names import Dialect
 from llama_edu.text import one_line
 
-#: Kinds of model that are LLaMAs in all but name.
+#: Model types with the architecture of LLaMA.
 _MODEL_TYPES = ("llama", "mistral")
 
 _REQUIRED = object()
 
 
 def config_from_json(values: Mapping[str, object], where: object) -> ModelConfig:
-    """The sizes in a config.json. Rows of wq and wk are taken to be in Hugging Face's order.
+    """The sizes in a config.json. Rows of wq and wk are assumed to be in Hugging Face's order.
 
     Raises:
-        FormatError: a size is missing or no number, or the model is not a plain LLaMA.
+        FormatError: a size is missing or not a number, or the model is not a plain LLaMA.
     """
 
     def get(key: str, kinds: type | tuple[type, ...], default: object = _REQUIRED):
@@ -57,7 +57,7 @@ def config_from_json(values: Mapping[str, object], where: object) -> ModelConfig
 
 
 def _refuse_other_models(model_type: str, values: Mapping[str, object], where: object) -> None:
-    """Raise FormatError for another architecture, or a LLaMA that computes more than ours."""
+    """Raise FormatError for another architecture, or a LLaMA with unsupported features."""
     if model_type not in _MODEL_TYPES:
         raise FormatError(
             f"{where}: model_type is {model_type[:60]!a}, expected {' or '.join(_MODEL_TYPES)}; "
@@ -87,7 +87,7 @@ def _theta_from_json(
 
 
 def _in_words(kinds: type | tuple[type, ...]) -> str:
-    words = {int: "a whole number", str: "a text", dict: "an object", bool: "true or false"}
+    words = {int: "a whole number", str: "a string", dict: "an object", bool: "true or false"}
     return "a number" if isinstance(kinds, tuple) else words[kinds]
 
 
@@ -124,7 +124,7 @@ def config_to_json(config: ModelConfig, *, tied_output: bool, dtype: str) -> dic
     """The config.json from which transformers builds the same model.
 
     Args:
-        config: the sizes; its rope_pairing does not matter, Hugging Face has only one.
+        config: the sizes; its rope_pairing does not matter, as Hugging Face has only one.
         tied_output: whether the output matrix is the token embedding.
         dtype: torch's name of the weights' type, for example "float16".
     """
@@ -161,7 +161,7 @@ def config_to_json(config: ModelConfig, *, tied_output: bool, dtype: str) -> dic
 
 
 def dialect_of(stored_names: Mapping[str, object], where: object) -> Dialect:
-    """Whose names these are, told by the embedding's."""
+    """Whose names these are, recognized by the embedding's name."""
     if "model.embed_tokens.weight" in stored_names:
         return "huggingface"
     if "tok_embeddings.weight" in stored_names:

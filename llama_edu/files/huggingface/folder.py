@@ -1,13 +1,15 @@
-"""A folder as the Hugging Face hub hands it out: config.json, weights in one file or several.
+"""A folder as on the Hugging Face hub: config.json, and weights in one file or several.
 
 Weights are whole tensors spread over files, .safetensors or pytorch_model*.bin, with an index that
 says which tensor is in which file. Rows of wq and wk keep their order: `rope_pairing` is "halves".
+The reference for what is left open is `from_pretrained` of transformers: a whole file wins over an
+index. Shards whose index is missing are joined by their names, which transformers refuses to do.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +17,12 @@ from pathlib import Path
 from llama_edu.config import ModelConfig
 from llama_edu.errors import FormatError
 from llama_edu.files.huggingface import safetensors
+from llama_edu.files.huggingface.companions import (
+    TOKENIZERS,
+    carried_from_companions,
+    carried_from_config,
+    companions_of,
+)
 from llama_edu.files.huggingface.config_json import (
     config_from_json,
     config_to_json,
@@ -31,6 +39,7 @@ from llama_edu.files.layout import (
     PlannedTensor,
     Section,
     TensorSpec,
+    TypedValue,
 )
 from llama_edu.files.mapped import OpenFiles
 from llama_edu.files.output import atomic_outputs
@@ -38,23 +47,24 @@ from llama_edu.files.strict_json import read_object
 from llama_edu.files.weights import check_tensors, with_our_names
 from llama_edu.text import one_line, quoted
 
-#: (index, single file), in the order in which transformers looks for them.
+#: (single file, index, one shard), in the order in which transformers looks for them.
 _WEIGHT_FILES = (
-    ("model.safetensors.index.json", "model.safetensors"),
-    ("pytorch_model.bin.index.json", "pytorch_model.bin"),
+    ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"),
 )
 
-#: Tokenizers, the preferred first.
-_TOKENIZERS = ("tokenizer.model", "tokenizer.json")
+#: The end of a shard's name: its number, from 1, and how many there are.
+_SHARD_NAME = re.compile(r".*-(\d{5})-of-(\d{5})\.\w+", re.DOTALL)
 
-#: The largest LLaMAs come in fewer than 200 files.
+#: The largest LLaMAs have fewer than 200 files.
 MAX_FILES = 1000
 
 
 def is_huggingface_folder(folder: Path) -> bool:
-    """Whether a folder holds a config.json and weights that this reader knows."""
+    """Whether a folder holds a config.json and weights that this reader supports."""
     return (folder / "config.json").is_file() and any(
-        (folder / name).is_file() for names in _WEIGHT_FILES for name in names
+        (folder / single).is_file() or (folder / index).is_file() or any(folder.glob(shard))
+        for single, index, shard in _WEIGHT_FILES
     )
 
 
@@ -62,11 +72,11 @@ def read_huggingface(folder: Path, files: OpenFiles) -> Checkpoint:
     """The checkpoint in a Hugging Face folder; no weight is read.
 
     Raises:
-        FormatError: config.json or a file of weights is missing, a tensor is missing, twice or not
-            where the index says, or the model is not a LLaMA.
+        FormatError: config.json or a weight file is missing; a tensor is missing, stored twice or
+            not in the file that the index names; or the model is not a LLaMA.
     """
     where = folder / "config.json"
-    values = read_object(where)
+    values = read_object(where, strict=False)
     config = config_from_json(values, where)
     tied = values.get("tie_word_embeddings") is True
     paths, placed = _weight_files(folder)
@@ -78,10 +88,11 @@ def read_huggingface(folder: Path, files: OpenFiles) -> Checkpoint:
     tensors, ignored = with_our_names(stored.tensors, dialect, folder, tied_output=tied)
     if not tied and "output" not in tensors:
         raise FormatError(
-            f"{folder}: has no lm_head.weight, and config.json does not say tie_word_embeddings; "
+            f"{folder}: has no lm_head.weight, and config.json does not set tie_word_embeddings; "
             f"the model is incomplete"
         )
     check_tensors(tensors, config, folder)
+    companions = companions_of(folder)
     kind = "safetensors" if paths[0].suffix == ".safetensors" else "pytorch_model.bin"
     n_files = f"{len(paths)} files" if len(paths) > 1 else "1 file"
     return Checkpoint(
@@ -90,24 +101,31 @@ def read_huggingface(folder: Path, files: OpenFiles) -> Checkpoint:
         paths=tuple(paths),
         config=config,
         tensors=tensors,
-        tokenizer_path=next((folder / n for n in _TOKENIZERS if (folder / n).is_file()), None),
+        tokenizer_path=next((folder / n for n in TOKENIZERS if (folder / n).is_file()), None),
         sections=tuple(stored.sections),
         ignored=(*ignored, *stored.other_names),
         metadata=values,
+        carried={
+            **carried_from_config(values),
+            **carried_from_companions(companions),
+            **stored.texts,
+        },
+        companions=companions,
     )
 
 
 @dataclass
 class _Stored:
-    """What the files of a folder hold together, by the names they give it."""
+    """What all files of a folder hold together, by their own names."""
 
     tensors: dict[str, TensorSpec] = field(default_factory=dict)
     other_names: list[str] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
+    texts: dict[str, TypedValue] = field(default_factory=dict)
 
 
 def _read_headers(paths: Sequence[Path], files: OpenFiles) -> _Stored:
-    """The headers of all files. FormatError where two files have one tensor."""
+    """The headers of all files. FormatError if two files have the same tensor."""
     stored = _Stored()
     for i, path in enumerate(paths):
         mapped = files.open(path)
@@ -122,12 +140,13 @@ def _read_headers(paths: Sequence[Path], files: OpenFiles) -> _Stored:
             found, other_names = header.tensors, header.other
             name = "header" + (f" (file {i + 1})" if i else "")
             stored.sections.append(Section(name, 0, header.data_offset))
+            stored.texts |= safetensors.carried_texts(header)
         stored.other_names += other_names
         for name, spec in found.items():
             if name in stored.tensors:
                 first = paths[stored.tensors[name].file]
                 raise FormatError(
-                    f"{path}: has {one_line(name)}, which {first.name} has as well; "
+                    f"{path}: has {one_line(name)}, which {first.name} also has; "
                     f"expected every tensor once"
                 )
             stored.tensors[name] = spec
@@ -136,25 +155,58 @@ def _read_headers(paths: Sequence[Path], files: OpenFiles) -> _Stored:
 
 def _weight_files(folder: Path) -> tuple[list[Path], dict[str, Path]]:
     """The files of weights in order, and where the index places each tensor."""
-    for index_name, single_name in _WEIGHT_FILES:
-        index = folder / index_name
-        if index.is_file():
-            return _read_index(index)
+    for single_name, index_name, pattern in _WEIGHT_FILES:
         if (folder / single_name).is_file():
             return [folder / single_name], {}
+        if (folder / index_name).is_file():
+            return _read_index(folder / index_name)
+        shards = sorted(folder.glob(pattern))
+        if shards:
+            return _complete(shards, index_name), {}
     raise FormatError(
         f"{folder}: has config.json and no weights, expected model.safetensors or "
         f"pytorch_model.bin; the download is incomplete"
     )
 
 
+def _complete(shards: Sequence[Path], index_name: str) -> list[Path]:
+    """All shards of a model whose index is missing. FormatError where one of them is missing."""
+    first = shards[0]
+    found = _SHARD_NAME.fullmatch(first.name)
+    count = int(found[2]) if found else 0
+    if not 0 < count <= MAX_FILES:
+        raise FormatError(
+            f"{first}: expected a name that ends in -00001-of- and the number of files; "
+            f"{index_name}, which could say it, is missing, download it too"
+        )
+    expected = [
+        first.with_name(
+            f"{first.name.rpartition('-of-')[0][:-5]}{i:05d}-of-{count:05d}{first.suffix}"
+        )
+        for i in range(1, count + 1)
+    ]
+    missing = next((path for path in expected if not path.is_file()), None)
+    if missing is not None:
+        raise FormatError(
+            f"{missing}: is missing, one of {count} files of a model by the name of "
+            f"{first.name}; download it too"
+        )
+    other = next((path for path in shards if path not in expected), None)
+    if other is not None:
+        raise FormatError(
+            f"{other}: lies beside {first.name}, which is of another set of files, and "
+            f"{index_name}, which says what belongs together, is missing; download it too"
+        )
+    return expected
+
+
 def _read_index(index: Path) -> tuple[list[Path], dict[str, Path]]:
-    weight_map = read_object(index).get("weight_map")
+    weight_map = read_object(index, strict=False).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise FormatError(f"{index}: has no weight_map, expected tensor names and their files")
     placed: dict[str, Path] = {}
     for tensor, name in weight_map.items():
-        # a name from a file becomes a path only when it is nothing but a name
+        # a name from the index becomes a path only if it has no folder in it
         is_plain = isinstance(name, str) and Path(name).name == name and "\\" not in name
         if not is_plain or "\0" in name or not name.endswith((".safetensors", ".bin")):
             raise FormatError(
@@ -179,7 +231,7 @@ def _check_index(
     paths: Sequence[Path],
     other: Sequence[str],
 ) -> None:
-    """Raise FormatError unless every tensor of the index is in the file that the index says."""
+    """Raise FormatError unless every tensor in the index is in the file that the index names."""
     of_other_types = set(other)
     for name, path in placed.items():
         if name in of_other_types:
@@ -188,7 +240,7 @@ def _check_index(
         if spec is None or paths[spec.file] != path:
             raise FormatError(
                 f"{path}: has no {one_line(name)}, which the index places there; the files "
-                f"are not of one model"
+                f"are not from one model"
             )
 
 
@@ -197,19 +249,21 @@ def write_huggingface(
     config: ModelConfig,
     tensors: Sequence[PlannedTensor],
     load: LoadTensor,
-    tokenizer_path: Path | None = None,
+    files: Mapping[str, bytes] | None = None,
     extra: Mapping[str, object] | None = None,
+    texts: Mapping[str, str] | None = None,
     check: Callable[[], object] | None = None,
 ) -> None:
-    """Make a folder that transformers opens: config.json, model.safetensors and the tokenizer.
+    """Write a folder for the transformers library: config.json, model.safetensors, tokenizer.
 
     Args:
-        folder: made where it does not exist; files of these names in it are replaced.
+        folder: created if it does not exist; files of these names in it are replaced.
         config: the sizes.
         tensors: as for `write_safetensors`.
         load: as for `write_safetensors`.
-        tokenizer_path: a tokenizer.model or tokenizer.json to copy.
+        files: name -> bytes of more files, such as tokenizer.model.
         extra: more keys for config.json, such as bos_token_id.
+        texts: as `metadata` of `write_safetensors`.
         check: called before the first file is replaced.
     Raises:
         FormatError: the folder cannot be written.
@@ -221,14 +275,12 @@ def write_huggingface(
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise FormatError(f"{folder}: cannot be made ({error.strerror})") from None
+        raise FormatError(f"{folder}: cannot be created ({error.strerror})") from None
     n_bytes = sum(tensor.n_bytes for tensor in tensors)
-    names = ["config.json", "model.safetensors"]  # the first one first: see atomic_outputs
-    if tokenizer_path is not None:
-        names.append("tokenizer.json" if tokenizer_path.suffix == ".json" else "tokenizer.model")
-    with atomic_outputs([folder / name for name in names], n_bytes, check) as files:
-        files[0].write((json.dumps(values, indent=2) + "\n").encode())
-        write_safetensors(files[1], config, tensors, load)
-        if tokenizer_path is not None:
-            with tokenizer_path.open("rb") as source:
-                shutil.copyfileobj(source, files[2])
+    parts: dict[str, bytes] = dict(files or {})
+    names = ["config.json", "model.safetensors", *parts]  # the first one first: see atomic_outputs
+    with atomic_outputs([folder / name for name in names], n_bytes, check) as outputs:
+        outputs[0].write((json.dumps(values, indent=2) + "\n").encode())
+        write_safetensors(outputs[1], config, tensors, load, texts, extra)
+        for output, data in zip(outputs[2:], parts.values(), strict=True):
+            output.write(data)

@@ -2,7 +2,8 @@
 
 The table says nothing about the model: sizes come from a config.json beside the file. A file that
 safetensors_writer.py wrote carries a copy of it in its table, so that it can stand alone.
-Source: README of huggingface/safetensors, section Format.
+Source: README of huggingface/safetensors, section Format; the reference for what it leaves open is
+the library itself, which passes over further keys of a tensor's row.
 """
 
 from __future__ import annotations
@@ -15,14 +16,20 @@ from pathlib import Path
 
 from llama_edu.errors import FormatError
 from llama_edu.files.fields import Field
+from llama_edu.files.huggingface.companions import (
+    TOKENIZERS,
+    carried_from_companions,
+    carried_from_config,
+    companions_of,
+)
 from llama_edu.files.huggingface.config_json import config_from_json, dialect_of
-from llama_edu.files.layout import Checkpoint, Section, TensorSpec
+from llama_edu.files.layout import Checkpoint, Section, TensorSpec, TypedValue
 from llama_edu.files.mapped import MappedFile, OpenFiles
 from llama_edu.files.strict_json import MAX_JSON_BYTES, parse_object, read_object
 from llama_edu.files.weights import check_tensors, with_our_names
 from llama_edu.text import one_line
 
-#: safetensors' name -> (ours, bits). Ours is None where nothing here computes with the type.
+#: safetensors' name -> (ours, bits). Ours is None for types that this package does not support.
 _DTYPES: dict[str, tuple[str | None, int]] = {
     "F32": ("f32", 32), "F16": ("f16", 16), "BF16": ("bf16", 16), "F64": ("f64", 64),
     "I64": ("i64", 64), "I32": ("i32", 32), "I16": ("i16", 16), "I8": ("i8", 8),
@@ -36,13 +43,13 @@ CONFIG_KEY = "config.json"
 
 @dataclass(frozen=True)
 class SafetensorsHeader:
-    """What a file's table says.
+    """The contents of a file's table.
 
     Attributes:
-        tensors: stored name -> TensorSpec with that name, in file order.
-        other: names of tensors of a type that nothing here computes with.
+        tensors: stored name -> TensorSpec with that name, in the order of the table.
+        other: names of tensors of unsupported types.
         metadata: the table's "__metadata__", texts by name.
-        data_offset: where data begin.
+        data_offset: where data begins.
     """
 
     tensors: dict[str, TensorSpec]
@@ -58,7 +65,7 @@ def read_header(mapped: MappedFile, file: int = 0) -> SafetensorsHeader:
         mapped: the open file.
         file: becomes `TensorSpec.file`.
     Raises:
-        FormatError: the table is damaged, or tensors overlap, leave gaps or pass the end.
+        FormatError: the table is damaged, or tensors overlap, leave gaps or exceed the file.
     """
     path = mapped.path
     text = _table_text(mapped)
@@ -84,7 +91,7 @@ def read_header(mapped: MappedFile, file: int = 0) -> SafetensorsHeader:
 
 
 def _table_text(mapped: MappedFile) -> bytes:
-    """The JSON of the table, a copy, with the spaces that pad it."""
+    """A copy of the table's JSON, including the spaces that pad it."""
     path = mapped.path
     length = mapped.data[:8]
     if len(length) < 8:
@@ -102,8 +109,8 @@ def _table_text(mapped: MappedFile) -> bytes:
     text = mapped.data[8 : 8 + n_bytes]
     if text[:1] != b"{":
         raise FormatError(
-            f"{path}: the table starts with {text[:8]!a}, expected an opening brace; this is no "
-            f"safetensors file"
+            f"{path}: the table starts with {text[:8]!a}, expected an opening brace; this is not "
+            f"a safetensors file"
         )
     if not text.rstrip(b" ").endswith(b"}"):  # only spaces may pad it; json would allow others
         raise FormatError(f"{path}: the table ends with {text[-8:]!a}, expected a closing brace")
@@ -113,9 +120,9 @@ def _table_text(mapped: MappedFile) -> bytes:
 def _read_entry(
     name: str, entry: object, path: Path
 ) -> tuple[str | None, tuple[int, ...], int, int]:
-    """Our type, shape, and the range of bytes of one row of the table."""
+    """Our type, the shape, and the byte range of one row of the table."""
     where = f"{path}: tensor {one_line(name)}"
-    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+    if not isinstance(entry, dict) or not entry.keys() >= {"dtype", "shape", "data_offsets"}:
         raise FormatError(f"{where}: expected dtype, shape and data_offsets; the file is damaged")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _DTYPES:
@@ -126,14 +133,14 @@ def _read_entry(
     if not (_are_counts(shape) and _are_counts(offsets) and len(offsets) == 2):
         raise FormatError(
             f"{where}: shape {str(shape)[:40]} and data_offsets {str(offsets)[:40]}, expected "
-            f"lists of whole numbers from 0 on; the file is damaged"
+            f"lists of non-negative whole numbers; the file is damaged"
         )
     type_name, bits = _DTYPES[dtype]
     begin, end = offsets
     n_bytes = math.prod(shape) * bits // 8
     if end - begin != n_bytes:
         raise FormatError(
-            f"{where}: lies at bytes {begin} to {end}, expected {n_bytes} bytes for {dtype} "
+            f"{where}: is at bytes {begin} to {end}, expected {n_bytes} bytes for {dtype} "
             f"{str(shape)[:40]}; the file is damaged"
         )
     return type_name, tuple(shape), begin, end
@@ -168,20 +175,21 @@ def _check_no_gaps(extents: list[tuple[int, int, str]], data_bytes: int, path: P
 def read_safetensors(path: Path, files: OpenFiles) -> Checkpoint:
     """The checkpoint in one .safetensors file with Hugging Face's or Meta's names.
 
-    Sizes come from the copy of config.json in its table, which files of ours have, or else from the
-    config.json beside it.
+    Sizes come from the copy of config.json in its table, which files written by this package have,
+    or else from the config.json next to it.
 
     Raises:
-        FormatError: damaged, one file of several, or nothing says how many heads there are.
+        FormatError: the file is damaged, is one of several, or has no config.json.
     """
     header = read_header(files.open(path))
     dialect = dialect_of(header.tensors, path)
     beside = path.parent / "config.json"
     if CONFIG_KEY in header.metadata:
         where: object = f"{path}: {CONFIG_KEY}"
-        values = parse_object(header.metadata[CONFIG_KEY].encode("utf-8", "replace"), where)
+        text = header.metadata[CONFIG_KEY].encode("utf-8", "replace")
+        values = parse_object(text, where, strict=False)
     elif beside.is_file():
-        where, values = beside, read_object(beside)
+        where, values = beside, read_object(beside, strict=False)
     else:
         raise FormatError(f"{path}: {_what_shapes_tell(header, dialect)}")
     _refuse_one_of_several(path)
@@ -192,22 +200,35 @@ def read_safetensors(path: Path, files: OpenFiles) -> Checkpoint:
     refuse_uncomputable(header, path)
     tensors, ignored = with_our_names(header.tensors, dialect, path, tied_output=tied)
     check_tensors(tensors, config, path)
-    tokenizer_path = path.parent / "tokenizer.model"
+    tokenizers = [path.parent / name for name in TOKENIZERS]
+    companions = () if CONFIG_KEY in header.metadata else companions_of(path.parent)
+    texts = carried_texts(header)
     return Checkpoint(
         format="safetensors",
         recognized_by="a JSON table of tensors at byte 8",
         paths=(path,),
         config=config,
         tensors=tensors,
-        tokenizer_path=tokenizer_path if tokenizer_path.is_file() else None,
+        tokenizer_path=next((found for found in tokenizers if found.is_file()), None),
         sections=(Section("header", 0, 8), Section("metadata", 8, header.data_offset - 8)),
         ignored=(*ignored, *header.other),
         metadata=header.metadata,
+        carried={**carried_from_config(values), **carried_from_companions(companions), **texts},
+        companions=companions,
     )
 
 
+def carried_texts(header: SafetensorsHeader) -> dict[str, TypedValue]:
+    """The table's own texts, as "__metadata__:KEY"."""
+    return {
+        f"__metadata__:{key}": TypedValue("json", text)
+        for key, text in header.metadata.items()
+        if (key, text) != ("format", "pt") and key != CONFIG_KEY
+    }
+
+
 def refuse_uncomputable(header: SafetensorsHeader, path: Path) -> None:
-    """Raise FormatError where a weight is stored in a type that nothing here computes with."""
+    """Raise FormatError if a weight is stored in an unsupported type."""
     for name in header.other:
         if name.endswith(".weight"):
             raise FormatError(
@@ -222,13 +243,13 @@ def _what_shapes_tell(header: SafetensorsHeader, dialect: str) -> str:
     shape = header.tensors[f"{names[dialect]}.weight"].shape
     told = f"vocab_size {shape[0]:,} and dim {shape[1]:,}" if len(shape) == 2 else "nothing"
     return (
-        f"no config.json beside it; the shapes tell {told}, but not n_heads, norm_eps, rope_theta "
+        f"no config.json next to it; the shapes give {told}, but not n_heads, norm_eps, rope_theta "
         f"and max_seq_len; put the model's config.json into the same folder"
     )
 
 
 def _refuse_one_of_several(path: Path) -> None:
-    """Raise FormatError for a file that an index beside it names as one of several."""
+    """Raise FormatError for a file that an index next to it lists as one of several."""
     index = path.parent / "model.safetensors.index.json"
     if index.is_file():
         weight_map = read_object(index).get("weight_map")

@@ -1,4 +1,4 @@
-"""Writing a .safetensors file that can stand alone: its table carries a copy of config.json.
+"""Writing a .safetensors file that can be used alone: its table has a copy of config.json.
 
 Source: README of huggingface/safetensors, section Format.
 """
@@ -18,7 +18,7 @@ from llama_edu.files.layout import LoadTensor, PlannedTensor, as_planned
 from llama_edu.files.names import from_ours
 from llama_edu.files.row_order import rows_in_halves
 
-#: The types that we write -> safetensors' names.
+#: The types that this package writes -> safetensors' names.
 WRITABLE = {"f32": "F32", "f16": "F16", "bf16": "BF16", "f64": "F64"}
 
 #: The same types -> torch's names, as config.json has them.
@@ -31,22 +31,25 @@ def write_safetensors(
     tensors: Sequence[PlannedTensor],
     load: LoadTensor,
     metadata: Mapping[str, str] | None = None,
+    extra: Mapping[str, object] | None = None,
 ) -> None:
     """Write a whole .safetensors file with Hugging Face's names and row order.
 
     Args:
-        file: opened for writing; only written to, never read or moved.
+        file: opened for writing; only written to, without reading or seeking.
         config: also stored, as a config.json inside the table.
         tensors: what to write, in this order; f32, f16, bf16 or f64.
-        load: the data of a planned tensor as stored; rows of wq and wk with RoPE pairs side by
-            side. They are moved apart here, which copies that one matrix.
+        load: returns the data of a planned tensor as stored; rows of wq and wk with RoPE's pairs
+            side by side. They are moved apart here, which copies that one matrix.
         metadata: more texts for the table.
+        extra: more keys for the config.json inside the table.
     Raises:
         RequestError: a type that safetensors cannot express.
         ShapeError: `load` returned something other than what was planned.
     """
     tied = all(tensor.name != "output" for tensor in tensors)
-    stated = config_to_json(config, tied_output=tied, dtype=TORCH_DTYPES[main_type(tensors)])
+    dtype = TORCH_DTYPES[main_type(tensors)]
+    stated = {**(extra or {}), **config_to_json(config, tied_output=tied, dtype=dtype)}
     table: dict[str, object] = {
         "__metadata__": {"format": "pt", **(metadata or {}), CONFIG_KEY: json.dumps(stated)}
     }
@@ -60,7 +63,7 @@ def write_safetensors(
         }
         begin = end
     text = json.dumps(table, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # so that data are aligned
+    text += b" " * (-len(text) % 8)  # so that data is aligned
     file.write(struct.pack("<Q", len(text)) + text)
     for tensor in tensors:
         array = load(tensor)
@@ -69,7 +72,7 @@ def write_safetensors(
 
 
 def main_type(tensors: Sequence[PlannedTensor]) -> str:
-    """The type of most bytes. RequestError where a type does not exist in safetensors."""
+    """The type of most bytes. RequestError if a type does not exist in safetensors."""
     n_bytes: dict[str, int] = {}
     for tensor in tensors:
         if tensor.type not in WRITABLE:

@@ -1,1 +1,1 @@
-"""The .bin files of llama2.c, versions 0 to 2."""
+"""llama2.c's .bin format, versions 0 to 2."""

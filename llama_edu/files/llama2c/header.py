@@ -1,7 +1,7 @@
-"""The header of a llama2.c file: seven sizes, and how many bytes they call for.
+"""The header of a llama2.c file: seven sizes, and the file size that they imply.
 
-Version 0 has no magic. It is recognized by arithmetic: the sizes in its header must call for
-exactly the bytes that the file has. Versions 1 and 2 have a magic and a header of 256 bytes.
+Version 0 has no magic. It is recognized by arithmetic: the sizes in its header must imply exactly
+the size of the file. Versions 1 and 2 have a magic and a header of 256 bytes.
 Source: `export.py` of karpathy/llama2.c.
 """
 
@@ -21,7 +21,7 @@ SIZE_NAMES = (
     "dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len",
 )  # fmt: skip
 
-#: Bytes of a header with a magic: what is not used is zero.
+#: Bytes of a header with a magic; unused ones are zero.
 PADDED_BYTES = 256
 
 #: llama2.c trains and runs with this and stores it nowhere.
@@ -30,7 +30,7 @@ _NORM_EPS = 1e-5
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says before its weights.
+    """What a file contains before its weights.
 
     Attributes:
         version: 0, 1 or 2.
@@ -67,7 +67,7 @@ class Header:
         return self.n_bytes + 4 * n_in_norms + matrix_bytes + self.table_bytes
 
     def _n_in_matrices(self) -> int:
-        config = self.config  # in a formula: a hostile file may name two billion layers
+        config = self.config  # a formula, no loop: a hostile file may state two billion layers
         in_layer = config.dim * (2 * config.q_dim + 2 * config.kv_dim + 3 * config.hidden_dim)
         n_vocabulary_matrices = 1 if self.tied_output else 2
         outside = config.dim * config.vocab_size * n_vocabulary_matrices
@@ -75,7 +75,7 @@ class Header:
 
 
 def looks_like_llama2c(head: bytes, file_bytes: int) -> bool:
-    """Whether the first bytes are a version 0 header that calls for exactly this many bytes."""
+    """Whether the first bytes are a version 0 header that implies exactly this file size."""
     try:
         return _version_0(head).file_bytes == file_bytes
     except (struct.error, ShapeError):
@@ -87,7 +87,7 @@ def read_header(head: bytes, where: object) -> Header:
 
     Args:
         head: the first PADDED_BYTES of the file, or all of a shorter one.
-        where: begins every error.
+        where: the start of every error message.
     Raises:
         FormatError: an unknown version, or sizes that contradict each other.
     """
@@ -104,7 +104,7 @@ def read_header(head: bytes, where: object) -> Header:
 
 
 def _version_0(head: bytes) -> Header:
-    """The header of a file of version 0; a negative vocab_size says that the output is not tied."""
+    """The header of a version 0 file; a negative vocab_size means that the output is not tied."""
     values: dict[str, Any] = dict(zip(SIZE_NAMES, _SIZES.unpack_from(head), strict=True))
     tied = values["vocab_size"] > 0
     values["vocab_size"] = abs(values["vocab_size"])

@@ -1,4 +1,4 @@
-"""The .bin files of llama2.c: where each weight lies, which follows from the sizes alone.
+"""llama2.c's .bin format: where each weight is, which follows from the sizes alone.
 
 Version 0 stores every weight as float32, all layers of one kind together. Version 1 has another
 order. Version 2 keeps matrices as int8 with a float32 scale for each group of numbers, all scales
@@ -38,7 +38,7 @@ def read_llama2c(path: Path, files: OpenFiles) -> Checkpoint:
     """The checkpoint in a file of version 0, 1 or 2. Its tokenizer is a separate file.
 
     Raises:
-        FormatError: the sizes in the header call for more or fewer bytes than the file has.
+        FormatError: the header is damaged, or its sizes imply another file size.
     """
     header = _checked_header(files.open(path))
     tensors, tables = _placed(header)
@@ -56,7 +56,7 @@ def read_llama2c(path: Path, files: OpenFiles) -> Checkpoint:
 
 
 def _checked_header(mapped: MappedFile) -> Header:
-    """The header of a file whose size is what the header calls for."""
+    """The header of a file, checked against the file's size."""
     path = mapped.path
     header = read_header(mapped.data[:PADDED_BYTES], path)
     implied, file_bytes = header.file_bytes, mapped.n_bytes
@@ -97,7 +97,7 @@ def _placed(header: Header) -> tuple[dict[str, TensorSpec], list[Section]]:
 
 
 class _Layout:
-    """Places tensors one after another, matrices with scales where there is a group size."""
+    """Places tensors one after another; with a group size, matrices have scales."""
 
     def __init__(self, header: Header) -> None:
         self.tensors: dict[str, TensorSpec] = {}
@@ -127,14 +127,14 @@ class _Layout:
                 self.place(f"layers.{layer}.{kind}")
 
     def skip(self, name: str, n_bytes: int) -> Section:
-        """Leave room for bytes that are no weight."""
+        """Leave space for bytes that are not weights."""
         section = Section(name, self._offset, n_bytes)
         self._offset += n_bytes
         return section
 
 
 def llama2c_fields(mapped: MappedFile) -> Iterator[Field]:
-    """Every field of one file in order, tensor data as one field each, for the hex view."""
+    """Every field of one file in order, with one field per tensor's data, for the hex view."""
     header = _checked_header(mapped)
     cursor = Cursor(mapped.data[:PADDED_BYTES], mapped.path, trace=True)
     if header.version:

@@ -1,4 +1,4 @@
-"""The named fields of a .pth file, for the hex view: its first record, and what follows."""
+"""The named fields of a .pth file, for the hex view: the header of its first zip record."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _ZIP_HEADER: tuple[tuple[str, NumberKind], ...] = (
 
 
 def pth_fields(mapped: MappedFile) -> Iterator[Field]:
-    """The first record of a .pth file: its zip header, then the pickle that names the tensors.
+    """The fields of the first record's zip header, then all that follows as one field.
 
     Raises:
-        FormatError: the header is cut, or the file is no zip (torch before 1.6).
+        FormatError: the header is truncated, or the file is not a zip (torch before 1.6).
     """
     head = mapped.data[: 30 + 2 * 65535]
     if not head.startswith(ZIP):

@@ -1,6 +1,6 @@
-"""A folder as Meta handed it out: params.json, consolidated.00.pth, 01 ..., tokenizer.model.
+"""A folder as Meta distributed it: params.json, consolidated.00.pth, 01 ..., tokenizer.model.
 
-Large models came in several shards, one for each GPU that was to run them. fairscale cut every
+Large models came in several shards, one for each GPU that was to run them. fairscale split every
 matrix: those whose outputs are independent by rows, those whose outputs are summed by columns.
 """
 
@@ -19,10 +19,10 @@ from llama_edu.files.torch.pth import read_pth
 from llama_edu.files.vocabularies.detect import find_tokenizer
 from llama_edu.files.weights import check_tensors, with_our_names
 
-#: The context of LLaMA 1; params.json does not say it.
+#: The context of LLaMA 1, for a params.json without max_seq_len.
 DEFAULT_MAX_SEQ_LEN = 2048
 
-#: Of params.json that are read at all; it has about 100.
+#: The largest params.json that is read; it usually has about 100 bytes.
 _LARGEST_PARAMS_BYTES = 2**16
 
 
@@ -95,7 +95,7 @@ def _shard_paths(folder: Path) -> list[Path]:
 
 
 def _config(params: dict, shards: list[dict[str, TensorSpec]], folder: Path) -> ModelConfig:
-    """Sizes from params.json, each compared with what the tensors say."""
+    """Sizes from params.json; the size of the vocabulary is that of the tensors."""
     where = folder / "params.json"
     _check_dimensions(shards[0], folder)
 
@@ -128,7 +128,7 @@ def _config(params: dict, shards: list[dict[str, TensorSpec]], folder: Path) -> 
             max_seq_len=size("max_seq_len", DEFAULT_MAX_SEQ_LEN),
             norm_eps=params.get("norm_eps", 1e-6),
             rope_theta=params.get("rope_theta", 10000.0),
-            # Llama 3.1 says only that it scales; the numbers are constants in Meta's code
+            # Llama 3.1 states only that it scales; the numbers are constants in Meta's code
             rope_scaling=RopeScaling("llama3", 8.0) if params.get("use_scaled_rope") else None,
         )
     except (ShapeError, TypeError, ValueError, OverflowError) as error:  # NaN, 10**400, "1e-5"
@@ -136,7 +136,7 @@ def _config(params: dict, shards: list[dict[str, TensorSpec]], folder: Path) -> 
 
 
 def _check_dimensions(shard: dict[str, TensorSpec], folder: Path) -> None:
-    """Raise FormatError unless the tensors that tell sizes are there, and all have 1 or 2 axes."""
+    """Raise FormatError unless the tensors that give sizes exist and all have 1 or 2 axes."""
     for name in ("token_embedding", "layers.0.w_gate", "layers.0.wk"):
         if name not in shard or len(shard[name].shape) != 2:
             raise FormatError(f"{folder}: has no matrix {name}; the checkpoint is incomplete")
@@ -149,7 +149,7 @@ def _check_dimensions(shard: dict[str, TensorSpec], folder: Path) -> None:
 
 
 def _vocab_size(shards: list[dict[str, TensorSpec]], dim: int, folder: Path) -> int:
-    """How many pieces the tensors have. FormatError where the last shards are missing."""
+    """How many pieces the tensors have. FormatError if the last shards are missing."""
     first, n_shards = shards[0], len(shards)
     rows, columns = first["token_embedding"].shape
     if "output" in first and n_shards > 1:

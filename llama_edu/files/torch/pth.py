@@ -1,8 +1,8 @@
 """PyTorch checkpoints without PyTorch: a zip whose records are mapped in place.
 
-A .pth file (torch 1.6 and later) is an uncompressed zip. `data.pkl` says which tensors there are;
-each `data/N` record holds the numbers of one storage, at a known offset, so a tensor can be viewed
-in the file like in any other. zip_records.py finds the records, unpickler.py reads the pickle.
+A .pth file (torch 1.6 and later) is an uncompressed zip. `data.pkl` lists the tensors; each
+`data/N` record holds the numbers of one storage, at a known offset, so a tensor can be viewed in
+place as in any other format. zip_records.py finds the records, unpickler.py reads the pickle.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class PthContents:
     """What a .pth file holds.
 
     Attributes:
-        tensors: stored name -> spec, of the weight dict, which may be wrapped in another dict.
-        other_names: tensors of whole numbers, which no LLaMA needs.
-        settings: plain values that lie beside a wrapped weight dict as "model_args" or "config".
-        pickle_range: offset and size of the pickle that says all this.
+        tensors: stored name -> spec, from the weight dict, which may be inside another dict.
+        other_names: tensors of whole numbers or bools, which no LLaMA needs.
+        settings: plain values stored next to the weight dict, as "model_args" or "config".
+        pickle_range: offset and size of the pickle that describes all this.
     """
 
     tensors: dict[str, TensorSpec]
@@ -48,7 +48,7 @@ class PthContents:
 
 
 def read_pth(mapped: MappedFile, file: int = 0) -> PthContents:
-    """Where every tensor of a .pth file lies, by its stored name.
+    """Where every tensor of a .pth file is, by its stored name.
 
     Args:
         mapped: the open file.
@@ -74,7 +74,7 @@ def _read_zip(mapped: MappedFile, file: int) -> PthContents:
         program = bytes_at(mapped, *pickle_range)
     except LlamaEduError:
         raise
-    except Exception as error:  # zipfile meets a hostile directory with errors of many kinds
+    except Exception as error:  # zipfile raises many kinds of errors for a hostile directory
         raise FormatError(
             f"{path}: its zip directory cannot be read ({error}); the file is truncated or "
             f"damaged, download it again"
@@ -108,18 +108,18 @@ def _read_legacy(mapped: MappedFile, file: int) -> PthContents:
 def _legacy_storages(
     mapped: MappedFile, keys: list[str], number_types: Mapping[str, str], offset: int
 ) -> dict[str, tuple[int, int]]:
-    """Where the numbers of each storage lie; every run of numbers follows its count."""
+    """Where the numbers of each storage are; each run of numbers follows its count."""
     path, storages = mapped.path, {}
     for key in keys:
         if key not in number_types:
-            raise FormatError(f"{path}: nothing says of what type storage {one_line(key)} is")
+            raise FormatError(f"{path}: the type of storage {one_line(key)} is not stated")
         item_bytes = NUMBER_TYPES[number_types[key]][1]
         count = bytes_at(mapped, offset, 8)
         n_elements = int.from_bytes(count, "little", signed=True)
         n_bytes = n_elements * item_bytes
         if len(count) < 8 or n_elements < 0 or offset + 8 + n_bytes > mapped.n_bytes:
             raise FormatError(
-                f"{path}: storage {one_line(key)} at byte {offset:,} reaches beyond the "
+                f"{path}: storage {one_line(key)} at byte {offset:,} extends beyond the "
                 f"file's {mapped.n_bytes:,} bytes; it is truncated or damaged"
             )
         storages[key] = (offset + 8, n_bytes)
@@ -128,7 +128,7 @@ def _legacy_storages(
 
 
 def _tensors_in(contents: object) -> dict[str, StoredTensor]:
-    """The dict of weights, also inside {"model": ...} or {"state_dict": ...} of a training run."""
+    """The dict of weights, which a training run may put inside "model" or "state_dict"."""
     if not isinstance(contents, dict):
         return {}
     wrapped = (contents.get(key) for key in ("model", "state_dict"))
@@ -141,7 +141,7 @@ def _tensors_in(contents: object) -> dict[str, StoredTensor]:
 
 
 def _settings_in(contents: object) -> dict[str, object]:
-    """Plain numbers and words that a training run saved beside its weights."""
+    """Plain numbers and texts that a training run saved next to its weights."""
     for key in ("model_args", "config"):
         values = contents.get(key) if isinstance(contents, dict) else None
         if isinstance(values, dict):
@@ -161,7 +161,7 @@ def _collect(
     path: Path,
     file: int,
 ) -> PthContents:
-    """Turn the pickle's tensors into specs, each checked against the record it lies in."""
+    """Turn the pickle's tensors into specs, each checked against the record that holds it."""
     tensors, other_names = {}, []
     for name, tensor in _tensors_in(contents).items():
         type_name, item_bytes = NUMBER_TYPES[tensor.number_type]
@@ -191,11 +191,11 @@ def _bytes_of(
 ) -> tuple[int, int]:
     """First byte of a tensor in the file, and bytes from its first to its last number.
 
-    Raises FormatError where its storage is missing or too short, or numbers share a place.
+    Raises FormatError if its storage is missing or too short, or if numbers share a place.
     """
     if tensor.storage.key not in storages:
         raise FormatError(
-            f"{where} lies in storage {one_line(tensor.storage.key)}, which the file does not "
+            f"{where} is in storage {one_line(tensor.storage.key)}, which the file does not "
             f"have; it is damaged"
         )
     start, storage_bytes = storages[tensor.storage.key]

@@ -1,7 +1,8 @@
-"""One file saved in the middle of training: the weights in a dict, the sizes beside them.
+"""One file saved during training: the weights in a dict, with the sizes next to them.
 
-`torch.save({"model": state_dict, "model_args": {...}})` is what llama2.c's train.py writes, and
-many small trainers with it. Names and row order are Meta's; compiled models prefix `_orig_mod.`.
+llama2.c's train.py and many small trainers write it with
+`torch.save({"model": state_dict, "model_args": {...}})`. Names and row order are Meta's; compiled
+models prefix names with `_orig_mod.`.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from llama_edu.files.torch.pth import read_pth
 from llama_edu.files.vocabularies.detect import find_tokenizer
 from llama_edu.files.weights import check_tensors, with_our_names
 
-#: llama2.c's model.py; the file says it only when it was changed.
+#: The default in llama2.c's model.py; a file states norm_eps only if it was changed.
 _NORM_EPS = 1e-5
 
 
 def read_training_checkpoint(path: Path, files: OpenFiles) -> Checkpoint:
-    """The checkpoint in one torch file that brings its own sizes.
+    """The checkpoint in one torch file that states its own sizes.
 
     Raises:
-        FormatError: the file says no sizes (as one shard of Meta's layout does not), or a tensor is
-            none that a LLaMA has.
+        FormatError: the file states no sizes (as is true of a shard in Meta's layout), or its
+            tensors are not those of a LLaMA with these sizes.
     """
     contents = read_pth(files.open(path))
     sizes = contents.settings

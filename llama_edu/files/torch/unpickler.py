@@ -1,9 +1,9 @@
 """Reading the pickle of a PyTorch checkpoint without running it.
 
-A pickle is a program: it can ask for any function by name and call it. This unpickler has a list of
-exactly the names that describe tensors, gives small records in their place, and refuses every other
-name before anything is called. It is Python's own unpickler written in Python, so that it takes
-memory only for what the pickle holds.
+A pickle is a program: it can import any function by name and call it. This unpickler has a list of
+exactly the names that describe tensors, returns small records in their place, and refuses every
+other name before anything is called. It is based on the unpickler that is written in Python, which
+uses memory only for what the pickle holds.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from llama_edu.text import one_line
 
 _MOST_DIMENSIONS = 8
 
-#: Steps that a program may take, each of which can take 100 bytes of memory. A tensor takes 32, so
-#: that the largest LLaMA takes 40,000, and four times as many with the state of its optimizer. What
-#: a call is handed beyond _FREE_ITEMS counts as steps too, each item one: one long list can be
-#: handed on again and again, for two steps each.
+#: Steps that a pickle may execute, each of which can use 100 bytes of memory. A tensor takes 32
+#: steps, so the largest LLaMA takes 40,000, and with its optimizer's state four times as many.
+#: What a call is handed beyond _FREE_ITEMS counts as steps too, one for each item: one long list
+#: can be handed on again and again, for two steps each.
 _MOST_STEPS = 200_000
 _FREE_ITEMS = 32
 
@@ -45,14 +45,14 @@ NUMBER_TYPES: dict[str, tuple[str | None, int]] = {
 
 @dataclass(frozen=True)
 class NumberType:
-    """Stands for torch.HalfStorage, torch.float16 and their like."""
+    """Stands for torch.HalfStorage, torch.float16 and similar names."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class StoredStorage:
-    """A run of numbers in the file, by the key of its record, from element `first` on."""
+    """A run of numbers in the file, given by the key of its record, from element `first` on."""
 
     number_type: str
     key: str
@@ -72,7 +72,7 @@ class StoredTensor:
 
 
 def _is_size(value: object) -> bool:
-    """Whether a number from a pickle, where it may have a million digits, can count bytes."""
+    """Whether a value from a pickle, possibly a number of a million digits, can be a byte count."""
     return type(value) is int and 0 <= value < 2**63
 
 
@@ -102,10 +102,10 @@ def _rebuild_parameter(data, *_):
 def _check_key(key: object) -> None:
     """Raise ValueError unless hashing the key, and finding it among others, is cheap.
 
-    The hash of nested tuples that share their parts can take for ever, or all of the C stack.
+    Hashing nested tuples that share their parts can take forever or overflow the C stack.
     """
     if not isinstance(key, str | int):
-        raise ValueError("a dict with a key that is neither text nor a number")
+        raise ValueError("a dict with a key that is neither a string nor a whole number")
     if isinstance(key, int) and not 0 <= key < _KEY_LIMIT:
         raise ValueError(f"a dict with a number as a key that is not from 0 to {_KEY_LIMIT - 1:,}")
 
@@ -118,7 +118,7 @@ def _ordered_dict(pairs=()) -> OrderedDict:
     return OrderedDict(pairs)
 
 
-#: Every name a pickle may ask for, and what it gets: descriptions, never torch.
+#: Every name that a pickle may import, and what it gets: descriptions, never torch objects.
 _ALLOWED: dict[tuple[str, str], object] = {
     ("collections", "OrderedDict"): _ordered_dict,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
@@ -129,12 +129,12 @@ _ALLOWED: dict[tuple[str, str], object] = {
 }
 
 
-#: What Python's own unpickler, written in Python, does for each opcode.
+#: What the unpickler that is written in Python does for each opcode.
 _OPCODES: dict = pickle._Unpickler.dispatch  # type: ignore[attr-defined, assignment]
 
 
 class _Opcodes(dict):
-    """What to do for each opcode, said only so often."""
+    """What to do for each opcode, with a limit on the number of look-ups."""
 
     def __init__(self, table: dict) -> None:
         super().__init__(table)
@@ -161,7 +161,7 @@ class _Memo(dict):
 
 
 class AllowListUnpickler(pickle._Unpickler):
-    """Python's own unpickler in Python, which takes memory only for what the pickle holds."""
+    """An unpickler that creates descriptions of tensors and refuses every other name."""
 
     dispatch: ClassVar[dict] = dict(_OPCODES)
     stack: list  # of the base class, which fills it
@@ -172,7 +172,7 @@ class AllowListUnpickler(pickle._Unpickler):
         self.dispatch = self._opcodes  # type: ignore[misc]
         self.memo = _Memo()
         self._where = where
-        self.number_types: dict[str, str] = {}  # of every storage that was named, by its key
+        self.number_types: dict[str, str] = {}  # storage key -> number type, for every storage seen
 
     def find_class(self, module: str, name: str) -> object:
         """The description for an allowed name; FormatError for any other."""
@@ -181,7 +181,7 @@ class AllowListUnpickler(pickle._Unpickler):
         except KeyError:
             raise FormatError(
                 f"{self._where}: its pickle asks for {one_line(f'{module}.{name}')}, expected only "
-                f"names that describe tensors; it may run code, so it was refused and nothing of "
+                f"names that describe tensors; it may run code, so it was refused and none of "
                 f"it was run"
             ) from None
 
@@ -221,7 +221,7 @@ class AllowListUnpickler(pickle._Unpickler):
         self.append(self._call(function, args))  # type: ignore[attr-defined]
 
     def _load_build(self) -> None:
-        # state may only decorate a dict (Hugging Face's _metadata); it is dropped
+        # state is allowed only on a dict (Hugging Face's _metadata), and dropped
         self.stack.pop()
         if not isinstance(self.stack[-1], dict):
             raise ValueError("an object with state that is not a dict of tensors")
@@ -247,13 +247,13 @@ class AllowListUnpickler(pickle._Unpickler):
     dispatch[pickle.DICT[0]] = _load_dict
     for _opcode in (
         pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET,  # hash their items, see _check_key
-        pickle.BYTEARRAY8,  # would take as much memory as it asks for
+        pickle.BYTEARRAY8,  # would allocate as much memory as it states
     ):  # fmt: skip
         del dispatch[_opcode[0]]
 
 
 def run(unpickler: AllowListUnpickler, path: Path):
-    """Load one pickle; whatever a damaged one throws becomes a FormatError."""
+    """Load one pickle; any exception from a damaged one becomes a FormatError."""
     try:
         return unpickler.load()
     except LlamaEduError:

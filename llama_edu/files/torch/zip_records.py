@@ -1,4 +1,4 @@
-"""Where the records of an uncompressed zip lie in a mapped file, as torch writes it since 1.6."""
+"""Where the records of an uncompressed zip are in a mapped file; torch has written it since 1.6."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ENCRYPTED = 1 | 1 << 6 | 1 << 13
 
 
 def records_of(mapped: MappedFile) -> dict[str, tuple[int, int]]:
-    """Where the data of each record of the zip lie, by its name below the folder of data.pkl."""
+    """Where the data of each zip record is, by its name relative to the folder of data.pkl."""
     path = mapped.path
     with zipfile.ZipFile(_ZipSource(mapped)) as archive:
         infos, directory = archive.infolist(), archive.start_dir
@@ -49,7 +49,7 @@ def records_of(mapped: MappedFile) -> dict[str, tuple[int, int]]:
 
 
 def _record_range(mapped: MappedFile, info: zipfile.ZipInfo) -> tuple[int, int]:
-    """First byte and size of a record's data; only the local header says how long it is itself."""
+    """First byte and size of a record's data, which follows a local header of variable length."""
     path = mapped.path
     if info.flag_bits & _ENCRYPTED:
         raise FormatError(
@@ -75,14 +75,14 @@ def _record_range(mapped: MappedFile, info: zipfile.ZipInfo) -> tuple[int, int]:
 
 
 class _ZipSource:
-    """What zipfile needs of a file, on a mapping; the directory must not take much memory."""
+    """What zipfile needs of a file, on a mapping; limits the size of the zip directory."""
 
     def __init__(self, mapped: MappedFile) -> None:
         self._mapped = mapped
         self._offset = 0
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """As a file's seek; OSError before the first byte, as zipfile expects it."""
+        """Like a file's seek; OSError before the first byte, as zipfile expects."""
         offset += (0, self._offset, self._mapped.n_bytes)[whence]
         if offset < 0:
             raise OSError(f"byte {offset} is before the start")
@@ -94,7 +94,7 @@ class _ZipSource:
         return self._offset
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """As a file's read, a copy; FormatError for more than a directory can have."""
+        """Like a file's read; FormatError for more bytes than a real directory has."""
         if size is None or size < 0:
             size = max(0, self._mapped.n_bytes - self._offset)
         if size > _LARGEST_DIRECTORY_BYTES:
@@ -108,7 +108,7 @@ class _ZipSource:
 
 
 def bytes_at(mapped: MappedFile, offset: int, n_bytes: int) -> bytes:
-    """A copy of the bytes from `offset` on, fewer where the file ends before."""
+    """A copy of the bytes from `offset` on, fewer if the file ends before."""
     if offset < 0:  # a slice would count from the end
         raise ValueError(f"byte {offset} is before the start")
     return mapped.data[offset : offset + n_bytes]

@@ -1,1 +1,1 @@
-"""Files that hold a vocabulary and no weights."""
+"""Files that hold a vocabulary but no weights."""

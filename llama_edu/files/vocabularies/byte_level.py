@@ -1,8 +1,8 @@
-"""Byte-level BPE vocabularies: how their pieces are spelled, and how a text is cut before merging.
+"""Byte-level BPE vocabularies: how their pieces are spelled, and how text is cut before merging.
 
 A piece is a run of bytes. JSON and GGUF store text, so each of the 256 bytes is written as one
 character: the printable ones of Latin-1 as themselves, the other 68 as the characters from U+0100
-on. A space is then written U+0120. Before merging, a pattern cuts a text into words, numbers and
+on. A space is then written as U+0120. Before merging, a pattern cuts a text into words, numbers and
 runs of spaces; a GGUF file only names its pattern.
 Source: `bytes_to_unicode` in encoder.py of openai/gpt-2.
 """
@@ -36,12 +36,12 @@ PRE_TOKENIZERS: dict[str, tuple[str, ...]] = {
     "starcoder": (r"\p{N}", _GPT2),
 }
 
-#: Names under which a whole cut that is a piece is taken as it is, even if no merges lead to it.
+#: Names for which a cut that is itself a piece is kept whole, even if no merges lead to it.
 WHOLE_PIECES_FIRST = ("llama-bpe", "llama3", "llama-v3")
 
 
 def to_bytes(text: str) -> bytes | None:
-    """The bytes that a byte-level piece stands for, or None when a character stands for none."""
+    """The bytes that a byte-level piece stands for, or None if a character stands for no byte."""
     try:
         return bytes([_BYTE_OF[character] for character in text])
     except KeyError:

@@ -1,6 +1,6 @@
-"""Vocabulary files: which kind is this, and its pieces and scores.
+"""Vocabulary files: which kind a file is, and its pieces and scores.
 
-Most weight files carry their own vocabulary, so what reads these files is imported by need.
+Most weight files contain their own vocabulary, so the larger readers are imported when needed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def read_vocabulary(path: Path, vocab_size: int | None = None) -> Vocabulary:
     """The vocabulary in a tokenizer.model, a tokenizer.json or a llama2.c tokenizer.bin.
 
     Raises:
-        FormatError: none of them, or not of the size that the model needs.
+        FormatError: none of these, damaged, or a tokenizer.bin without `vocab_size` pieces. The
+            size of the other two is not checked here.
     """
     from llama_edu.files.vocabularies.tokenizer_bin import (
         looks_like_tokenizer_bin,
@@ -56,7 +57,7 @@ def read_vocabulary(path: Path, vocab_size: int | None = None) -> Vocabulary:
 
 
 def find_tokenizer(folder: Path) -> Path | None:
-    """tokenizer.model in the folder or in its parent, where Meta put the one for all sizes."""
+    """tokenizer.model in the folder or in its parent, where Meta put one file for all sizes."""
     for place in (folder, folder.resolve().parent):
         if (place / "tokenizer.model").is_file():
             return place / "tokenizer.model"

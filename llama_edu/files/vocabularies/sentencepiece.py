@@ -1,4 +1,4 @@
-"""tokenizer.model, the file of the sentencepiece library, as a Vocabulary."""
+"""tokenizer.model, the sentencepiece library's file, as a Vocabulary."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from llama_edu.errors import FormatError
 from llama_edu.files.mapped import open_weights
+from llama_edu.files.vocabularies.protobuf import fields_of
 from llama_edu.vocabulary import (
     BYTE,
     CONTROL,
@@ -16,12 +17,16 @@ from llama_edu.vocabulary import (
     UNKNOWN,
     UNKNOWN_TEXT,
     UNUSED,
+    USER_DEFINED,
     Vocabulary,
 )
 
+#: Fields of ModelProto and of a SentencePiece in it.
+_PIECES, _TYPE = 1, 3
+
 
 def open_sentencepiece(path: Path):
-    """A SentencePieceProcessor on a tokenizer.model file; a FormatError when it is none."""
+    """A SentencePieceProcessor for a tokenizer.model file; FormatError if it is not one."""
     from sentencepiece import SentencePieceProcessor  # loads a library: not at import
 
     with open_weights(path) as file:
@@ -62,6 +67,7 @@ def read_sentencepiece(path: Path) -> Vocabulary:
         (BYTE, processor.is_byte),
     ):
         kinds[[token for token in range(n) if is_kind(token)]] = kind
+    kinds[_user_defined(path)] = USER_DEFINED
     return Vocabulary(
         pieces=tuple(sentencepiece_piece(processor, token) for token in range(n)),
         scores=np.array([processor.get_score(token) for token in range(n)], np.float32),
@@ -69,4 +75,20 @@ def read_sentencepiece(path: Path) -> Vocabulary:
         unk_id=processor.unk_id(),
         bos_id=processor.bos_id(),
         eos_id=processor.eos_id(),
+        names={
+            token: processor.id_to_piece(token).encode()
+            for token in np.flatnonzero((kinds == CONTROL) | (kinds == UNKNOWN)).tolist()
+        },
     )
+
+
+def _user_defined(path: Path) -> list[int]:
+    """The ids of pieces that are always kept whole, which the library does not tell."""
+    with open_weights(path) as file:
+        model = file.read()
+    pieces = [value for number, value in fields_of(model) if number == _PIECES]
+    return [
+        token
+        for token, piece in enumerate(pieces)
+        if isinstance(piece, bytes) and dict(fields_of(piece)).get(_TYPE) == USER_DEFINED
+    ]

@@ -1,4 +1,4 @@
-"""llama2c's tokenizer.bin: pieces and scores, in the order of their ids.
+"""llama2.c's tokenizer.bin: pieces and scores, in the order of their ids.
 
 Source: `tokenizer.py` and `run.c` of karpathy/llama2.c.
 """
@@ -18,8 +18,8 @@ from llama_edu.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
 _BYTE_PIECE = re.compile(rb"<0x([0-9A-F]{2})>")
 
 
-#: Of a tokenizer.bin that are read at all: each piece takes far more memory than its 8 bytes. Llama
-#: 3 has 128,256 pieces in 2 MB.
+#: The largest tokenizer.bin that is read: a piece takes far more memory than its 8 bytes on disk.
+#: Llama 3 has 128,256 pieces in 2 MB.
 _MOST_PIECES, _LARGEST_TOKENIZER_BYTES = 2**17, 32 * 2**20
 
 
@@ -32,15 +32,15 @@ def read_tokenizer_bin(path: Path, vocab_size: int | None = None) -> Vocabulary:
     """The vocabulary of a tokenizer.bin.
 
     Args:
-        vocab_size: what the model expects, compared with what the file has.
+        vocab_size: the model's number of pieces, compared with the file's; None skips the check.
     Raises:
-        FormatError: truncated, or another number of pieces than the model has.
+        FormatError: the file is truncated or too large, or its number of pieces is not the model's.
     """
     with open_weights(path) as file:
         if path.stat().st_size > _LARGEST_TOKENIZER_BYTES:
             raise FormatError(
                 f"{path}: has more than {_LARGEST_TOKENIZER_BYTES:,} bytes, expected a vocabulary; "
-                f"this is no tokenizer.bin"
+                f"this is not a tokenizer.bin"
             )
         cursor = Cursor(file.read(), path)
     longest = cursor.u32("longest piece")
@@ -51,7 +51,7 @@ def read_tokenizer_bin(path: Path, vocab_size: int | None = None) -> Vocabulary:
         token = len(pieces)
         if token == _MOST_PIECES:
             raise FormatError(
-                f"{path}: has more than {_MOST_PIECES:,} pieces; this is no tokenizer.bin"
+                f"{path}: has more than {_MOST_PIECES:,} pieces; this is not a tokenizer.bin"
             )
         scores.append(cursor.f32(f"score of piece {token}"))
         length = cursor.count(

@@ -1,7 +1,7 @@
-"""tokenizer.json of Hugging Face's tokenizers library as a Vocabulary.
+"""tokenizer.json, the file of Hugging Face's tokenizers library, as a Vocabulary.
 
-Two kinds occur with LLaMAs: byte-level BPE (Llama 3), and sentencepiece's BPE written as merges
-(Llama 2 and before), whose scores are then the order of the merges.
+LLaMAs use two kinds: byte-level BPE (Llama 3), and sentencepiece's BPE written as merges (Llama 2
+and before), in which case the order of the merges provides the scores.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from llama_edu.vocabulary import (
     Vocabulary,
 )
 
-#: Llama 3's file has 17 MB and 280,147 merges, each a list.
+#: Llama 3's file has 17 MB and 280,147 merges, each of them a list.
 MAX_BYTES, MAX_BRACKETS = 64 * 2**20, 2**20
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 def read_tokenizer_json(path: Path) -> Vocabulary:
-    """Read pieces, merges and kinds; ids of BOS and EOS from the JSON files that lie beside it.
+    """Read pieces, merges and kinds; the ids of BOS and EOS come from the JSON files next to it.
 
     Raises:
-        FormatError: damaged, not a BPE, or text is cut or changed in a way that is not known here.
+        FormatError: the file is damaged, is not BPE, or cuts or changes text in an unknown way.
     """
     values = read_object(path, MAX_BYTES, MAX_BRACKETS)
     model = values.get("model")
@@ -92,10 +92,10 @@ def _sentencepiece(
     values: Mapping[str, object],
     shared: dict[str, Any],
 ) -> Vocabulary:
-    """A sentencepiece vocabulary: the earlier a merge stands, the higher its piece's score.
+    """A sentencepiece vocabulary: the earlier a merge is listed, the higher its piece's score.
 
-    Files whose Metaspace step adds a space only to texts that begin without one are encoded as
-    sentencepiece does it: a space is added to every text. GGUF can say no more either.
+    If a file's Metaspace step adds a space only to texts that begin without one, text is encoded as
+    in sentencepiece: a space is added to every text. GGUF cannot express the difference either.
     """
     rank: dict[str, int] = {}
     for i, merge in enumerate(merges):
@@ -104,6 +104,7 @@ def _sentencepiece(
     kinds = np.full(len(texts), NORMAL, np.uint8)
     scores = np.zeros(len(texts), np.float32)
     pieces = []
+    names: dict[int, bytes] = {}
     for token, text in enumerate(texts):
         byte = _BYTE_PIECE.fullmatch(text)
         scores[token] = -1.0 - rank.get(text, len(merges)) if token not in added else 0.0
@@ -116,13 +117,16 @@ def _sentencepiece(
         else:
             kinds[token] = USER_DEFINED if token in added else NORMAL
             piece = text.replace(SPACE_MARK, " ").encode("utf-8", "replace")
+        if kinds[token] in (UNKNOWN, CONTROL):
+            names[token] = text.encode("utf-8", "replace")
         pieces.append(piece)
-    # '"prepend_scheme": "never"' or no Prepend at all: the space in front is not wanted
+    # '"prepend_scheme": "never"', or neither step: no space is put in front of a text
     cuts = str(values.get("normalizer")) + str(values.get("pre_tokenizer"))
     prefix = "'Prepend'" in cuts or bool(re.search(r"'prepend_scheme': '(first|always)'", cuts))
     return Vocabulary(
-        pieces=pieces, scores=scores, kinds=kinds, unk_id=unk_id, add_space_prefix=prefix, **shared
-    )
+        pieces=pieces, scores=scores, kinds=kinds, unk_id=unk_id, add_space_prefix=prefix,
+        names=names, **shared,
+    )  # fmt: skip
 
 
 def _added_tokens(values: Mapping[str, object], path: Path) -> dict[int, tuple[str, bool]]:
@@ -161,7 +165,7 @@ def _texts_by_id(
 
 
 def _merge_text(merge: object, path: Path) -> str:
-    """A merge as GGUF writes it; newer files have a list of two pieces instead."""
+    """A merge as GGUF writes it; in newer files it is a list of two pieces instead."""
     if isinstance(merge, list) and len(merge) == 2:
         merge = f"{merge[0]} {merge[1]}"
     if not isinstance(merge, str):
@@ -170,7 +174,7 @@ def _merge_text(merge: object, path: Path) -> str:
 
 
 def _pre_tokenizer_name(values: Mapping[str, object], path: Path) -> str:
-    """The name that GGUF files give to the way in which this file cuts text."""
+    """GGUF's name for the way this file cuts text."""
     found = _patterns(values.get("pre_tokenizer"))
     for name, patterns in PRE_TOKENIZERS.items():
         if found == patterns:
@@ -183,7 +187,7 @@ def _pre_tokenizer_name(values: Mapping[str, object], path: Path) -> str:
 
 
 def _patterns(step: object) -> tuple[str, ...]:
-    """The patterns of a pre-tokenizer, flattened; the type's name for a step that is not known."""
+    """The patterns of a pre-tokenizer, flattened; the type's name for an unknown step."""
     if not isinstance(step, dict):
         return (str(step)[:40],)
     kind = step.get("type")
@@ -202,11 +206,11 @@ def _patterns(step: object) -> tuple[str, ...]:
 
 
 def _ends(values: Mapping[str, object], path: Path, texts: list[str]) -> tuple[int, int, bool]:
-    """Ids of BOS and EOS, -1 where nothing says them, and whether texts begin with BOS."""
+    """The ids of BOS and EOS, -1 if not stated, and whether texts begin with BOS."""
     ids = []
     for name in ("bos_token", "eos_token"):
         value = _stated(path.parent / "config.json", f"{name}_id")
-        if isinstance(value, list) and value:  # several ways to end: the first is the model's own
+        if isinstance(value, list) and value:  # several end tokens: the first is the model's own
             value = value[0]
         if type(value) is not int:
             text = _stated(path.parent / "tokenizer_config.json", name)
@@ -220,12 +224,12 @@ def _ends(values: Mapping[str, object], path: Path, texts: list[str]) -> tuple[i
 
 
 def _stated(path: Path, key: str) -> object:
-    """What a JSON file says under a key; None where it or the key is missing."""
+    """The value of a key in a JSON file; None if the file or the key is missing."""
     return read_object(path).get(key) if path.is_file() else None
 
 
 def _template(step: object) -> list[dict]:
-    """What a text is put between, the first of the items in `single`."""
+    """The items of `single` in a post-processor: what precedes and follows a text."""
     if not isinstance(step, dict):
         return []
     processors = step.get("processors")

@@ -1,12 +1,12 @@
 """The loops that numba compiles: rows of stored numbers, each times one float32 vector.
 
-Each loop reads the blocks where they lie in the file; the float32 weights exist in registers alone.
-It keeps 32 sums side by side ("lanes"), as wide as the processor's vectors or wider, and adds them
-up at the end of the row. loops_k.py has the k-quants, shares.py one thread per share of the
-rows. The tests hold every loop equal to matmul/product.py.
+Each loop reads the blocks in place in the file; the float32 weights exist only in registers. It
+keeps 32 sums side by side ("lanes"), as wide as the processor's vectors or wider, and adds them up
+at the end of the row. loops_k.py has the loops for k-quants; shares.py runs each loop on several
+threads. Tests compare every loop with matmul/product.py.
 
-numba widens integers to 64 bits wherever it may, and then the vector instructions are gone; hence
-the casts back to int32. Source of the layouts: see quants/legacy_quants.py.
+numba widens integers to 64 bits where it can, which defeats vectorization; hence the casts back to
+int32. Source of the layouts: see quants/legacy_quants.py.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numba.extending import intrinsic, register_jitable
 
 from llama_edu.quants.bitfields import HALF_BITS
 
-#: Multiplications may fuse with additions, and nothing else may change order: the lanes say it.
+#: Multiplications may fuse with additions; nothing else may be reordered: the lanes set the order.
 OPTIONS: dict[str, Any] = {
     "cache": True,
     "nogil": True,
@@ -29,7 +29,7 @@ OPTIONS: dict[str, Any] = {
     "fastmath": {"contract"},
 }
 
-#: For loops without blocks, where the compiler may lay out the lanes by itself.
+#: For loops without blocks, where the compiler may choose the lanes itself.
 _ANY_ORDER: dict[str, Any] = {**OPTIONS, "fastmath": {"contract", "reassoc", "nsz"}}
 
 #: Half the difference between the exponents of float16 and float32; see f16().
@@ -40,7 +40,7 @@ inlined = register_jitable(inline="always")
 
 @intrinsic
 def _bits_as_float(typing_context, bits):
-    """The float32 whose bits an int32 has; numba's own view() would go through memory."""
+    """The float32 with the bits of an int32; numba's own view() would go through memory."""
 
     def code(context, builder, signature, arguments):
         return builder.bitcast(arguments[0], ir.FloatType())
@@ -50,7 +50,7 @@ def _bits_as_float(typing_context, bits):
 
 @intrinsic
 def _stack_of_32(typing_context):
-    """Room for 32 float32 on the stack of the function, which the compiler turns into registers."""
+    """Space for 32 float32 on the function's stack, which the compiler turns into registers."""
 
     def code(context, builder, signature, arguments):
         return cgutils.alloca_once(builder, ir.FloatType(), size=32)
@@ -66,7 +66,7 @@ def as_float(bits):
 
 @inlined
 def new_lanes():
-    """(32,) float32, not yet zero. np.empty would do, at a third of the speed: it is in memory."""
+    """(32,) float32, uninitialized. np.empty, which is in memory, has a third of the speed."""
     return carray(_stack_of_32(), 32)
 
 
@@ -88,7 +88,7 @@ def total_of(lanes):
 
 @inlined
 def half_bits(bits):
-    """2^-112 of a float16 that is given as int16: its bits moved to their places in a float32.
+    """2^-112 times a float16 that is given as int16: its bits moved to their place in a float32.
 
     Infinities and NaNs have an exponent of ones, which is longer in a float32.
     """
@@ -118,7 +118,7 @@ def high_nibble(byte):
 
 @njit(**_ANY_ORDER)
 def f16(w, x, out, start, stop):
-    """float16 as int16: bits moved as in half(); x and the sum bring 2^56 each."""
+    """float16 as int16: bits moved as in half(); x and the sum contribute 2^56 each."""
     for r in range(start, stop):
         total = np.float32(0)
         for j in range(w.shape[1]):
@@ -185,7 +185,7 @@ def q4_1(w, x, out, start, stop):
 
 @inlined
 def word(w, r, o):
-    """Four bytes as a little-endian int32; its bits are the fifth bits of 32 codes."""
+    """Four bytes as a little-endian int32, whose bits are the fifth bits of 32 codes."""
     return np.int32(
         np.uint32(w[r, o]) | (np.uint32(w[r, o + 1]) << 8)
         | (np.uint32(w[r, o + 2]) << 16) | (np.uint32(w[r, o + 3]) << 24)

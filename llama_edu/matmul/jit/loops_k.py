@@ -1,6 +1,6 @@
-"""The loops for the k-quants: super-blocks of 256 numbers, one row of them times one vector.
+"""The loops for k-quants: rows of super-blocks of 256 numbers, each times one vector.
 
-Like loops.py, which explains the lanes. Source of the layouts: see quants/k_quants.py.
+Built like loops.py, which explains the lanes. Source of the layouts: see quants/k_quants.py.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def scale_and_minimum(w, r, o, s):
 
 @njit(**OPTIONS)
 def q4_k(w, x, out, start, stop):
-    """8 times 32 codes of 4 bits, each 32 with a scale and a minimum of 6 bits."""
+    """8 sub-blocks of 32 codes of 4 bits, each with a scale and a minimum of 6 bits."""
     lanes = new_lanes()
     for r in range(start, stop):
         clear(lanes)
@@ -54,7 +54,7 @@ def q4_k(w, x, out, start, stop):
 
 @inlined
 def fifth_bit(byte, place):
-    """16 where a bit of a byte is set, else 0, as float32."""
+    """16 if a bit of a byte is set, else 0, as float32."""
     bit = np.int32(np.int32(np.int32(byte) >> np.int32(place)) & np.int32(1))
     return np.float32(np.int32(bit * np.int32(16)))
 
@@ -85,7 +85,7 @@ def q5_k(w, x, out, start, stop):
 
 @inlined
 def six_bits(byte, place, top_byte, top_place):
-    """A code of six bits less 32, as float32: four bits of one byte, above them two of another."""
+    """A 6-bit code minus 32, as float32: four low bits from one byte, two high from another."""
     code = np.int32(np.int32(np.int32(byte) >> np.int32(place)) & np.int32(15))
     top = np.int32(np.int32(np.int32(top_byte) >> np.int32(top_place)) & np.int32(3))
     return np.float32(np.int32(code + np.int32(top * np.int32(16)))) - np.float32(32)
@@ -99,7 +99,7 @@ def signed(w, r, o):
 
 @njit(**OPTIONS)
 def q6_k(w, x, out, start, stop):
-    """16 times 16 codes of 6 bits, centered on 32, each 16 with a scale of a signed byte."""
+    """16 sub-blocks of 16 codes of 6 bits, centered on 32, each with a signed byte as scale."""
     lanes = new_lanes()
     for r in range(start, stop):
         clear(lanes)

@@ -1,12 +1,12 @@
 """x @ w.T for stored weights, compiled by numba: the fast sibling of matmul/product.py.
 
-For a few positions (decode) each stored type has a loop that reads the blocks where they lie; the
-float32 weights never exist in memory. For many (prefill) BLAS multiplies tiles, as in
-matmul/product.py, but the tiles are filled by compiled code in a single pass.
+For a few positions (decode), each type in TYPES has a loop that reads the blocks in place; the
+float32 weights never exist in memory. For many (prefill), BLAS multiplies tiles, as in
+matmul/tiles.py, but compiled code fills the tiles in a single pass. Other types go to
+matmul/product.py.
 
-Needs the extra `jit`. The machine code of each type is compiled once and kept on disk. OpenMP
-forbids that the child of a process which used its threads uses them too: after a fork, threads of
-our own share the rows.
+Needs the extra `jit`. The machine code of each type is compiled once and kept on disk. A forked
+child must not use the OpenMP threads that its parent started: there, Python threads share the rows.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
 def _forget_stale_code() -> None:
     """Remove machine code from disk that is older than a source file of these loops.
 
-    numba compares a function with its own file alone, and these inline functions of other files: a
-    change in loops.py would leave the old code of loops_k.py, tiles.py and shares.py in use.
+    numba checks only a function's own file, but these functions inline code from other files: after
+    a change in loops.py, the old code of loops_k.py, tiles.py and shares.py would stay in use.
     """
     sources = [*Path(__file__).parent.glob("*.py"), Path(bitfields.__file__)]
     newest = max(source.stat().st_mtime for source in sources)
@@ -69,23 +69,23 @@ with contextlib.suppress(
 #: Stored types that have loops of their own.
 TYPES = ("f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k")
 
-#: With more positions than this, BLAS on tiles beats one pass over the blocks for each.
+#: With more positions than this, BLAS on tiles is faster than one pass over the blocks for each.
 MOST_POSITIONS = 4
 
-#: Where numba has no OpenMP, matrices with fewer numbers than this stay on one thread: to wake
-#: another takes as long as to multiply them.
+#: If numba has no OpenMP, matrices with fewer numbers than this stay on one thread: waking another
+#: takes as long as multiplying them.
 _SMALL_WITHOUT_OPENMP = 4 * 1024 * 1024
 
 
 class _Chosen(threading.local):
-    """What this thread told numba last; to ask it each time would cost as much as a small loop."""
+    """What this thread last set in numba; asking each time would cost as much as a small loop."""
 
     threads = 0
 
 
 _chosen = _Chosen()
 
-#: Functions that are compiled, or loaded from disk, in this process already.
+#: Functions that have been compiled, or loaded from disk, in this process.
 _ready: set[Any] = set()
 
 
@@ -95,7 +95,7 @@ def matmul(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
     Args:
         x: (T, in_features) float32.
         w: (out_features, in_features / block_size), a view of any stored dtype, not copied.
-        threads: cores that share the rows.
+        threads: the largest number of threads that share the rows.
     Returns:
         (T, out_features) float32, a new array.
     Raises:
@@ -153,9 +153,9 @@ def _share(name: str, stored: np.ndarray, x: np.ndarray, out: np.ndarray, thread
 
 
 def _forget_threads() -> None:
-    """After a fork: numba's OpenMP threads are the parent's, and to use them here ends the process.
+    """After a fork: numba's OpenMP threads belong to the parent; using them would end the process.
 
-    The child goes on with threads of our own.
+    The child continues with Python threads.
     """
     if _has_openmp.cache_info().currsize:
         _has_openmp.cache_clear()
@@ -163,7 +163,7 @@ def _forget_threads() -> None:
 
 
 class _Child:
-    """Whether this process is the fork of one in which numba's threads had begun."""
+    """Whether this process was forked from one in which numba's threads had started."""
 
     is_fork = False
 
@@ -175,9 +175,10 @@ if hasattr(os, "register_at_fork"):
 
 @cache
 def _has_openmp() -> bool:
-    """Whether the threads that numba starts wait actively, so that even a small matrix is shared.
+    """Whether numba's threads wait actively, so that sharing even a small matrix pays off.
 
-    What it falls back to wakes them for each matrix and must not be called from two threads.
+    The fallback, workqueue, wakes its threads for each matrix and must not be called from two
+    threads at once.
     """
     if _child.is_fork:
         return False
@@ -199,7 +200,7 @@ def _stored(w: np.ndarray, block: BlockType) -> np.ndarray:
 
 
 def _call(what: str, function: Any, *arguments: object) -> None:
-    """Call a compiled function; before its first use, say on a terminal what takes time."""
+    """Call a compiled function; before its first use, tell a terminal why it takes a while."""
     if function in _ready:
         function(*arguments)
         return

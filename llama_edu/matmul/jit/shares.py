@@ -1,8 +1,8 @@
-"""The compiled loops with their rows shared among threads, which numba starts and keeps waiting.
+"""The compiled loops with their rows shared among threads that numba starts and keeps ready.
 
-One function per loop, because numba compiles for the function that is called. To share a matrix
-costs about 3 microseconds with OpenMP, whose threads wait actively for the next one; see
-product.py for what happens without it.
+One function per loop, written out: functions made by a shared factory would not be cached on disk.
+Sharing a matrix costs about 3 microseconds with OpenMP, whose threads wait actively for the next
+one; see product.py for what happens without it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Tiles of stored weights as float32, compiled by numba: what BLAS multiplies many positions with.
+"""Tiles of stored weights as float32, filled by code that numba compiles; BLAS multiplies them.
 
-Each function does what `dequantize_into` does, to the bit, in one pass over the blocks. `width` is
-always 32; as an argument it keeps the compiler from unrolling the inner loops, which would cost it
-the vector instructions, since it cannot know that `tile` and `w` are apart.
+Each function gives the same bits as `dequantize_into`, in one pass over the blocks. `width` is
+always 32; as an argument, it keeps the compiler from unrolling the inner loops. Unrolled, they
+would not be vectorized, since the compiler cannot know that `tile` and `w` do not overlap.
 """
 
 from __future__ import annotations

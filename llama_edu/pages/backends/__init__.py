@@ -1,11 +1,11 @@
-"""The ways to see which pages were touched, best first, and how one of them is chosen.
+"""The ways to observe which pages were touched, best first, and how one of them is chosen.
 
 | name | sees | needs |
 |---|---|---|
-| uffd | page table entries, where a fault makes only one | Linux 6.7, userfaultfd |
-| one-page | the same, by memory areas of one page | fewer pages than vm.max_map_count |
+| uffd | page table entries, one made per fault | Linux 6.7, userfaultfd |
+| one-page | the same, with memory areas of one page | fewer pages than vm.max_map_count |
 | private-copy | accessed bits of a copy (prefetched pages too) | memory for a second copy |
-| mincore | pages that an evicted file gained in the page cache | owner or write permission |
+| mincore | pages of an evicted file that entered the page cache | owner or write permission |
 | faults | fault counters, no pages | nothing |
 """
 
@@ -39,9 +39,9 @@ def open_backend(
     """The backend of this name, or for "auto" the best one that opens and passes calibration.
 
     Args:
-        calibrate: raises MeasurementError where the backend does not report known pages.
+        calibrate: raises MeasurementError if the backend does not report known pages.
     Returns:
-        the backend, and the reason of each better one that was refused.
+        the backend, and for each better one the reason why it was refused.
     Raises:
         MeasurementError: the named backend was refused.
         RequestError: there is no backend of this name.

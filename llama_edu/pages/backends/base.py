@@ -1,7 +1,7 @@
-"""What every way to see touched pages has in common.
+"""What all ways of observing touched pages have in common.
 
-A backend owns the mapping that it measures. It is opened or raises why it cannot be, calibrated on
-known pages of that very mapping, and only then believed.
+A backend owns the mapping that it measures. Opening it succeeds or raises the reason why not; it is
+then calibrated on known pages of the same mapping, and used only if that succeeds.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from llama_edu.pages.arithmetic import n_pages_of
 
 @dataclass(frozen=True)
 class Reading:
-    """What a backend saw between `arm` and `read`.
+    """What a backend observed between `arm` and `read`.
 
     Attributes:
-        pages: (n_pages,) bool, or None from a backend that sees no pages.
-        missed: reasons why touched pages are not in it, as far as is known.
-        unsure: reasons why touched pages may be missing without a sign. Where the pages are just
-            those that the computation says it read, none is.
-        added: reasons why pages may be in it that were not touched.
+        pages: (n_pages,) bool, or None from a backend that observes no pages.
+        missed: known reasons why touched pages are missing from it.
+        unsure: reasons why touched pages may be missing unnoticed. If the pages are exactly those
+            that the computation reports as read, none is missing.
+        added: reasons why it may contain pages that were not touched.
         notes: what else the reader should know.
     """
 
@@ -39,20 +39,20 @@ class Reading:
 
 
 class Backend(abc.ABC):
-    """One way of seeing touched pages, on a mapping of its own.
+    """One way of observing touched pages, on a mapping of its own.
 
-    Opening raises MeasurementError where this machine, user or file does not allow it. `mapped`
-    gives the views; only what is read through them is seen.
+    Opening raises MeasurementError if this machine, user or file does not allow it. `mapped`
+    provides the views; only what is read through them is observed.
     """
 
-    #: The name by which it is asked for.
+    #: The name that selects it.
     name: ClassVar[str]
-    #: What it looks at, in a few words.
+    #: What it observes, in a few words.
     sees: ClassVar[str]
-    #: How its own way of working changes the number of page faults, for the naive figure.
+    #: How observing changes the number of page faults, for the naive figure.
     effect_on_faults: ClassVar[str]
 
-    #: Whether every touched page causes a fault of its own, so that faults show an order.
+    #: Whether every touched page causes its own fault, so that faults show an order.
     one_fault_per_page: ClassVar[bool] = False
 
     mapped: MappedFile
@@ -67,12 +67,12 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def arm(self) -> None:
-        """Forget all touches so far. MeasurementError when some cannot be forgotten."""
+        """Forget all touches so far. MeasurementError if some cannot be forgotten."""
 
     @abc.abstractmethod
     def read(self) -> Reading:
         """The pages touched since `arm`."""
 
     def close(self) -> None:
-        """Unmap. BufferError when views are still held."""
+        """Unmap. BufferError if views are still held."""
         self.mapped.close()

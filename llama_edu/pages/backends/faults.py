@@ -1,4 +1,4 @@
-"""Fault counters alone: the backend of last resort, and the 2023 way of looking."""
+"""Fault counters alone: the backend of last resort, and the method of 2023."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from llama_edu.pages.backends.base import Backend, Reading
 
 
 class FaultsOnly(Backend):
-    """Sees no pages: the fallback where nothing better is allowed, and the 2023 way of looking."""
+    """Observes no pages: the fallback if nothing better is allowed, and the method of 2023."""
 
     name = "faults"
     sees = "fault counters only, no pages"
-    effect_on_faults = "this mapping is plain, so these are the faults that any program would have"
+    effect_on_faults = "this mapping is plain, so any program would have these faults"
 
     def __init__(self, path: Path) -> None:
         self.mapped = MappedFile(path, private=True)
 
     def arm(self) -> None:
-        """Drop the page table entries, where that can be done, so that faults happen again."""
+        """Drop the page table entries, where that is possible, so that faults happen again."""
         from llama_edu.pages import linux
 
         if hasattr(mmap, "MADV_DONTNEED"):

@@ -1,8 +1,8 @@
-"""Touched pages as those that a cold file gained in the page cache: mincore after an eviction.
+"""Touched pages as the pages of a cold file that entered the page cache: mincore after an eviction.
 
-The oldest way, and the one with the most conditions. The file is thrown out of the page cache, read
-ahead is switched off, and every page that is cached afterwards was read by some process. That
-it was this one is certified by the count of major faults, one for each page.
+The oldest way, and the one with the most conditions. The file is evicted from the page cache and
+read-ahead is switched off, so every page that is cached afterwards was read by some process. The
+count of major faults, one for each page, confirms that it was this process.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from llama_edu.pages.reclaim import FileReclaim, may_ask_about
 
 
 class CacheBits(Backend):
-    """mincore on a file that was evicted before."""
+    """mincore on a file that was evicted first."""
 
     name = "mincore"
-    sees = "pages that the evicted file gained in the page cache (mincore)"
-    one_fault_per_page = False  # a neighbor that is cached already is mapped along with a page
+    sees = "pages of the evicted file that entered the page cache (mincore)"
+    one_fault_per_page = False  # a fault also maps neighboring pages that are already cached
     effect_on_faults = (
         "the instrument evicts the file and switches read-ahead off, so every page is waited for; "
         "on a plain mapping the same work faults far less often"
@@ -38,8 +38,8 @@ class CacheBits(Backend):
             raise MeasurementError("mincore: this system cannot evict a file (no posix_fadvise)")
         if not may_ask_about(path):
             raise MeasurementError(
-                f"mincore: this user neither owns {path} nor may write it; Linux would call every "
-                f"page resident, whether it is or not"
+                f"mincore: this user neither owns {path} nor may write it; Linux would report "
+                f"every page as resident"
             )
         self.mapped = MappedFile(path, private=True)
         self._path = path
@@ -68,12 +68,12 @@ class CacheBits(Backend):
         self._process, self._thread = process_faults(), thread_faults()
 
     def read(self) -> Reading:
-        """The pages that are cached now, and mapped here as far as that can be asked."""
+        """The pages that are cached now and, if the page table can be read, mapped here."""
         process, thread = process_faults(), thread_faults()
         self._reclaim.stop()
         pages = self._resident()
         with contextlib.suppress(MeasurementError):
-            # a page that another process read, far from ours, has no entry in our page table
+            # a page that only another process read has no entry in our page table
             pages &= linux.present_pages(self.mapped.address, self.n_pages)
         return Reading(
             pages,
@@ -85,9 +85,9 @@ class CacheBits(Backend):
     def _strangers(
         self, pages: np.ndarray, process: FaultCounts | None, thread: FaultCounts | None
     ) -> tuple[str, ...]:
-        """Reasons to think that a page was brought in by someone else."""
+        """Reasons why another process may have brought in a page."""
         if not (process and thread and self._process and self._thread):
-            return ("nothing counts major faults here, so other processes cannot be told apart",)
+            return ("major faults are not counted here, so other processes cannot be ruled out",)
         n_pages = int(pages.sum())
         n_major = process.major - self._process.major
         if n_major != thread.major - self._thread.major:
@@ -97,8 +97,8 @@ class CacheBits(Backend):
             )
         if n_major != n_pages:
             return (
-                f"{n_pages:,} pages were gained with {n_major:,} major faults, expected one for "
-                f"each; another process read the file, or pages came in larger pieces",
+                f"{n_pages:,} pages were added with {n_major:,} major faults, expected one for "
+                f"each; another process read the file, or pages came in larger units",
             )
         return ()
 

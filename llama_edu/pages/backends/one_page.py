@@ -1,4 +1,4 @@
-"""One page per fault on a mapping that is cut into memory areas of one page."""
+"""One page per fault, on a mapping that is cut into memory areas of one page."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Touched pages by their page table entries, on a mapping where a fault makes exactly one.
 
-Normally a fault on a cached file maps the pages around it as well, so a present entry says little.
-Two ways to stop that: register the mapping with userfaultfd (the kernel then maps one page per
-fault), or cut it into areas of one page each (it maps nothing beyond the area).
+Normally a fault on a cached file also maps the pages around it, so a present entry says little.
+There are two ways to prevent that: register the mapping with userfaultfd (the kernel then maps one
+page per fault), or cut it into areas of one page each (the kernel maps nothing beyond the area).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from llama_edu.pages.reclaim import FileReclaim
 
 
 class PresentBits(Backend):
-    """What both ways share: forget by dropping the entries, read by looking which are back."""
+    """What both ways share: `arm` drops all entries, `read` reports which are back."""
 
     one_fault_per_page = True
     effect_on_faults = (
-        "the instrument makes every touched page fault by itself; on a plain mapping the same "
+        "the instrument makes every touched page fault separately; on a plain mapping the same "
         "work faults far less often"
     )
 
@@ -42,7 +42,7 @@ class PresentBits(Backend):
 
     @abc.abstractmethod
     def _prepare(self) -> None:
-        """Make the kernel enter one page per fault; MeasurementError where it does not."""
+        """Make the kernel map one page per fault; MeasurementError if that is not possible."""
 
     def arm(self) -> None:
         """Drop every page table entry of the mapping; the data stay in the page cache."""
@@ -72,19 +72,19 @@ class PresentBits(Backend):
 
 
 def forbid_huge_pages(mapping: mmap.mmap) -> None:
-    """Keep the kernel from mapping 2 MiB with one entry, which userfaultfd does not prevent."""
+    """Keep the kernel from mapping 2 MiB by one entry, which userfaultfd does not prevent."""
     try:
         linux.advise(mapping, "MADV_NOHUGEPAGE")
     except linux.KernelRefusal as refused:
-        if refused.code != errno.EINVAL:  # a kernel without huge pages knows no such advice
+        if refused.code != errno.EINVAL:  # a kernel without huge pages does not know this advice
             raise
 
 
 def cut_into_areas(mapping: mmap.mmap, pages: range, block: int) -> None:
-    """Cut a run of pages into memory areas of `block` pages, by marks that mean nothing here.
+    """Cut a run of pages into memory areas of `block` pages, by a flag that has no effect here.
 
-    Every other block is left out of core dumps; the kernel keeps areas with different marks apart.
-    The pages and their table entries stay as they are. `join_areas` undoes it.
+    Every other block is excluded from core dumps; the kernel keeps areas with different flags
+    apart. The pages and their table entries do not change. `join_areas` undoes it.
     """
     for first in range(pages.start, pages.stop, 2 * block):
         length = (min(first + block, pages.stop) - first) * mmap.PAGESIZE

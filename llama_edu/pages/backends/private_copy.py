@@ -1,13 +1,13 @@
 """Touched pages by the processor's accessed bits, on a private copy of the file in memory.
 
-The kernel reports accessed bits per memory area and mixes in marks that other processes leave on
+The kernel reports accessed bits per memory area, and includes marks that other processes leave on
 the same file pages. A copy that no other process maps is free of those; cutting it into small areas
 after the run turns the sums into a bitmap.
 
-The bits say "translated", not "read": a prefetch instruction sets them on a page that is never
-read. numpy's float sum prefetches 128 numbers ahead and so marks pages it never reads.
-The result is therefore an upper bound; instruments that rely on faults do not have this flaw, as
-a prefetch of a page that is not mapped is dropped.
+The bits mean "translated", not "read": a prefetch instruction sets them on a page that is never
+read. numpy's float sum prefetches 128 numbers ahead and so marks pages that it never reads. The
+result is therefore an upper bound. Instruments that rely on faults do not have this flaw, because
+a prefetch of an unmapped page is dropped.
 Source: `NPY_PREFETCH` in numpy/_core/src/umath/loops_utils.h.src.
 """
 
@@ -27,11 +27,11 @@ from llama_edu.pages.backends.base import Backend, Reading
 from llama_edu.pages.backends.present_bits import cut_into_areas, forbid_huge_pages, join_areas
 from llama_edu.pages.reclaim import AnonymousReclaim
 
-#: Pages of one memory area in the first, coarse look. Blocks that were touched fully or not at all
-#: need no second look, and in a dense model nearly all are one or the other.
+#: Pages of one memory area in the first, coarse pass. Blocks that were touched entirely or not at
+#: all need no second pass, and in a dense model nearly all are one or the other.
 _COARSE_PAGES = 512
 
-#: Why no count by accessed bits is called exact.
+#: Why a count by accessed bits is never called exact.
 PREFETCH = (
     "accessed bits also count pages that the processor only prefetched, ahead of those that were "
     "read"
@@ -42,15 +42,15 @@ _MOST_CUT_PAGES = 16384
 
 
 class PrivateCopy(MappedFile):
-    """A file copied into memory of its own, used exactly like a mapping of it."""
+    """A file copied into private memory, used exactly like a mapping of it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.mmap.close()
         n_pages = n_pages_of(self.n_bytes, mmap.PAGESIZE)
-        # One page more, marked: it keeps the kernel from joining the copy with its neighbor in
-        # memory, whose accesses would be counted as ours. Behind it a page that shows, because it
-        # is touched first, whether the bits were cleared meanwhile.
+        # Two extra pages. The first is flagged, which keeps the kernel from joining the copy with
+        # the area behind it, whose accesses would be counted as ours. The last is touched by `arm`:
+        # it shows whether the bits were cleared later.
         self.data = mmap.mmap(-1, (n_pages + 2) * mmap.PAGESIZE)
         forbid_huge_pages(self.mmap)
         cut_into_areas(self.mmap, range(n_pages, n_pages + 1), 1)
@@ -64,7 +64,7 @@ class PrivateCopyBits(Backend):
 
     name = "private-copy"
     sees = "accessed bits of a private copy"
-    effect_on_faults = "the file was copied into memory beforehand, so reading it faults no more"
+    effect_on_faults = "the file was copied into memory beforehand, so reading it does not fault"
 
     def __init__(self, path: Path) -> None:
         n_bytes = path.stat().st_size
@@ -97,7 +97,7 @@ class PrivateCopyBits(Backend):
         self.mapped.mmap[(self.n_pages + 1) * mmap.PAGESIZE]  # the last page: see PrivateCopy
 
     def _cleared(self) -> tuple[str, ...]:
-        """A reason where accessed bits were cleared since `arm`: the last page's is then gone."""
+        """A reason if accessed bits were cleared since `arm`: the last page's bit is then gone."""
         first = self.mapped.address + (self.n_pages + 1) * mmap.PAGESIZE
         areas = linux.area_bytes("Referenced", first, first + mmap.PAGESIZE)
         if sum(n for _, _, n in areas):
@@ -118,7 +118,7 @@ class PrivateCopyBits(Backend):
         return Reading(pages, missed=missed, unsure=unsure, added=(PREFETCH,))
 
     def _coarse_look(self, pages: np.ndarray) -> np.ndarray:
-        """Mark the blocks that were touched fully; (n_pages,) bool, the pages to look at again."""
+        """Mark the blocks touched entirely; (n_pages,) bool, the pages that need a second pass."""
         cut_into_areas(self.mapped.mmap, range(self.n_pages), _COARSE_PAGES)
         doubtful = np.zeros(self.n_pages, bool)
         for area, n_bytes in self._page_areas():
@@ -134,8 +134,8 @@ class PrivateCopyBits(Backend):
         chosen[doubtful] = True
         for run in runs_of(chosen):
             cut_into_areas(self.mapped.mmap, run, 1)
-            # The last page of an even run carries no mark; without one on the page behind it, the
-            # kernel would make one area of the two.
+            # The last page of a run of even length has no flag; without one on the page behind it,
+            # the kernel would join the two into one area.
             if run.stop < self.n_pages and len(run) % 2 == 0:
                 cut_into_areas(self.mapped.mmap, range(run.stop, run.stop + 1), 1)
         for area, n_bytes in self._page_areas():

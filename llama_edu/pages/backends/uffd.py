@@ -1,4 +1,4 @@
-"""One page per fault on a mapping that is registered with userfaultfd (Linux 6.7)."""
+"""One page per fault, on a mapping that is registered with userfaultfd (Linux 6.7)."""
 
 from __future__ import annotations
 

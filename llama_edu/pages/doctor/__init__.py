@@ -1,9 +1,9 @@
-"""The honesty of instruments: what each counter of this machine reports when the truth is known.
+"""How accurate instruments are: what each counter on this machine reports for known accesses.
 
-On a file of its own the doctor touches one page in twenty, scattered, then every page, then sums
-numbers up to the edge of a page, and asks each counter how many pages that was. A counter that is
-right every time is trusted, on this machine, for such accesses; the others are named with what they
-count instead.
+On a temporary file, the doctor touches one page in twenty, scattered, then every page, then sums
+numbers up to the end of a page, and reads from each counter how many pages that was. A counter that
+is right every time is trusted on this machine for such accesses; the others are listed with what
+they count instead.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ Trust = Literal["trusted", "under-counts", "over-counts", "under- and over-count
 
 @dataclass(frozen=True)
 class Finding:
-    """What one counter said.
+    """What one counter reported.
 
     Attributes:
-        counter: what was read.
-        reported: pages it reported for each access, in the order of `Report.touched`; empty when
-            it was refused.
-        verdict: how it did.
-        why: one sentence.
+        counter: its name.
+        reported: pages it reported for each access, in the order of `Report.touched`; empty if it
+            was refused.
+        verdict: whether to trust it.
+        why: the reason, as a short sentence.
     """
 
     counter: str
@@ -51,7 +51,7 @@ class Finding:
 class Report:
     """The findings on this machine.
 
-    `touched` lists the accesses: what was done, and how many pages that touches.
+    `touched` lists the accesses: a description, and the number of pages touched.
     """
 
     n_pages: int
@@ -65,7 +65,7 @@ class Report:
                 for f in self.findings]  # fmt: skip
         title = (
             f"Touched known pages of a file of {self.n_pages:,} pages of {mmap.PAGESIZE:,} bytes, "
-            f"and asked every counter."
+            f"and read every counter."
         )
         return f"{title}\n" + lay_out(heads, rows, "<" + ">" * len(self.touched) + "<")
 
@@ -74,10 +74,10 @@ def examine(folder: Path | str | None = None, *, n_pages: int = N_PAGES, seed: i
     """Examine every counter on a temporary file, which is removed again. Takes a few seconds.
 
     Args:
-        folder: where to make the file, as file systems differ; the system's own place for temporary
-            files if not given.
+        folder: where to create the file, as file systems differ; by default the system's folder for
+            temporary files.
         n_pages: pages of the file.
-        seed: of the scattered pages.
+        seed: for choosing the scattered pages.
     """
     rng = np.random.default_rng(seed)
     accesses = (

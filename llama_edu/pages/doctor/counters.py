@@ -1,4 +1,4 @@
-"""The counters that the doctor asks, and the accesses after which it asks them."""
+"""The counters that the doctor reads, and the accesses after which it reads them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Access:
 
 @dataclass(frozen=True)
 class Counter:
-    """A counter: its name, how to read it, and what it counts in truth."""
+    """A counter: its name, how to read it, and what it actually counts."""
 
     name: str
     count: Callable[[Path, Access], int]
@@ -51,7 +51,7 @@ def sum_to_the_edge(mapping: mmap.mmap, pages: np.ndarray) -> None:
 
 
 def _on_plain_mapping(path: Path, access: Access, ask: Callable[[MappedFile], int]) -> int:
-    """Touch pages of the cached file through a plain mapping, then ask."""
+    """Touch pages of the cached file through a plain mapping, then call `ask`."""
     path.read_bytes()
     with MappedFile(path) as mapped:
         access.on(mapped.mmap)
@@ -151,20 +151,20 @@ COUNTERS = (
     Counter("major faults (getrusage)", _faults("major"),
              "counts only waits for the disk; this file was cached"),
     Counter("present bits (pagemap)", _present,
-             "pages that a fault mapped along are present as well"),
+             "also counts neighboring pages that a fault mapped"),
     Counter("Rss (smaps)", _rss,
-             "the same as present bits: pages that were mapped along count"),
+             "like present bits, also counts neighboring pages that a fault mapped"),
     Counter("Referenced (smaps)", _referenced,
-             "accessed bits of large pages, and marks that others left on the file"),
+             "counts accessed bits of large pages, and marks from other processes"),
     Counter("mincore", _mincore,
-             "says what is in the page cache, whichever process put it there"),
+             "reports what is in the page cache, regardless of which process put it there"),
     Counter("mincore after eviction", _mincore_evicted,
              "read-ahead caches pages that were not asked for"),
     Counter("cachestat", _cachestat,
-             "says what is in the page cache, whichever process put it there"),
-    Counter("lab: uffd", _lab("uffd"), "did not keep what its calibration promised"),
-    Counter("lab: one-page", _lab("one-page"), "did not keep what its calibration promised"),
+             "reports what is in the page cache, regardless of which process put it there"),
+    Counter("lab: uffd", _lab("uffd"), "passed its calibration and was wrong later"),
+    Counter("lab: one-page", _lab("one-page"), "passed its calibration and was wrong later"),
     Counter("lab: private-copy", _lab("private-copy"), "counts pages that were only prefetched"),
-    Counter("lab: mincore", _lab("mincore"), "another process read the file meanwhile"),
+    Counter("lab: mincore", _lab("mincore"), "another process read the file during the run"),
     Counter("lab: fault addresses (perf)", _ordered, "the kernel's buffer was full"),
 )  # fmt: skip

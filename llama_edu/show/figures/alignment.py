@@ -19,7 +19,7 @@ from llama_edu.text import one_line
 KINDS = ("what was before", "sizes and type", "name", "padding", "data")
 _OTHER, _SIZES, _NAME, _PADDING, _DATA = range(5)
 
-#: cividis, which reads the same without red and green; padding is empty, and so is its color.
+#: From cividis, which looks the same to color-blind readers; padding, being empty, is white.
 _COLORS = ("#dddddd", "#00224e", "#6c6e72", "#ffffff", "#d9c55c")
 
 
@@ -31,7 +31,7 @@ class TensorStart:
         name: as in the file.
         first: offset of the first byte drawn, a multiple of 32.
         kinds: (n_rows, 32) uint8, an index into KINDS for each byte.
-        characters: the same bytes; of names only they are shown.
+        characters: the same bytes; only those of names are drawn.
         data_offset: where the numbers begin.
     """
 
@@ -46,7 +46,8 @@ def tensor_starts(path: Path, n_tensors: int) -> list[TensorStart]:
     """The starts of the first tensors of a ggml, ggmf or ggjt file.
 
     Raises:
-        RequestError: the file is of a format whose headers and data do not alternate.
+        RequestError: the file's format has no header before each tensor.
+        FormatError: the file cannot be read.
     """
     fields = list(fields_of(path))
     begins = [i for i, field in enumerate(fields) if field.name == "number of dimensions"]
@@ -86,7 +87,7 @@ def alignment_figure(paths: Sequence[Path], n_tensors: int = 3) -> AltFigure:
     """Where the data of the first tensors start, one panel for each file, 32 bytes to a row.
 
     Raises:
-        RequestError: as `tensor_starts`.
+        RequestError, FormatError: as `tensor_starts`.
         LlamaEduError: matplotlib is not installed.
     """
     figures = import_optional("matplotlib.figure", "alignment_figure")

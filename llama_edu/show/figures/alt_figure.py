@@ -1,4 +1,4 @@
-"""A figure together with the words that stand in where it cannot be seen."""
+"""A figure together with the text that replaces it where it cannot be seen."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 
 def plain_label(text: str, at_most: int = 80) -> str:
-    """A text from a file for matplotlib: on one line, and no formula, which "$" would begin."""
+    """A text from a file for matplotlib: on one line, with "$" escaped, which begins a formula."""
     return one_line(text, at_most).replace("$", r"\$")
 
 
 class AltFigure:
     """A matplotlib figure that a notebook shows as PNG, with its alternative text beside it.
 
-    The text is what a terminal prints and what a test of a notebook can compare: the bytes of a PNG
-    differ between versions of matplotlib.
+    A terminal prints the text, and tests of notebooks compare it: the bytes of a PNG differ between
+    versions of matplotlib.
     """
 
     def __init__(self, figure: Figure, alt: str) -> None:
         self.figure, self.alt = figure, alt
 
     def png(self) -> bytes:
-        """The figure at its own resolution, on white, so that a dark page can show it too."""
+        """The figure at its own resolution, on white, so that it is readable on a dark page too."""
         buffer = io.BytesIO()
         self.figure.savefig(
             buffer, format="png", facecolor="white", dpi="figure", metadata={"Software": None}

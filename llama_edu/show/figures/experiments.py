@@ -11,12 +11,12 @@ from llama_edu.experiments.load_race import LoadRace
 from llama_edu.show.figures.alt_figure import AltFigure
 from llama_edu.show.runtime.optional import import_optional
 
-#: From dark to light; the same grays for eyes that see no color.
+#: From dark to light, so that they differ without color too.
 _DARK, _MIDDLE, _LIGHT = "#00224e", "#7d7c78", "#fdd835"
 
 
 def race_figure(race: LoadRace) -> AltFigure:
-    """How long each way took to open a file, to go through it once, and once again.
+    """How long each way took to open a file, to read it once, and to read it again.
 
     Raises:
         LlamaEduError: matplotlib is not installed.

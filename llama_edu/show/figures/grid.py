@@ -1,7 +1,7 @@
 """PageGrid: the pages of a file as a rectangle of cells, and how they are drawn as a small PNG.
 
-The image has a transparent ground and half-transparent grays, so that it stands on a light page
-as well as on a dark one. Blue to yellow is told apart by color-blind eyes too.
+The image has a transparent background and half-transparent grays, so that it suits light and dark
+pages. Color-blind readers can tell blue from yellow too.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from llama_edu.pages.by_tensor import layer_of
 from llama_edu.pages.record import Record
 from llama_edu.show.figures.png import palette_png
 
-#: Width of the cells' part in pixels: what a notebook has room for beside its file browser, so that
-#: no line is lost by scaling. Its height is near the second number and never above the third. Where
-#: a file has more pages than that has pixels, a cell is several pages.
+#: Size of the area of cells in pixels. Its width fits in a notebook beside the file browser, so
+#: that scaling loses no line; its height is near the second number and never above the third. Where
+#: a file has more pages than the area has pixels, a cell stands for several pages.
 _WIDTH, _HEIGHT, _MOST_HEIGHT = 720, 420, 620
-#: The strip at the left whose two grays take turns with every layer.
+#: The strip at the left, whose two grays alternate from layer to layer.
 _STRIP, _STRIP_GAP = 12, 4
-#: Smaller cells than this have no softer edge, and no gaps between tensors and layers.
+#: Cells smaller than this have no softer edge, and no gaps between tensors and layers.
 _SMALLEST_WITH_EDGE = 5
 
-#: What a page that was never touched looks like on white paper, where its gray is not transparent.
+#: The gray of a page that was never touched, as it looks on white, without transparency.
 NEVER_ON_WHITE = "#dadada"
 
-# Colors of the palette. What a cell can have is even; the odd number after it is its edge.
+# Colors of the palette. A cell's color is even; the odd number after it is the color of its edge.
 _NOTHING, _STRIP_A, _STRIP_B, _PICKED, _NEVER, _FIRST_SCALE = 0, 2, 3, 4, 6, 8
 _N_SCALE = (256 - _FIRST_SCALE) // 2
 #: Anchors of the scale, from the first step to the last: blue, violet gray, yellow.
@@ -37,7 +37,7 @@ _SCALE_ANCHORS = ((31, 95, 191), (128, 122, 150), (245, 184, 20))
 
 @dataclass(frozen=True)
 class Band:
-    """A run of pages that has a name: a layer, or a tensor that belongs to none."""
+    """A named run of pages: a layer, or a tensor that belongs to none."""
 
     name: str
     first_page: int
@@ -47,8 +47,8 @@ class PageGrid:
     """Where each page of one file lies in the image.
 
     Attributes:
-        n_pages, columns, rows: of the file and of the image.
-        cell_px: width and height of a cell. pages_per_cell: 1 but for very large files.
+        n_pages: of the file. columns, rows: of cells in the image.
+        cell_px: width and height of a cell. pages_per_cell: 1 except for very large files.
         bands: layers and single tensors in file order. width, height: of the image, in pixels.
     """
 
@@ -77,7 +77,7 @@ class PageGrid:
         Args:
             values: (n_pages,) int32, -1 for never, else 0 to n_values - 1; see Touches.values.
             n_values: how many values the color scale runs over.
-            picked: a page to put a frame around.
+            picked: a page to draw a frame around.
         """
         return palette_png(self._pixels(values, n_values, picked), _PALETTE)
 
@@ -100,7 +100,7 @@ class PageGrid:
         return pixels
 
     def labels(self, least_px: int = 13) -> list[tuple[float, str]]:
-        """(height from the top as a fraction, name) of the bands that have room for their names."""
+        """(distance from the top as a fraction, name) of the bands with space for their names."""
         shown: list[tuple[float, str]] = []
         last = -least_px
         for band in self.bands:
@@ -111,7 +111,7 @@ class PageGrid:
         return shown
 
     def _in_cells(self, of_pages: np.ndarray) -> np.ndarray:
-        """(n_pages,) -> (rows, columns), the largest of a cell's pages; 0 beyond the last page."""
+        """(n_pages,) -> (rows, columns), the largest value in a cell; 0 beyond the last page."""
         padded = np.zeros(self.rows * self.columns * self.pages_per_cell, of_pages.dtype)
         padded[: self.n_pages] = of_pages
         cells = padded.reshape(-1, self.pages_per_cell).max(1)
@@ -149,7 +149,7 @@ def scale_color(value: int, n_values: int) -> str:
 
 
 def legend_values(n_values: int) -> list[int]:
-    """The values that a legend names: at most six, the first and the last among them."""
+    """The values that a legend names: at most six, including the first and the last."""
     return sorted({round(i * (n_values - 1) / 5) for i in range(6)})
 
 
@@ -166,7 +166,7 @@ def _scale_index(values: np.ndarray, n_values: int) -> np.ndarray:
 
 
 def _bands(record: Record) -> tuple[tuple[Band, ...], np.ndarray, np.ndarray]:
-    """The bands; for each page the number of its band, and of its tensor; 0 is what is in none."""
+    """The bands; for each page the number of its band and of its tensor, 0 where it has none."""
     band_numbers = np.zeros(record.n_pages, np.int32)
     tensor_numbers = np.zeros(record.n_pages, np.int32)
     bands: list[Band] = []
@@ -204,9 +204,10 @@ _PALETTE = _palette()
 
 
 def tensors_at(record: Record, page: int) -> Sequence[str]:
-    """What lies in one page: each tensor with the rows that have a byte there.
+    """The contents of one page: each tensor with the rows that have a byte there.
 
-    Rows are stored rows, along a tensor's first axis; a tensor of one axis is one row.
+    Rows are stored rows, along a tensor's first axis. A tensor that has one axis, or that is stored
+    with strides, is given with the bytes that lie there instead.
     """
     lines = []
     begin, end = page * record.page_size, (page + 1) * record.page_size

@@ -8,7 +8,7 @@ from llama_edu.llama import Llama
 from llama_edu.show.figures.alt_figure import AltFigure
 from llama_edu.show.runtime.optional import import_optional
 
-#: Beginning of a weight's own name, without its layer -> the kind it is counted with.
+#: A weight's name without its layer, or else the first letter of that -> the kind it counts as.
 _KINDS = {
     "token_embedding": "embedding table",
     "w": "feed-forward",
@@ -19,10 +19,10 @@ _NEEDED, _REST = "#00224e", "#d9d9d9"
 
 
 def needs_by_kind(llama: Llama) -> dict[str, tuple[int, int]]:
-    """Kind of weight -> bytes that one token needs, bytes there are; the order is the file's.
+    """Kind of weight -> bytes that one token needs, bytes in all; in the order of `llama.weights`.
 
     Of the embedding table a token needs its own row. A model without an output matrix of its own
-    multiplies with the table instead, and so needs all of it.
+    multiplies by the table instead, and so needs all of it.
     """
     needs: dict[str, tuple[int, int]] = {}
     is_tied = "output" not in llama.weights
@@ -37,7 +37,7 @@ def needs_by_kind(llama: Llama) -> dict[str, tuple[int, int]]:
 
 
 def needs_figure(llama: Llama) -> AltFigure:
-    """One bar for each kind of weight: dark what one token needs of it, light the rest.
+    """One bar for each kind of weight: what one token needs is dark, the rest is light.
 
     Raises:
         LlamaEduError: matplotlib is not installed.

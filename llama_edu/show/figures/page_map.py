@@ -1,6 +1,6 @@
 """The page map as a figure that needs no kernel: for stored notebooks, web pages and paper.
 
-Cells, bands and colors are those of PageGrid, which the panel shows as well.
+Cells, bands and colors are those of PageGrid, which the panel uses too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.text.page_map import text_map
 from llama_edu.text import one_line
 
-#: Letters in a line below the map.
+#: Characters in a line below the map.
 _LINE_LETTERS = 112
 _TITLES: Mapping[Mode, str] = {
     "first": "which token needed a page first",
@@ -35,7 +35,7 @@ def touches_figure(
     """The map of a text after `n_steps` steps, with both readings below.
 
     Args:
-        alt: the words that stand in for the figure.
+        alt: the text that replaces the figure where it cannot be seen.
     Raises:
         LlamaEduError: matplotlib is not installed.
     """
@@ -53,11 +53,11 @@ def touches_figure(
 def records_figure(records: Record | Sequence[Record], *, title: str | None = None) -> AltFigure:
     """The map of one record, or of several of one file in the order in which they were made.
 
-    A page has the color of the first record that touched it. The words that stand in for the figure
-    are the text map of the only record, or the sentence below the map.
+    A page has the color of the first record that touched it. The alternative text is the text map
+    of the only record, or the sentence below the map.
 
     Args:
-        title: by default the file's name and what the colors say.
+        title: by default the file's name and the meaning of the colors.
     Raises:
         MeasurementError: there is no record, one has no pages, or they are of several files.
         LlamaEduError: matplotlib is not installed.
@@ -81,7 +81,7 @@ def records_figure(records: Record | Sequence[Record], *, title: str | None = No
 
 
 def _records_line(touches: Touches, grid: PageGrid) -> str:
-    """What the map of some records shows, with the verdict on its number."""
+    """A sentence on what the map of some records shows, with the verdict on its number."""
     summary = touches.summary()
     n_bytes = grid.pages_per_cell * summary.page_size
     cell = "one page" if grid.pages_per_cell == 1 else f"{grid.pages_per_cell:,} pages"
@@ -95,11 +95,11 @@ def _draw(
     grid: PageGrid, values: np.ndarray, n_values: int, *, title: str, legend: Mapping[int, str],
     lines: Sequence[str],
 ) -> Any:  # fmt: skip
-    """A matplotlib Figure: the cells in their own pixels, names at the left, words below."""
+    """A matplotlib Figure: the cells in their own pixels, names at the left, sentences below."""
     figures = import_optional("matplotlib.figure", "the page map")
     patch = import_optional("matplotlib.patches", "the page map").Patch
     wrapped = [part for line in lines for part in textwrap.wrap(line, _LINE_LETTERS)]
-    # at 8 points a letter is some 6 pixels wide
+    # at 8 points a character is about 6 pixels wide
     n_columns = min(1 + len(legend), max(1, 110 // (6 + max(map(len, legend.values())))))
     n_rows = -(-(1 + len(legend)) // n_columns)
     dpi, left, above, below = 100, 120, 34, 20 + 16 * n_rows + 14 * len(wrapped)

@@ -1,4 +1,4 @@
-"""An array of color numbers as a PNG file, with nothing but zlib: fast enough for animation."""
+"""An array of color numbers as a PNG file, with zlib alone: fast enough for animation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from llama_edu.errors import ShapeError
 
-#: A palette's entries are named by one byte.
+#: The number of a color in the palette is one byte.
 _MOST_COLORS = 256
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -19,11 +19,11 @@ def palette_png(pixels: np.ndarray, colors: np.ndarray, *, level: int = 1) -> by
     """Encode an image of palette colors.
 
     Args:
-        pixels: (height, width) uint8, row by row from the top: which color.
+        pixels: (height, width) uint8, row by row from the top: number of a color.
         colors: (n, 4) uint8, red, green, blue and opacity; every number in `pixels` is below n.
-        level: of compression; 1 is fast and, for page maps, hardly larger than 9.
+        level: of compression; 1 is fast and, for page maps, gives files hardly larger than 9.
     Raises:
-        ShapeError: a shape or a color number that does not fit.
+        ShapeError: wrong shapes, or the number of a color that does not exist.
     Source: PNG specification, third edition, section 11.2.
     """
     if pixels.ndim != 2 or pixels.dtype != np.uint8 or not pixels.size:

@@ -1,4 +1,4 @@
-"""A figure of how a matrix was cut for two GPUs, and where the pieces lie in the joined file."""
+"""A figure of how a matrix was cut for two GPUs, and where the parts lie in the joined file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def part_of_each(rows: int, columns: int, n_parts: int, axis: int) -> np.ndarray
     """Which part holds each number of a matrix that was cut into equal parts.
 
     Args:
-        axis: 0 for a cut by rows, 1 by columns, as `files.shards.cut_axis` says.
+        axis: 0 for a cut by rows, 1 by columns, see `files.shards.cut_axis`.
     Returns:
         (rows, columns) int64, parts counted from 0.
     Raises:
@@ -29,12 +29,12 @@ def part_of_each(rows: int, columns: int, n_parts: int, axis: int) -> np.ndarray
 
 
 def n_runs(parts: np.ndarray) -> int:
-    """In how many uninterrupted runs the parts alternate when the matrix is written row by row."""
+    """The number of runs in which the parts alternate when the matrix is written row by row."""
     return 1 + int(np.count_nonzero(np.diff(parts.reshape(-1))))
 
 
 def split_figure(rows: int = 4, columns: int = 6, n_parts: int = 2) -> AltFigure:
-    """One small matrix cut by rows and by columns, above its numbers in the order of a file.
+    """One small matrix cut by rows and by columns, above its numbers in file order.
 
     Raises:
         ShapeError: the parts would not be equal.

@@ -16,7 +16,7 @@ from llama_edu.transformer.sampling import SamplingSettings, candidates
 def likeliest(
     logits: np.ndarray, temperatures: Sequence[float], n: int = 8
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The likeliest tokens, and their probabilities at each temperature.
+    """The likeliest tokens and their probabilities at each temperature.
 
     Args:
         logits: (vocab_size,) float32. temperatures: each above 0. n: how many tokens.

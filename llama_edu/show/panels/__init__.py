@@ -1,1 +1,1 @@
-"""Panels of a notebook, made of ipywidgets."""
+"""Panels for notebooks, made of ipywidgets."""

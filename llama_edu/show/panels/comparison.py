@@ -1,4 +1,4 @@
-"""ComparisonWidget: two texts from one prompt, side by side, and where they part."""
+"""ComparisonWidget: two texts from one prompt, side by side, and where they diverge."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ ipywidgets: Any = import_optional("ipywidgets", "ComparisonWidget")
 class ComparisonWidget(Panel):
     """Writes two texts from one prompt, with two weight types or two settings, token by token.
 
-    The buttons and the methods do the same: `start`, `stop`, `wait`. Running the cell again that
-    made a comparison stops the one before; closing the page stops both texts, see Presence.
+    Every button is a method: `start`, `stop`; `wait` waits for the end. Running the cell again
+    stops the earlier comparison; closing the page stops both texts, see Presence.
 
     Attributes:
         left, right: the two texts, with their controls; e.g. `left.weights.value`.
@@ -54,16 +54,17 @@ class ComparisonWidget(Panel):
         left: Mapping[str, Any] | None = None,
         right: Mapping[str, Any] | None = None,
     ) -> None:
-        """Open the model and build the panel; the status says why a model cannot be opened.
+        """Open the model and build the panel; if the model cannot be opened, the status says why.
 
         Args:
             model: an open Llama, a path, or None for the bundled checkpoint. What is opened here
                 is closed by `close`.
-            tokenizer: a vocabulary file, for weights that carry none.
+            tokenizer: a vocabulary file, for weights without one.
             left, right: weights, temperature, top_k, top_p, min_p, repeat_penalty, seed by name;
-                what is not given is greedy. Neither given: f32 against q4_0.
+                by default, greedy sampling from the weights as stored. If neither is given: f32
+                and q4_0.
         Raises:
-            RequestError: a name or a value that does not exist.
+            RequestError: an unknown name, or a value out of range.
         """
         if left is None and right is None:
             left, right = {"weights": "f32"}, {"weights": "q4_0"}
@@ -86,11 +87,11 @@ class ComparisonWidget(Panel):
         )  # fmt: skip
         self.n_tokens = ipywidgets.IntSlider(
             value=n_tokens, min=1, max=max(n_tokens, 500), description="length",
-            style=style, layout=layout, tooltip="New tokens at most, on each side",
+            style=style, layout=layout, tooltip="The largest number of new tokens on each side",
         )  # fmt: skip
         self.start_button = ipywidgets.Button(
             description="Compare", button_style="primary", icon="play",
-            tooltip="Write both texts, one token here and one token there",
+            tooltip="Write both texts, a token left and a token right in turn",
         )  # fmt: skip
         self.stop_button = ipywidgets.Button(
             description="Stop", icon="stop", disabled=True, tooltip="End before the next token"
@@ -118,9 +119,9 @@ class ComparisonWidget(Panel):
 
     @property
     def n_same(self) -> int | None:
-        """How many new tokens the texts have in common before they part; None: they do not part.
+        """The number of new tokens before the texts diverge; None if they do not.
 
-        A text that ends where the other goes on parts there, once both are finished.
+        Where one text ends and the other goes on, they diverge, once both are finished.
         """
         if not (self.left.writing and self.right.writing):
             return None
@@ -140,7 +141,7 @@ class ComparisonWidget(Panel):
         return ", ".join(s.writing.reason for s in (self.left, self.right) if s.writing)
 
     def start(self) -> ComparisonWidget:
-        """Write both texts in the background, as Compare does; while they are, do nothing."""
+        """Write both texts in the background, as Compare does; while that runs, do nothing."""
         self._worker.start(self._compare, first=self._forget)
         return self
 
@@ -153,7 +154,7 @@ class ComparisonWidget(Panel):
         return self._worker.wait(timeout)
 
     def close(self) -> None:
-        """Stop, wait, take the panel off the page and close what was opened here."""
+        """Stop, wait, remove the panel from the page and close what was opened here."""
         self.stop()
         self.wait()
         super().close()
@@ -212,7 +213,7 @@ class ComparisonWidget(Panel):
 
     @property
     def summary(self) -> str:
-        """One sentence on what is being done, or how far the texts agree."""
+        """One sentence on what is being done, or on how many tokens the texts share."""
         if not (self.left.writing and self.right.writing):
             return self._doing if self._worker.busy else "Press Compare."
         n_same, n_new = self.n_same, len(self.left.writing.choices)
@@ -229,14 +230,15 @@ class ComparisonWidget(Panel):
         return "".join(note_html(line) for line in (writing_line(side.writing), *losses))
 
     def __repr__(self) -> str:
-        """What stands in the notebook where no widget can be shown; no times, so it is stable."""
+        """The text where no widget can be shown; without times, so that it is stable."""
         if self._worker.failure or self.types is None:
             return f"ComparisonWidget: {self._worker.failure or 'closed'}"
         name = model_name(self.types.stored)
         if not (self.left.writing and self.right.writing):
             return (
                 f"ComparisonWidget on {name}, nothing written yet.\n"
-                f"Its controls appear where a notebook is running; .start().wait() works without."
+                f"Its controls appear where a notebook is running; .start().wait() works without "
+                f"them."
             )
         left, right = (
             f"{side.weights.value}, {settings_line(side.settings())}:\n{visible_lines(_text(side))}"
@@ -250,7 +252,7 @@ def _text(side: ComparedText) -> str:
 
 
 def _label(writing: Writing | None, n: int) -> str:
-    """New token no. n, counted from 0, in quotes; or that the text has ended there."""
+    """New token no. n, counted from 0, in quotes; or "nothing" where the text has ended."""
     if writing is None or n >= len(writing.choices):
         return "nothing"
     return f"“{token_label(writing.tokenizer, writing.choices[n].chosen.id)}”"

@@ -1,4 +1,4 @@
-"""GenerationWidget: a prompt, the sampling controls, and a text that appears as it is made."""
+"""GenerationWidget: a prompt, the sampling controls, and a text that appears as it is generated."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from llama_edu.show.runtime.same_cell import stop_predecessors
 
 
 class GenerationWidget(WriterPanel):
-    """Writes texts with a model, shows them as they come, and what else could have come.
+    """Writes texts with a model, shows them as they are generated, and the alternatives.
 
-    The buttons and the methods do the same: `start`, `stop`, `wait`. `run` needs no widgets on the
-    screen: it prints in the cell that calls it, and the kernel's interrupt ends it. Running the
-    cell again that made a widget stops the text of the one before; a text whose page has been
-    closed stops by itself, see Presence.
+    Every button is a method: `start`, `stop`; `wait` waits for the end. `run` needs no widgets on
+    the screen: it prints in the cell that calls it, and interrupting the kernel ends it. Running
+    the cell again stops the text of the earlier widget; closing the page stops the text, see
+    Presence.
 
     Attributes:
         bar: title, buttons, status. view: the text and its alternatives.
@@ -33,17 +33,17 @@ class GenerationWidget(WriterPanel):
         examples: tuple[str, ...] = EXAMPLE_PROMPTS,
         **values: Any,
     ) -> None:
-        """Open the model and build the controls; why a model cannot be opened is shown in words.
+        """Open the model and build the panel; if the model cannot be opened, the status says why.
 
         Args:
             model: an open Llama, a path, or None for the bundled checkpoint. What is opened here
                 is closed by `close`.
-            tokenizer: for a path to weights that carry no vocabulary.
+            tokenizer: a vocabulary file, for a path to weights without one.
             examples: prompts to choose from.
             values: the first values of the controls: prompt, n_tokens, temperature, top_k, top_p,
-                min_p, repeat_penalty, seed, pace (tokens per second at most; 0 does not slow down).
+                min_p, repeat_penalty, seed, pace (most tokens per second; 0 is no limit).
         Raises:
-            RequestError: a name or a value that does not exist.
+            RequestError: an unknown name, or a value out of range.
         """
         first = first_values(values)
         self.writer = Writer(model, tokenizer, self._show)

@@ -1,4 +1,4 @@
-"""A guess before the measurement: keeps the reader's number and shows it beside the truth."""
+"""A guess before a measurement: keeps the reader's number and shows it beside the truth."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class GuessAndTruth:
 
 
 class Guess(Panel):
-    """A question with a slider; `guess` makes one.
+    """A question with a slider; made by `guess`.
 
     Attributes:
-        slider: the ipywidgets slider; `number` is its value, or None until it was moved.
+        slider: the ipywidgets slider. number: its value; None until it is moved.
     """
 
     def __init__(self, question: str, low: float, high: float, unit: str, step: float) -> None:
@@ -65,7 +65,7 @@ class Guess(Panel):
         self.question, self.low, self.high, self.unit = question, low, high, unit
         self.number: float | None = None
         kind = ipywidgets.IntSlider if step == int(step) else ipywidgets.FloatSlider
-        # in the middle, so that a guess of nothing or of everything is a movement as well
+        # in the middle, so that a guess at either end moves the slider too
         middle = low + step * round((high - low) / 2 / step)
         self.slider = kind(
             value=middle, min=low, max=high, step=step, description="my guess",
@@ -81,7 +81,7 @@ class Guess(Panel):
         self.number = float(change["new"])
 
     def beside(self, truth: float) -> GuessAndTruth:
-        """The guess, as it is now, and the truth."""
+        """The guess as it is now, and the truth."""
         return GuessAndTruth(self.number, float(truth), self.low, self.high, self.unit)
 
     def __repr__(self) -> str:
@@ -98,9 +98,9 @@ def guess(
         my_guess.beside(95.4)          # later: the guess beside the truth
 
     Args:
-        question: one sentence. low, high, step: of the slider. unit: written behind the number.
+        question: one sentence. low, high, step: of the slider. unit: written after the number.
     Raises:
-        RequestError: a slider of no length.
+        RequestError: `high` is not above `low`, or `step` is not above 0.
     """
     return Guess(question, low, high, unit, step)
 

@@ -1,4 +1,4 @@
-"""GenerationStudio: writes a text, goes on, looks ahead, takes another way, and saves."""
+"""GenerationStudio: writes a text, goes on, looks ahead, takes an alternative, and saves."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ ipywidgets: Any = import_optional("ipywidgets", "GenerationStudio")
 
 
 class GenerationStudio(WriterPanel):
-    """Writes texts, goes on with them, shows what else the model could have said and says it.
+    """Writes texts, goes on with them, shows the alternatives to each token, and takes one.
 
     Every button is a method: `start`, `stop`, `go_on`, `choose`, `look_ahead`, `take_instead`,
-    `save`, `open_model`; `wait` waits for whatever runs in the background.
+    `save`, `open_model`; `wait` waits for all that runs in the background.
 
     Attributes:
         bar: title, buttons, status. view: the text and the table of alternatives.
         colored: widget; whether tokens are shaded by their probability.
-        alternatives: widget; what could have stood at the chosen place. token_row: widget; buttons.
+        alternatives: widget; the other tokens at the chosen place. token_row: widget; buttons.
         chooser: widget; lists models and opens one. saving: widget; the plain text.
     """
 
@@ -49,14 +49,14 @@ class GenerationStudio(WriterPanel):
         examples: tuple[str, ...] = EXAMPLE_PROMPTS,
         **values: Any,
     ) -> None:
-        """Open the model and build the panel; why a model cannot be opened is shown in words.
+        """Open the model and build the panel; if the model cannot be opened, the status says why.
 
         Args:
             model, tokenizer, examples, values: as GenerationWidget.
-            folder: a folder of models, for the chooser to list besides data/.
-            colored: whether tokens are shaded to begin with.
+            folder: a folder of models, which the chooser lists in addition to data/.
+            colored: whether tokens are shaded at first.
         Raises:
-            RequestError: a name or a value that does not exist.
+            RequestError: an unknown name, or a value out of range.
         """
         first = first_values(values)
         self._ahead = LookaheadColumn(self._show_ahead)
@@ -69,17 +69,17 @@ class GenerationStudio(WriterPanel):
         stop_predecessors(self)
 
     def _build(self, colored: bool, folder: str | os.PathLike[str] | None) -> None:
-        """Make the parts and say what their buttons do."""
+        """Make the parts and connect their buttons."""
         self.continue_button = ipywidgets.Button(
             description="Continue", icon="step-forward", disabled=True,
-            tooltip="Go on where the text stopped, with the sampling settings as they are now",
+            tooltip="Go on where the text stopped, with the current sampling settings",
         )  # fmt: skip
         self.continue_button.on_click(lambda _: self.go_on())
         self.bar = WriterBar(self.start, self.stop, self.continue_button)
         self.generate_button, self.stop_button = self.bar.generate_button, self.bar.stop_button
         self.colored = ipywidgets.Checkbox(
             value=colored, description="shade by probability", indent=False,
-            tooltip="The less likely the model found a token, the darker its ground",
+            tooltip="The less likely the model found a token, the darker its background",
             layout=ipywidgets.Layout(width="auto", margin="2px 12px 2px 0"),
         )  # fmt: skip
         self.colored.observe(lambda _: self._show(), "value")
@@ -115,8 +115,8 @@ class GenerationStudio(WriterPanel):
     def go_on(self) -> Self:
         """Go on with a text that was stopped or reached its length, as Continue does.
 
-        The random numbers go on too: with unchanged settings the text becomes the one that it
-        would have been without the stop. A text that cannot go on stays as it is.
+        The random numbers go on too: with unchanged settings the text is the same as it would have
+        been without the stop. A text that cannot go on stays as it is.
         """
         self.writer.go_on(self.controls.values)
         return self
@@ -150,17 +150,17 @@ class GenerationStudio(WriterPanel):
         return self
 
     def save(self, path: str | os.PathLike[str], *, replace: bool = False) -> str:
-        """Save the text, as Save does; returns a sentence about it.
+        """Save the text, as Save does; returns a sentence on what was done.
 
         Raises:
-            RequestError: there is no text yet, the file exists already, or cannot be written.
+            RequestError: as save_text.
         """
         return self.saving.save(path, replace=replace)
 
     def open_model(
         self, path: str | os.PathLike[str], tokenizer: str | os.PathLike[str] | None = None
     ) -> Self:
-        """Open another model in the background, as Open does; the status says why one cannot be."""
+        """Open another model in the background, as Open does; if it fails, the status says why."""
         self.writer.open_other(path, tokenizer, self._fit_controls)
         return self
 
@@ -168,21 +168,21 @@ class GenerationStudio(WriterPanel):
         self.controls.fit(llama.config)
 
     def stop(self) -> None:
-        """End the text before its next token, and looking ahead too."""
+        """End the text before its next token, and end looking ahead."""
         self._ahead.stop()
         super().stop()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for whatever runs in the background; False if `timeout` seconds were too few."""
+        """Wait for all that runs in the background; False if `timeout` seconds were too few."""
         return super().wait(timeout) and self._ahead.wait(timeout)
 
     def _on_move(self, _change: object) -> None:
-        """Another place is chosen: looking ahead from the one before ends."""
+        """Another place is chosen: end looking ahead from the earlier one."""
         self._ahead.stop()
         self._show_alternatives()
 
     def _point_at(self, index: int) -> None:
-        """What a token button does; one that is pressed too late does nothing."""
+        """What a token button does: choose its token. Without a finished text it does nothing."""
         if self.view.chosen is not None:
             self.position_slider.value = index + 1
 
@@ -198,7 +198,7 @@ class GenerationStudio(WriterPanel):
             self.saving.show(self.text)
 
     def _show_alternatives(self) -> None:
-        """The alternatives and the neighbors of the chosen token, or that there is none."""
+        """Show the alternatives and the neighbors of the chosen token, or that none is chosen."""
         writing, index = self.writing, self.view.index
         if writing is None or index is None:
             self.alternatives.show(None, None)
@@ -208,7 +208,7 @@ class GenerationStudio(WriterPanel):
             self.token_row.show(writing.choices, index, writing.tokenizer)
 
     def _show_ahead(self) -> None:
-        """Whether looking ahead can begin."""
+        """Enable the button for looking ahead, or disable it."""
         is_possible = self.view.chosen is not None and not self._ahead.is_busy
         self.alternatives.ahead_button.disabled = not is_possible
 

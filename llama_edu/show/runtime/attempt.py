@@ -1,4 +1,4 @@
-"""Calling what a machine may refuse, without ending a notebook's run."""
+"""Calling what may not work on a machine, without ending a notebook's run."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def attempt(
     *args: _Arguments.args,
     **kwargs: _Arguments.kwargs,
 ) -> _Result | None:
-    """Measure, or print in a sentence why this machine cannot, and return None.
+    """Measure, or print a sentence on why this machine cannot, and return None.
 
-    Only a MeasurementError is taken so; a damaged file or a wrong argument stays an error.
+    Only a MeasurementError is handled this way; a damaged file or a wrong argument stays an error.
     """
     try:
         return measure(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Which models lie in a folder: told by content, one level deep, without reading a weight."""
+"""The models in a folder: recognized by content, one level deep, without reading a weight."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llama_edu.errors import LlamaEduError, RequestError
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.text import one_line
 
-#: More entries of one folder are not looked at; each costs reading a header.
+#: No more entries of one folder are looked at, because each costs reading a header.
 MOST_ENTRIES = 200
 
 
@@ -19,7 +19,7 @@ class FoundModel:
     """A file or folder that can be opened.
 
     Attributes:
-        line: its name and what it is, for a list.
+        line: its name, format and size, for a list.
     """
 
     path: Path
@@ -27,7 +27,7 @@ class FoundModel:
 
 
 def found_models(folder: str | os.PathLike[str]) -> list[FoundModel]:
-    """The models in a folder, by name; first the folder itself where it is one in several files.
+    """The models in a folder, by name; first the folder itself, if it is a model in several files.
 
     Raises:
         RequestError: the folder does not exist or cannot be listed.
@@ -42,7 +42,7 @@ def found_models(folder: str | os.PathLike[str]) -> list[FoundModel]:
     for path in [folder, *entries[:MOST_ENTRIES]]:
         try:
             if not (path.is_file() or path.is_dir()):
-                continue  # a pipe or a device would keep a reader waiting
+                continue  # reading a pipe or a device might never end
             checkpoint = read_checkpoint(path)
         except (LlamaEduError, OSError):
             continue

@@ -1,4 +1,4 @@
-"""The libraries of the `notebooks` extra, or a sentence that says how to get them."""
+"""The libraries of the `notebooks` extra, or an error that says how to install them."""
 
 from __future__ import annotations
 

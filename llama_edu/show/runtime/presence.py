@@ -1,4 +1,4 @@
-"""Presence: is there still a page that shows a panel? Who closes the tab presses no Stop first."""
+"""Presence: does a page still show a panel? A reader who closes the tab does not press Stop."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from llama_edu.show.runtime.optional import import_optional
 ipywidgets: Any = import_optional("ipywidgets", "the widgets")
 T = TypeVar("T")
 
-#: Seconds between two questions, and for how long they may stay without an answer.
+#: Seconds between two questions, and how long they may go without an answer.
 ASK_INTERVAL_S = 2.0
 PATIENCE_S = 10.0
 
 
 class Presence:
-    """Asks the page behind a panel for a sign of life, while a text is written into it.
+    """Asks whether a page still shows a panel, while a text is written into it.
 
-    The question is an invisible Play control that is switched off and on: wherever a page draws
-    it, the control counts one step at once and so answers. A closed tab does not, nor does a panel
-    that is no longer on any page. Where no page ever answered (no front-end, or one of another
-    kind) nothing can be concluded, and nothing is.
+    The question is an invisible Play control that is switched off and on: on every page that draws
+    it, the control counts one step at once, and that is the answer. A closed tab does not answer,
+    nor does a panel that is no longer on any page. If no page ever answered (no front end, or
+    another kind), nothing is concluded.
 
     Attributes:
         beacon: the control; it must be among the panel's children.
@@ -35,9 +35,11 @@ class Presence:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Nothing has been asked yet.
 
+        A Presence that is made in a notebook's cell finds the kernel's event loop; one that is made
+        elsewhere never asks.
+
         Args:
-            clock: seconds. Made in a notebook's cell, this finds the kernel's event loop; made
-                elsewhere it never asks.
+            clock: returns seconds.
         """
         self.beacon = ipywidgets.Play(
             min=0, max=2**31, interval=86_400_000, tooltip="Answers that a page is open",
@@ -53,7 +55,7 @@ class Presence:
             self._loop = asyncio.get_running_loop()
 
     def guard(self, steps: Iterable[T], stop: Callable[[], None]) -> Iterator[T]:
-        """The same steps; `stop` is called when a page was there and is there no more."""
+        """The same steps; calls `stop` once a page that answered has gone."""
         self._asked_at, self._silent_since = -ASK_INTERVAL_S, None
         self._has_answered = self._is_loop_asked = False
         try:
@@ -66,17 +68,16 @@ class Presence:
 
     @property
     def is_gone(self) -> bool:
-        """Whether a page that answered before has been silent for too long. Asks, now and then.
+        """Whether a page that answered before has been silent for too long. Asks when it is time.
 
-        While the kernel runs a cell, answers may have to wait in its queue: such time does not
-        count.
+        While the kernel runs a cell, answers may wait in its queue: such time does not count.
         """
         if self._loop is None:
             return False
         now = self._clock()
         if now - self._asked_at >= ASK_INTERVAL_S:
             if self._is_loop_asked or self._silent_since is None:
-                # the kernel has not come round since the last question, or all are answered
+                # the event loop has not run since the last question, or all are answered
                 self._silent_since = now
             self._asked_at = now
             self._is_loop_asked = True

@@ -1,7 +1,7 @@
-"""A cell that is run again stops the text that its widget from the time before still writes.
+"""A cell that is run again stops the text that its earlier widget is still writing.
 
-The old widget is off the page then, and with it its Stop button; without this its thread would go
-on to the end of its text, unseen.
+The earlier widget is off the page then, and so is its Stop button; without this, its thread would
+go on to the end of its text, unseen.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import sys
 import weakref
 from typing import Protocol
 
-#: Cell -> the run of it that made widgets last, and those widgets.
+#: Cell -> its last run that made widgets, and those widgets.
 _made: dict[str, tuple[str, weakref.WeakSet]] = {}
 
 
 class Stoppable(Protocol):
-    """What can be told to end."""
+    """Anything that can be stopped."""
 
     def stop(self) -> None:
         """End before the next step."""
@@ -24,7 +24,7 @@ class Stoppable(Protocol):
 def stop_predecessors(widget: Stoppable) -> None:
     """Stop the widgets that an earlier run of the current cell made, and remember this one.
 
-    Does nothing outside a notebook, or where the front-end does not say which cell runs.
+    Does nothing outside a notebook, or if the front end does not send the cell's id.
     """
     cell, run = _cell_and_run()
     if not cell:
@@ -39,7 +39,7 @@ def stop_predecessors(widget: Stoppable) -> None:
 
 
 def _cell_and_run() -> tuple[str, str]:
-    """The front-end's name of the cell that runs and of this run; empty where there is none."""
+    """The front end's ids of the cell that runs and of this run; empty where it sends none."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     get_parent = getattr(shell, "get_parent", None)

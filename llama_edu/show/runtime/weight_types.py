@@ -1,4 +1,4 @@
-"""One checkpoint in several weight types, converted when a type is first asked for."""
+"""One checkpoint in several weight types, each converted when it is first needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llama_edu.llama import Llama, load
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import score_next
 
-#: What may be asked for: as the file has it, or one of the types that convert() writes.
+#: The choices: as the file has it, or one of the types that convert() writes.
 AS_STORED = "as stored"
 WEIGHT_TYPES = (AS_STORED, *(name for name in TYPES if name != "keep"))
 
@@ -22,15 +22,15 @@ WEIGHT_TYPES = (AS_STORED, *(name for name in TYPES if name != "keep"))
 class WeightTypes:
     """Opens a checkpoint as stored, and converted copies of it.
 
-    A copy lies in a temporary folder that is removed as soon as the file in it is mapped: on Linux
-    and macOS the bytes stay until the mapping goes, so that nothing is left behind however the
-    program ends.
+    A copy is written to a temporary folder, which is removed as soon as the file in it is mapped:
+    on Linux and macOS the bytes stay until the mapping is closed, so that nothing is left behind,
+    however the program ends.
     """
 
     def __init__(
         self, model: Llama | str | os.PathLike[str], tokenizer: str | os.PathLike[str] | None
     ) -> None:
-        """Open the checkpoint as it is stored; a Llama that is given is not closed here.
+        """Open the checkpoint as it is stored; a given Llama is not closed here.
 
         Raises:
             FormatError: it cannot be opened.
@@ -49,10 +49,11 @@ class WeightTypes:
         self._lock = threading.Lock()
 
     def open(self, weights: str) -> Llama:
-        """The model with this type of weights; converts when it is asked for the first time.
+        """The model with this type of weights; the first call for a type converts.
 
         Raises:
-            RequestError: an unknown type, or the model cannot be written in it. OSError: no room.
+            RequestError: an unknown type, or the model cannot be written in it.
+            OSError: the temporary folder has no space.
         """
         with self._lock:
             if weights == AS_STORED:
@@ -69,9 +70,9 @@ class WeightTypes:
             return self._ready(self._converted[weights])
 
     def _ready(self, llama: Llama) -> Llama:
-        """The same model after its first single position, which may have to wait for a compiler.
+        """The model, after its first single position, which may wait for a compiler.
 
-        Without this a comparison of speeds would compare who came first.
+        Without this, a comparison of speeds would depend on which model came first.
         """
         if id(llama) not in self._readied:
             score_next(llama.decode_model, [0], KVCache(llama.config, 1))
@@ -79,7 +80,7 @@ class WeightTypes:
         return llama
 
     def losses(self, weights: str) -> tuple[str, ...]:
-        """What was rounded twice on the way to this type; empty before it was asked for."""
+        """Sentences on what was rounded twice on the way to this type; empty before `open`."""
         return self._losses.get(weights, ())
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Worker: one job at a time on a thread of its own, for panels whose buttons may not block.
+"""Worker: one job at a time on its own thread, for panels, whose buttons must not block.
 
-A click may arrive on any of the kernel's threads, two clicks even at once. A job never prints and
-never makes widgets: what a thread prints appears nowhere.
+A click may arrive on any of the kernel's threads, and two clicks may arrive at once. A job never
+prints and never makes widgets: what a thread prints does not appear.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from llama_edu.errors import LlamaEduError
 
 
 class Worker:
-    """Runs one job at a time and remembers in words how the last one failed.
+    """Runs one job at a time and keeps a sentence on why the last one failed.
 
     Attributes:
         busy: whether a job runs. failure: why the last job failed, or "".
@@ -36,7 +36,7 @@ class Worker:
         self._lock = threading.Lock()
 
     def start(self, job: Callable[[], None], first: Callable[[], None] | None = None) -> bool:
-        """Run a job in the background; False, and nothing happens, while another runs.
+        """Run a job in the background; while another runs, return False and do nothing.
 
         Args:
             first: called in this thread, before `changed` and before the job.
@@ -60,9 +60,9 @@ class Worker:
 
     @contextmanager
     def foreground(self, first: Callable[[], None] | None = None) -> Iterator[bool]:
-        """Claim the worker for a job in the calling thread; False while another runs.
+        """Claim the worker for a job in the calling thread; yields False while another runs.
 
-        An error is remembered as for a background job, and goes on to the caller.
+        An error is kept in `failure`, as for a background job, and also raised.
         """
         if not self._take(first):
             yield False
@@ -101,7 +101,7 @@ class Worker:
 
 
 def sentence(error: Exception) -> str:
-    """An error in words: our own are sentences already, others need their name."""
+    """An error as a sentence: this package's errors are sentences, others get their type's name."""
     if isinstance(error, LlamaEduError):
         return str(error)
     return f"{type(error).__name__}: {error}"

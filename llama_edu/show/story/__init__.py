@@ -1,1 +1,1 @@
-"""A text as it is written, and how it is shown."""
+"""A text while it is generated, and how it is shown."""

@@ -1,4 +1,4 @@
-"""One line each about a model and about a text in the making, for panels and for plain text."""
+"""One line about a model, and one about a text being generated, for panels and plain text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llama_edu.transformer.sampling import SamplingSettings
 #: Why a text ended, for readers.
 REASONS = {
     "eos": "the model ended the text",
-    "length": "the length asked for is reached",
+    "length": "the requested length is reached",
     "context": "the model's context is full",
     "stopped": "stopped",
 }
@@ -46,7 +46,7 @@ def writing_line(writing: Writing) -> str:
 
 
 def settings_line(settings: SamplingSettings) -> str:
-    """The settings that make a difference: "greedy", or the temperature and what is not off."""
+    """The settings in effect: "greedy", or the temperature and every setting that is not off."""
     if settings.temperature == 0 and settings.repeat_penalty == 1:
         return "greedy"
     off = SamplingSettings()

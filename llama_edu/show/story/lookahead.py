@@ -1,4 +1,4 @@
-"""Where each alternative would have led: a few greedy tokens after every one of them."""
+"""Where each alternative would have led: a few greedy tokens after each of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llama_edu.transformer.sampling import GREEDY
 #: How many tokens are looked ahead.
 N_AHEAD = 8
 
-#: What stands for a text that cannot go on, by the reason.
+#: Reason -> what is shown for a text that cannot go on.
 _ENDS = {"eos": "(end)", "context": "(the context is full)"}
 
 
@@ -25,12 +25,11 @@ def look_ahead(
     n_ahead: int = N_AHEAD,
     stopping: threading.Event | None = None,
 ) -> Iterator[tuple[int, str]]:
-    """What would follow each of some tokens if from there on the likeliest were always taken.
+    """What would follow each of some tokens, if the likeliest token were always taken from there.
 
     Args:
-        before: the ids in front of the position, BOS included. tokens: the ids that could stand
-            at it.
-        cache: holds the beginning of `before`; it is copied, so that its owner may go on.
+        before: the ids before the position, BOS included. tokens: the ids that could be at it.
+        cache: holds the beginning of `before`; it is copied, so that its owner can go on.
         stopping: set by any thread, it ends everything before the next token is computed.
     Yields:
         (id, text), in the order of `tokens`; where a text would end, the text says so. Nothing

@@ -1,7 +1,7 @@
 """A text with every token shaded by its probability: the less likely, the darker.
 
-One hue only, told apart by lightness, so that no eye needs to see colors; laid over the page as a
-transparent shade, so that it follows a light theme and a dark one, and the text stays readable.
+One hue in several strengths, so that the shades differ without color vision too. They are
+transparent, so that they suit light and dark themes, and the text stays readable.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from llama_edu.html import escaped, escaped_lines
 from llama_edu.show.story.token_html import MARK, percent, story_box
 from llama_edu.show.story.writing import Choice, Writing
 
-#: A blue between the two themes' grounds, so that its weakest shade shows on both.
+#: A blue between the two themes' backgrounds, so that its weakest shade is visible on both.
 SHADE_RGB = (60, 140, 220)
 
-#: For a token at least so likely: how opaque its shade is, and what the legend says.
+#: The least probability for a shade, the shade's opacity, and its label in the legend.
 SHADES = (
     (0.5, 0.0, "50 % or more"),
     (0.2, 0.2, "20 to 50 %"),
@@ -26,16 +26,16 @@ SHADES = (
 
 
 def opacity_of(probability: float) -> float:
-    """How dark a token of this probability is shaded, 0 to 0.75."""
+    """The opacity of the shade of a token of this probability, 0 to 0.75."""
     return next(opacity for bound, opacity, _ in SHADES if probability >= bound)
 
 
 def colored_story_html(writing: Writing, marked: int | None = None) -> str:
-    """The text so far, prompt in bold, new tokens shaded by what the model alone thought of them.
+    """The text so far, prompt in bold, new tokens shaded by the model's own probability.
 
     Args:
-        marked: index into writing.choices, or None while the text grows. Finished texts also tell
-            each token's probability and rank under the pointer.
+        marked: index into writing.choices, or None while the text grows. With an index, pointing at
+            a token shows its probability and rank.
     """
     choices = list(writing.choices)
     body = f"<b>{escaped_lines(writing.prompt)}</b>"

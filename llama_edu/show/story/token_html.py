@@ -9,11 +9,11 @@ from llama_edu.show.story.writing import Candidate, Choice, Writing
 from llama_edu.text import one_line
 from llama_edu.tokenizer.protocol import Tokenizer
 
-#: Letters of a piece that a label shows; a hostile vocabulary may have pieces of megabytes.
+#: Characters of a piece that a label shows; a hostile vocabulary may have pieces of megabytes.
 _LONGEST_LABEL = 60
 
-# JupyterLab's color variables follow its light and dark themes; the second value serves pages
-# that have none.
+# JupyterLab's color variables follow its light and dark themes; the second value is for pages
+# that do not define them.
 _BORDER = "1px solid var(--jp-border-color2, #bbb)"
 MARK = (
     "background: var(--jp-brand-color1, #1976d2); color: var(--jp-ui-inverse-font-color0, #fff); "
@@ -24,7 +24,7 @@ DIFFERENT = (
     "text-decoration-thickness: 3px; text-underline-offset: 3px; "
     "text-decoration-color: var(--jp-warn-color1, #e65100)"
 )
-# The text lies in a box that is filled from below, so that a long one stays scrolled to its end.
+# The box is filled from the bottom, so that a long text stays scrolled to its end.
 _STORY = (
     f"border: {_BORDER}; border-radius: 3px; padding: 8px 12px; min-height: 6em; max-height: 26em; "
     "overflow-y: auto; display: flex; flex-direction: column-reverse; box-sizing: border-box"
@@ -58,7 +58,7 @@ def story_html(writing: Writing | None, marked: int | None = None) -> str:
 
 
 def story_box(body: str) -> str:
-    """The box around a text. `body` is HTML already: what comes from a model is escaped in it."""
+    """The box around a text. `body` is HTML, in which text from a model is already escaped."""
     return (
         f'<div style="{_STORY}">'
         f'<pre role="log" aria-live="polite" style="{_STORY_TEXT}">{body}</pre></div>'
@@ -68,13 +68,13 @@ def story_box(body: str) -> str:
 def choice_html(
     choice: Choice, tokenizer: Tokenizer, followed: Mapping[int, str] | None = None
 ) -> str:
-    """The likeliest tokens at one position as a table; the chosen one is there in any case.
+    """The likeliest tokens at one position as a table, which always includes the chosen one.
 
-    Position counts from BOS, which stands at 0, as everywhere in the package.
+    Positions are counted from BOS, which is at 0, as everywhere in the package.
 
     Args:
-        followed: id -> the text that it would have led to, for a column of its own; ids that are
-            still to come may be missing.
+        followed: id -> the text that it would have led to, for one more column; ids whose text is
+            not known yet may be missing.
     """
     candidates = list(choice.likeliest)
     if all(candidate.id != choice.chosen.id for candidate in candidates):
@@ -138,7 +138,7 @@ def _row(
 
 
 def token_label(tokenizer: Tokenizer, token: int) -> str:
-    """A token's piece on one line, its spaces and line ends visible; text, not HTML."""
+    """A token's piece on one line, with visible spaces and line ends; text, not HTML."""
     if token == tokenizer.bos_id:
         return "(begin)"
     if token == tokenizer.eos_id:

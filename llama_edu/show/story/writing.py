@@ -1,4 +1,4 @@
-"""Writing: one text while it is made, with what the model might have said instead. No Jupyter."""
+"""Writing: one text while it is generated, with the alternatives to each token. No Jupyter."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ N_LIKELIEST = 10
 
 @dataclass(frozen=True)
 class Candidate:
-    """One token that could stand at a position.
+    """One possible token at a position.
 
     Attributes:
-        probability: by the model alone. chance: of being drawn, after the settings had their say;
-            0 where they rule the token out.
+        probability: by the model alone. chance: of being drawn with the sampling settings; 0 where
+            they rule the token out.
     """
 
     id: int
@@ -42,7 +42,7 @@ class Choice:
 
     Attributes:
         text: what the token adds to the text; "" while a character's bytes are incomplete.
-        chosen: the token itself. rank: 1 if the model found no other likelier.
+        chosen: the token itself. rank: 1 if the model found no other token likelier.
         likeliest: the N_LIKELIEST tokens by the model's own probability, likeliest first.
     """
 
@@ -54,13 +54,12 @@ class Choice:
 
 
 class Writing:
-    """One text while it is made. Iterating makes it, token by token; any thread may look on.
+    """One text while it is generated. Iterating generates it; any thread may read it meanwhile.
 
     Attributes:
-        prompt: how it begins. choices: one per new token, in order. n_tokens: their number at
-            most.
-        reason: why it ended: "eos", "length", "context" or "stopped"; "" before.
-        first_token_s: seconds from the start to the first new token; None before it came.
+        prompt: how it begins. choices: one per new token, in order. n_tokens: their largest number.
+        reason: why it ended: "eos", "length", "context" or "stopped"; "" until then.
+        first_token_s: seconds from the start to the first new token; None until then.
     """
 
     def __init__(
@@ -80,14 +79,14 @@ class Writing:
         """Prepare; nothing is computed yet.
 
         Args:
-            n_tokens: new tokens at most, besides the kept ones.
+            n_tokens: the largest number of new tokens, without the kept ones.
             seed: a number, or the generator of a text that goes on.
-            kept: choices that stand between the prompt and the new tokens, from an earlier text.
-            cache: what an earlier text with the same beginning left, to be used again.
-            pace: tokens per second at most, for eyes to follow; 0 does not slow down.
+            kept: choices of an earlier text, to be placed between the prompt and the new tokens.
+            cache: the cache of an earlier text with the same beginning, to be reused.
+            pace: the largest number of tokens per second, for readers to follow; 0 is no limit.
             stopping: set by any thread, it ends the text before the next token is computed.
         Raises:
-            RequestError: the prompt is longer than the context, or a number is impossible.
+            RequestError: the prompt is longer than the context, or a number is out of range.
         """
         if not pace >= 0:
             raise RequestError(f"pace is {pace}, expected 0 (as fast as it goes) or more")
@@ -128,7 +127,7 @@ class Writing:
             if self.first_token_s is None:
                 self.first_token_s = self._clock() - start
             if self.choices and self.choices[-1].position == token.position:
-                # no new token: the text ended inside a character, this is what became of it
+                # no new token: the text ended inside a character, and this is its decoded rest
                 last = self.choices[-1]
                 self.choices[-1] = replace(last, text=last.text + token.text)
             else:
@@ -140,7 +139,7 @@ class Writing:
         self.end()
 
     def instead(self, index: int, token: int) -> list[Choice]:
-        """The choices up to number `index`, with one of its alternatives in place of that one.
+        """The choices before number `index`, then one of its alternatives in place of that choice.
 
         Raises:
             RequestError: there is no such choice, or the token is not among its likeliest.
@@ -160,16 +159,16 @@ class Writing:
         )
 
     def end(self) -> None:
-        """End the text early; what was written stays, and the reason is "stopped"."""
+        """End the text early; what was generated stays, and the reason is "stopped"."""
         self.generation.close()
         self.reason = "stopped"
 
 
 def choice_of(token: GeneratedToken, settings: SamplingSettings, seen: list[int]) -> Choice:
-    """What else could have stood at a token's position.
+    """The choice of a token, with the likeliest tokens at its position.
 
     Args:
-        seen: the ids before it, BOS included; the repeat penalty looks at them.
+        seen: the ids before it, BOS included, for the repeat penalty.
     """
     probabilities = softmax(token.logits.astype(np.float64))
     order = np.argsort(-probabilities, kind="stable")

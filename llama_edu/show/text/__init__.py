@@ -1,1 +1,1 @@
-"""What a terminal shows: reports as plain text."""
+"""Reports as plain text, for terminals."""

@@ -1,4 +1,4 @@
-"""An annotated hex view: the bytes, and beside them what they mean."""
+"""An annotated hex view: the bytes of a file, and what they mean."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from llama_edu.text import visible
 
 _BYTES_PER_ROW = 8
 
-#: Rows of one field; all of a tensor's data would fill the screen.
+#: At most this many rows of one field; all of a tensor's data would fill the screen.
 _MOST_ROWS_PER_FIELD = 4
 
 
 def hex_view(path: Path, n_bytes: int, start: int = 0) -> str:
-    """Bytes of a weight file, from its start or elsewhere, with every field named, as text."""
+    """Bytes of a weight file from `start` on, with every field named, as text.
+
+    Raises:
+        RequestError: a number is out of range, or the path is a folder.
+        FormatError: the file cannot be opened, or its format is unknown.
+    """
     if n_bytes < 1:
         raise RequestError(f"--hex is {n_bytes}, expected 1 or more bytes")
     if start < 0:

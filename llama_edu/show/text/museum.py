@@ -1,4 +1,4 @@
-"""One line for each of several weight files: how the same model is spelled in each format."""
+"""One line for each of several weight files: how each format stores the same model."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from llama_edu.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Exhibit:
-    """What one file says about itself and how.
+    """What one file states about itself, and how.
 
     Attributes:
         name: of the file. format: with its version.
         magic: the first four bytes.
         alignment: the largest power of two, up to 32, that divides the offsets of all tensors.
-        has_scores: whether the vocabulary says which pieces to merge first.
+        has_scores: whether the vocabulary has scores, which say what to merge first.
         pieces: the bytes that spell the chosen tokens in this file, undecoded.
     """
 
@@ -38,7 +38,7 @@ class Exhibit:
 
 
 def exhibit(path: Path, tokens: Sequence[int]) -> Exhibit:
-    """Look at one file; no weight is read.
+    """Describe one file; no weight is read.
 
     Raises:
         RequestError: the file has no vocabulary, lacks one of the tokens, or is one of several
@@ -66,16 +66,16 @@ def exhibit(path: Path, tokens: Sequence[int]) -> Exhibit:
 
 
 def alignment_of(checkpoint: Checkpoint) -> int:
-    """The largest power of two, up to 32, that divides the offsets of all tensors: measured."""
+    """The largest power of two, up to 32, that divides the offsets of all tensors."""
     offsets = []
     for tensor in checkpoint.tensors.values():
         shards = tensor.shards if isinstance(tensor, ShardedTensor) else (tensor,)
         offsets += [shard.offset for shard in shards]
-    return math.gcd(ALIGNMENT, *offsets)  # beyond what a format promises it would be luck
+    return math.gcd(ALIGNMENT, *offsets)  # no format promises more; more would be chance
 
 
 def _as_stored(checkpoint: Checkpoint, vocabulary: Vocabulary, token: int) -> bytes:
-    """The bytes of a piece in the file; those of GGUF are read into others when it is used."""
+    """The bytes of a piece in the file; the vocabulary of a GGUF file holds them decoded."""
     texts = checkpoint.metadata.get("tokenizer.ggml.tokens")
     return texts[token].encode() if isinstance(texts, Sequence) else vocabulary.pieces[token]
 
@@ -84,7 +84,7 @@ def museum(paths: Sequence[Path], tokens: Sequence[int]) -> str:
     """A table of weight files, one line each.
 
     Args:
-        tokens: ids of the pieces whose spelling is to be found.
+        tokens: ids of the pieces whose spelling is to be shown.
     Raises:
         RequestError, FormatError: as `exhibit`.
     """

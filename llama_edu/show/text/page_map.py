@@ -1,8 +1,9 @@
-"""A page map in plain text, a line per tensor, in the manner of vmtouch.
+"""A page map in plain text, a line per tensor, in the style of vmtouch.
 
-Each character stands for an equal share of a tensor's pages: the fuller, the more were touched. A
-share of which only a little was touched is never drawn empty, nor a nearly full one full.
-Source of the manner: vmtouch(8), Doug Hoyte, https://hoytech.com/vmtouch/.
+Each character stands for an equal share of a tensor's pages: the denser it is, the more of them
+were touched. A share in which few pages were touched is never drawn empty, and one in which nearly
+all were is never drawn full.
+Source of the style: vmtouch(8), Doug Hoyte, https://hoytech.com/vmtouch/.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from llama_edu.pages.by_tensor import REST
 from llama_edu.pages.record import Record
 from llama_edu.text import visible
 
-#: From none to all of the pages under one character.
+#: From none to all of a character's pages.
 _SHADES = " .-+*#"
 
-#: Above this number of tensors each layer gets one line.
+#: With more tensors than this, each layer gets one line.
 _MOST_TENSORS = 64
 
 

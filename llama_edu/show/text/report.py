@@ -1,4 +1,4 @@
-"""Text reports on checkpoints. Names from files are shown with their escapes, never as they are."""
+"""Text reports on checkpoints. In text from a file, what does not print is shown as an escape."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def byte_budget(checkpoint: Checkpoint) -> dict[str, int]:
     budget: dict[str, int] = {}
     for section in checkpoint.sections:
         budget[section.name] = budget.get(section.name, 0) + section.n_bytes
-    ranges = {  # a set: a tied output may be the embedding's bytes under a second name
+    ranges = {  # a set, because a tied output may be the embedding's bytes under a second name
         (shard.file, shard.offset, shard.n_bytes)
         for tensor in checkpoint.tensors.values()
         for shard in (tensor.shards if isinstance(tensor, ShardedTensor) else (tensor,))
@@ -122,7 +122,7 @@ def _is_json_number(value: object) -> bool:
 
 
 def _shown(value: object) -> str:
-    """A key or a value of metadata on one line; of a long list only its length and its start."""
+    """A key or a value of metadata on one line; a long list is cut to its length and its start."""
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         if len(value) > 8:
             value = f"{len(value):,} items: {', '.join(repr(value[i]) for i in range(6))}, ..."

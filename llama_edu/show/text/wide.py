@@ -1,4 +1,4 @@
-"""wide(): a table in plain text that a narrow page scrolls sideways, where print() breaks lines."""
+"""wide(): a table in plain text that scrolls sideways on a narrow page, where print() wraps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from llama_edu.html import escaped_lines
 
 
 class Wide:
-    """A text whose lines stay whole wherever it is shown."""
+    """A text whose lines are not wrapped."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -22,5 +22,5 @@ class Wide:
 
 
 def wide(result: object) -> Wide | None:
-    """What print() would print, with its lines whole; None, for "not measured", stays None."""
+    """What print() would print, with lines that do not wrap; None (not measured) stays None."""
     return None if result is None else Wide(str(result))

@@ -148,6 +148,30 @@ def test_divisors_of_rope_are_handed_on_and_cannot_be_forged(tmp_path):
     assert spec.end == path.stat().st_size
 
 
+def test_a_factor_without_a_type_is_linear_as_in_llama_cpp(tmp_path):
+    g = Gguf()
+    changes = {"llama__rope__scaling__factor": g.kv("llama.rope.scaling.factor", "f32", 2.5)}
+    config = read_gguf(write(tmp_path, gguf_bytes(g, **changes))).config
+    assert config.rope_scaling == RopeScaling("linear", 2.5)
+    changes["llama__rope__scale_linear"] = g.kv("llama.rope.scale_linear", "f32", 7.0)
+    config = read_gguf(write(tmp_path, gguf_bytes(g, **changes))).config
+    assert config.rope_scaling == RopeScaling("linear", 2.5)  # the old key counts only alone
+    changes["llama__rope__scaling__type"] = g.kv("llama.rope.scaling.type", "string", "none")
+    assert read_gguf(write(tmp_path, gguf_bytes(g, **changes))).config.rope_scaling is None
+
+
+@pytest.mark.parametrize("name", ["bos", "eos", "unknown"])
+@pytest.mark.parametrize("token", [7, 1000, 2**32 - 1])
+def test_an_id_that_no_piece_has_is_none(tmp_path, name, token):
+    """Conversions of autumn 2023 named the id after the last piece; llama.cpp opens them too."""
+    g, key = Gguf(), f"tokenizer.ggml.{name}_token_id"
+    found = read_gguf(
+        write(tmp_path, gguf_bytes(g, **{key.replace(".", "__"): g.kv(key, "u32", token)}))
+    )
+    ids = {"bos": found.vocabulary.bos_id, "eos": found.vocabulary.eos_id}
+    assert (ids | {"unknown": found.vocabulary.unk_id})[name] == -1
+
+
 @pytest.mark.parametrize("key", ["rope.scaling.factor", "rope.scale_linear"])
 def test_linear_scaling_is_read_in_both_spellings(tmp_path, key):
     g = Gguf()
@@ -241,7 +265,7 @@ def test_a_split_model_opens_from_any_of_its_files(tmp_path, rng):
     assert "3 files" in checkpoint.format
     third = parts[2].read_bytes()
     parts[2].write_bytes(parts[1].read_bytes())
-    with pytest.raises(FormatError, match=r"says split.no 1 of split.count 3, expected 2 of 3"):
+    with pytest.raises(FormatError, match=r"has split.no 1 of split.count 3, expected 2 of 3"):
         read_gguf(parts[0])
     parts[2].unlink()
     with pytest.raises(FormatError, match=r"m-00003-of-00003.gguf: is missing, one of 3 files"):

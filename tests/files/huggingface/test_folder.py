@@ -60,6 +60,61 @@ def test_a_missing_shard_is_named(folder):
         read_huggingface(folder)
 
 
+def test_shards_without_an_index_are_joined_by_their_names(folder, config, weights):
+    expected = read_huggingface(folder)
+    (folder / "model.safetensors.index.json").unlink()
+    assert is_huggingface_folder(folder)
+    found = read_huggingface(folder)
+    assert (found.paths, found.tensors) == (expected.paths, expected.tensors)
+    (folder / "model-00001-of-00003.safetensors").write_bytes(b"")
+    with pytest.raises(
+        FormatError, match=r"of another set of files, and .*index.json.* is missing"
+    ):
+        read_huggingface(folder)
+    (folder / "model-00001-of-00003.safetensors").unlink()
+    (folder / "model-00001-of-00002.safetensors").unlink()
+    with pytest.raises(
+        FormatError, match=r"00001-of-00002.safetensors: is missing, one of 2 files"
+    ):
+        read_huggingface(folder)
+
+
+def test_a_whole_file_wins_over_an_index_beside_it(tmp_path, config, weights):
+    """As from_pretrained of transformers decides; the shards that the index names are gone."""
+    library = pytest.importorskip("safetensors.numpy")
+    stored = to_huggingface(config, weights)
+    library.save_file(stored, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(hugging_config(config)))
+    weight_map = dict.fromkeys(stored, "model-00001-of-00002.safetensors")
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    assert read_huggingface(tmp_path).paths == (tmp_path / "model.safetensors",)
+
+
+@pytest.mark.parametrize("name", ["model.rotary_emb.inv_freq", "rotary_emb.original_inv_freq"])
+def test_rotations_of_any_level_are_not_needed(tmp_path, config, weights, name):
+    library = pytest.importorskip("safetensors.numpy")
+    stored = to_huggingface(config, weights) | {name: np.ones(2, np.float32)}
+    library.save_file(stored, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(hugging_config(config)))
+    assert read_huggingface(tmp_path).ignored == (name,)
+
+
+@pytest.mark.parametrize(
+    ("text", "dim"),
+    [
+        ('{"hidden_size": 1, %s, "hidden_size": 24}', 24),  # the last counts
+        ('{"x": Infinity, "y": [NaN, -Infinity], %s}', 24),
+        ("\ufeff{%s}", 24),
+    ],
+)
+def test_config_json_is_read_as_python_reads_it(folder, config, text, dim):
+    values = json.dumps(hugging_config(config))[1:-1]
+    (folder / "config.json").write_text(text % values, encoding="utf-8")
+    found = read_huggingface(folder)
+    assert found.config.dim == dim
+    assert found.config.vocab_size == json.loads(text.lstrip("\ufeff") % values)["vocab_size"]
+
+
 @pytest.mark.parametrize(
     "name", ["../model.safetensors", "/etc/passwd", "a\\b.safetensors", "x\0.bin", 3, "model.py"]
 )
@@ -88,7 +143,7 @@ def test_a_tensor_in_two_files_is_named(folder, config, weights):
     library = pytest.importorskip("safetensors.numpy")
     both = to_huggingface(config, weights)
     library.save_file(both, folder / "model-00002-of-00002.safetensors")
-    with pytest.raises(FormatError, match=r"which model-00001-of-00002.safetensors has as well"):
+    with pytest.raises(FormatError, match=r"which model-00001-of-00002.safetensors also has"):
         read_huggingface(folder)
 
 
@@ -100,7 +155,7 @@ def test_a_folder_without_weights_or_without_output_says_so(tmp_path, config, rn
         read_huggingface(tmp_path)
     tied = to_huggingface(config, random_weights(config, rng, tied=True))
     library.save_file(tied, tmp_path / "model.safetensors")
-    with pytest.raises(FormatError, match=r"has no lm_head.weight, and config.json does not say"):
+    with pytest.raises(FormatError, match=r"has no lm_head.weight, and config.json does not set"):
         read_huggingface(tmp_path)
     rewrite(tmp_path / "config.json", tie_word_embeddings=True)
     assert read_huggingface(tmp_path).tied_output
@@ -154,13 +209,11 @@ def test_rope_parameters_of_newer_transformers_are_read(config):
 
 
 def test_a_folder_that_we_write_we_read(tmp_path, config, weights):
-    tokenizer = tmp_path / "other.model"
-    tokenizer.write_bytes(b"not looked into")
     planned = [PlannedTensor(name, "f32", w.shape) for name, w in weights.items()]
     target = tmp_path / "made"
     write_huggingface(
-        target, config, planned, lambda t: weights[t.name], tokenizer,
-        {"bos_token_id": 1, "hidden_size": 99},
+        target, config, planned, lambda t: weights[t.name],
+        {"tokenizer.model": b"not looked into"}, {"bos_token_id": 1, "hidden_size": 99},
     )  # fmt: skip
     checkpoint = read_huggingface(target)
     assert isinstance(checkpoint.config, ModelConfig) and checkpoint.config.dim == config.dim

@@ -182,3 +182,17 @@ def test_a_mutated_safetensors_opens_safely_or_is_a_format_error(tmp_path_factor
 def test_20000_mutated_safetensors_open_safely_or_are_format_errors(tmp_path_factory, edits, cut):
     path = tmp_path_factory.getbasetemp() / "mutated.safetensors"
     check_opens_safely_or_says_why(path, edits, cut)
+
+
+def test_a_further_key_in_a_row_is_passed_over_as_the_library_does(tmp_path, config, weights):
+    library = pytest.importorskip("safetensors.numpy")
+    data = written(config, weights)
+    (n_bytes,) = struct.unpack_from("<Q", data)
+    table = json.loads(data[8 : 8 + n_bytes])
+    for name, row in table.items():
+        if name != "__metadata__":
+            row["comment"] = "of a newer writer"
+    text = json.dumps(table).encode()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + n_bytes :])
+    assert len(read_safetensors(path).tensors) == len(library.load_file(path)) == len(weights)

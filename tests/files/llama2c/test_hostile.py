@@ -28,7 +28,7 @@ def test_a_malformed_tokenizer_bin_gets_its_sentence(case, tmp_path):
 def test_empty_pieces_without_end_are_refused(tmp_path):
     path = tmp_path / "tokenizer.bin"
     path.write_bytes(pieces() + bytes(8 * 2**17))
-    with pytest.raises(FormatError, match="has more than 131,072 pieces; this is no tok"):
+    with pytest.raises(FormatError, match="has more than 131,072 pieces; this is not a tok"):
         read_vocabulary(path)
 
 

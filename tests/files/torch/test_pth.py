@@ -239,7 +239,7 @@ def test_zip64_offsets_beyond_any_file_are_refused(path):
     [
         ({"shape": (5, 8)}, "w needs 80 bytes of its storage, which has 64; the file is damaged"),
         ({"offset": 1}, "w needs 66 bytes of its storage, which has 64"),
-        ({"key": "7"}, "w lies in storage 7, which the file does not have"),
+        ({"key": "7"}, "w is in storage 7, which the file does not have"),
         ({"shape": (4, 8), "strides": (0, 1)}, r"w of shape \(4, 8\) repeats its 16 bytes"),
         ({"shape": (4, -8)}, "its pickle is damaged .*impossible sizes"),
         ({"strides": (8, -1)}, "its pickle is damaged .*impossible sizes"),
@@ -318,7 +318,7 @@ def test_any_other_global_is_refused_by_name_and_nothing_runs(path, in_folder, p
     else:
         data = legacy_pth_file({"w": np.ones(3, "<f4")})
         path.write_bytes(data[: data.index(b"\x80\x02}(")] + b"\x80\x04" + program)
-    expected = r"its pickle asks for \S+\.\S+, expected only names .* nothing of it was run"
+    expected = r"its pickle asks for \S+\.\S+, expected only names .* none of it was run"
     with pytest.raises(FormatError, match=expected):
         read_pth(path)
     assert not (in_folder / "marker").exists()

@@ -1,4 +1,4 @@
-"""A figure with its words, and text from files in it."""
+"""A figure with its alternative text, and text from files in it."""
 
 from __future__ import annotations
 

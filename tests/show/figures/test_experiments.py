@@ -1,4 +1,4 @@
-"""Figures of experiments show the numbers that were measured; refusals become sentences."""
+"""Figures of experiments show the measured numbers; refusals become sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages as cells: each in its place, in its color, with the names of layers beside them."""
+"""Pages as cells: each in its place and its color, with the names of layers beside them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page map as a figure: who was first, how far to trust it, and the panel's cells."""
+"""The page map as a figure: the first record of each page, the verdict, and the panel's cells."""
 
 from __future__ import annotations
 

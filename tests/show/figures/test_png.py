@@ -1,4 +1,4 @@
-"""A PNG made of colors of a palette, read back by another program."""
+"""A PNG of palette colors, read back by an independent decoder."""
 
 from __future__ import annotations
 

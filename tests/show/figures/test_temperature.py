@@ -1,4 +1,4 @@
-"""The figure of one distribution at several temperatures: bars, words, bytes."""
+"""The figure of one distribution at several temperatures: bars, text, bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of panels."""
+"""Fixtures for the tests of panels."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pytest
 
 @pytest.fixture
 def maker():
-    """A function that turns a class of panels into a function that makes them with defaults.
+    """A function that turns a panel class into a function that makes panels with defaults.
 
-    What was made is closed after the test.
+    The panels are closed after the test.
     """
     made = []
 

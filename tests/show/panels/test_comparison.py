@@ -1,4 +1,4 @@
-"""ComparisonWidget with no front-end: two weight types or two settings, and where they part."""
+"""ComparisonWidget with no front end: two weight types or settings, and where texts diverge."""
 
 from __future__ import annotations
 

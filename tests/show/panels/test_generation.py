@@ -1,4 +1,4 @@
-"""GenerationWidget with no front-end: what its buttons do, what it says, what it never does."""
+"""GenerationWidget with no front end: what its buttons do, what it shows, what it never does."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_stop_takes_effect_before_the_next_token(llama, make, monkeypatch):
     turnstile.let_pass(3)
     wait_for(lambda: n_written(widget) == 3)
     widget.stop()
-    turnstile.let_pass(10)  # one token may be in the making already, and only that one
+    turnstile.let_pass(10)  # one token may be computed already, and only that one
     assert widget.wait(20)
     assert 3 <= len(widget.writing.choices) <= 4
     assert widget.reason == "stopped" and "stopped" in widget.bar.status.value
@@ -107,7 +107,7 @@ def test_clicks_on_two_threads_start_one_text(llama, make, monkeypatch):
 def test_run_is_refused_while_a_text_is_written(llama, make, monkeypatch):
     turnstile = Turnstile(llama, monkeypatch)
     widget = make(llama).start()
-    with pytest.raises(RequestError, match=r"is writing already; call \.stop\(\) and \.wait\(\)"):
+    with pytest.raises(RequestError, match=r"is already writing; call \.stop\(\) and \.wait\(\)"):
         widget.run()
     turnstile.let_pass(21)
     assert widget.wait(20) and widget.reason == "length"
@@ -241,7 +241,7 @@ def test_the_words_beside_the_widget_are_whole_and_the_same_every_time(llama, ma
     assert widget.start().wait(20)
     assert first["text/plain"] == widget._repr_mimebundle_()["text/plain"]
     assert first["text/plain"].endswith(visible_lines(widget.text))
-    assert "20 new tokens, the length asked for is reached" in first["text/plain"]
+    assert "20 new tokens, the requested length is reached" in first["text/plain"]
     assert "application/vnd.jupyter.widget-view+json" in first
 
 

@@ -1,4 +1,4 @@
-"""The guess: it keeps the reader's number, and says so where nobody guessed."""
+"""The guess: it keeps the reader's number, and reports when no guess was made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GenerationStudio with no front-end: going on, looking ahead, ways not taken, saving, models."""
+"""GenerationStudio with no front end: going on, looking ahead, alternatives, saving, models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make(maker):
 
 
 def html_of(widget):
-    """All HTML and all labels in a panel, from the outermost widget inwards."""
+    """All HTML and all labels in a panel, from the outermost widget inward."""
     parts = [str(getattr(widget, "value", "")), str(getattr(widget, "description", ""))]
     return "\n".join([*parts, *(html_of(child) for child in getattr(widget, "children", ()))])
 
@@ -174,9 +174,9 @@ def test_the_text_can_be_copied_and_saved_and_no_file_is_lost(llama, make, in_fo
 
     (in_folder / "story.txt").write_text("precious")
     studio.saving.button.click()
-    assert "exists already and was not touched" in studio.saving._message.value
+    assert "already exists and was not changed" in studio.saving._message.value
     assert (in_folder / "story.txt").read_text() == "precious"
-    with pytest.raises(RequestError, match=r"story.txt: exists already"):
+    with pytest.raises(RequestError, match=r"story.txt: already exists"):
         studio.save("story.txt")
     studio.saving.replace.value = True
     studio.saving.button.click()
@@ -290,5 +290,5 @@ def test_without_a_front_end_the_text_stands_alone(llama, make):
     assert repr(studio).startswith("GenerationStudio on tiny.bin, nothing written yet.\n")
     assert studio.start().wait(20)
     bundle = studio._repr_mimebundle_()
-    assert "12 new tokens, the length asked for is reached" in bundle["text/plain"]
+    assert "12 new tokens, the requested length is reached" in bundle["text/plain"]
     assert "application/vnd.jupyter.widget-view+json" in bundle

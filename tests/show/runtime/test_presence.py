@@ -1,4 +1,4 @@
-"""Whether a page still shows a panel: the questions, the answers, and what silence may mean."""
+"""Whether a page still shows a panel: the questions, the answers, and what silence means."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llama_edu.show.runtime.presence import PATIENCE_S, Presence
 
 
 class Scene:
-    """A presence with a clock and a page of its own, which answers while it is open."""
+    """A Presence with its own clock and its own page, which answers while it is open."""
 
     def __init__(self, closes_after):
         self.now, self.n_asked, self.n_stopped = 100.0, 0, 0
@@ -25,7 +25,7 @@ class Scene:
             self.presence.beacon.value += 1
 
     async def write(self, n_steps, step_s, *, is_kernel_free=True):
-        """How many of so many steps are made before the text is stopped."""
+        """How many of `n_steps` steps are made before the text is stopped."""
         n_made = 0
         for _ in self.presence.guard(range(n_steps), self._stop):
             if self.n_stopped:
@@ -43,7 +43,7 @@ class Scene:
 
 
 def play(*, closes_after=5, **kwargs):
-    """Write with a page that closes after so many steps: the scene, and how many were made."""
+    """Write while the page closes after `closes_after` steps: the scene, and how many were made."""
 
     async def scene():
         made = Scene(closes_after)

@@ -1,4 +1,4 @@
-"""One job at a time, and what became of the last."""
+"""One job at a time, and the failure of the last one."""
 
 from __future__ import annotations
 

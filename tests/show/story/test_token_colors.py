@@ -1,4 +1,4 @@
-"""Shades by probability: legible on both themes, and different in lightness."""
+"""Shades by probability: legible in both themes, and different in lightness."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing: the text, what else could have stood there, and how it ends. No Jupyter needed."""
+"""Writing: the text, its alternatives, and how it ends. No Jupyter needed."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_negative_or_missing_pace_is_refused(llama):
 
 
 def test_a_text_that_ends_inside_a_character_gets_no_extra_choice(llama, monkeypatch):
-    # 0xC3 begins a character of two bytes; byte pieces stand at 3 + byte in this vocabulary
+    # 0xC3 begins a character of two bytes; in this vocabulary byte pieces have the ids 3 + byte
     half = 3 + 0xC3
     assert llama.tokenizer.piece(half) == b"\xc3"
     monkeypatch.setattr("llama_edu.transformer.generate.sample", lambda *_: half)

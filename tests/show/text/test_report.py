@@ -1,4 +1,4 @@
-"""What `inspect` says: every byte accounted for, nothing of the file's text as it is."""
+"""What `inspect` reports: every byte is accounted for, and text from the file is escaped."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_only_padding_is_left_over_in_ggjt(checkpoints):
     )
     budget = byte_budget(checkpoint)
     unexplained = budget["padding and other"] - checkpoint.metadata["padding_bytes"] - records
-    assert unexplained in (0, -records)  # the heads of the records may have a line of their own
+    assert unexplained in (0, -records)  # the headers of the records may have their own line
 
 
 def test_weights_that_share_their_bytes_are_counted_once(tmp_path, config, rng):

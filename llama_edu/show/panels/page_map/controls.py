@@ -1,4 +1,4 @@
-"""The controls and the screens of the page map, built once and laid out."""
+"""The controls and displays of the page map, built once and laid out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llama_edu.show.runtime.optional import import_optional
 
 ipywidgets: Any = import_optional("ipywidgets", "PageMapWidget")
 
-#: The first choice of the tensors' list; the others have a page number as their value.
+#: The first entry in the list of tensors; the others have a page number as their value.
 NO_TENSOR = ("choose a tensor", -1)
 
 _WIDE = {"width": "100%", "max_width": "600px"}
@@ -26,7 +26,7 @@ class PageMapControls:
         mode, step_slider, play, page_slider, tensor: what to look at.
         replay_row, page_row: the boxes of the two sliders whose ranges change.
         frame: the Image. labels, status, story, totals, legend, page: HTML around it.
-        making, looking: boxes of the two kinds of controls.
+        making, looking: the boxes of the controls for writing, and of everything for looking.
     """
 
     def __init__(self, prompt: str, n_tokens: int) -> None:
@@ -38,7 +38,7 @@ class PageMapControls:
         )  # fmt: skip
         self.n_tokens = ipywidgets.IntSlider(
             value=n_tokens, min=1, max=max(200, n_tokens), description="length",
-            tooltip="New tokens at most", style=_LABEL, layout=layout(**_WIDE),
+            tooltip="The largest number of new tokens", style=_LABEL, layout=layout(**_WIDE),
         )  # fmt: skip
         self.generate_button = ipywidgets.Button(
             description="Generate", button_style="primary", icon="play",
@@ -49,7 +49,7 @@ class PageMapControls:
         )
         self.mode = ipywidgets.Dropdown(
             options=[(MODE_WORDS[mode], mode) for mode in MODES], description="color",
-            tooltip="What the color of a page says", style=_LABEL, layout=layout(**_WIDE),
+            tooltip="What the color of a page means", style=_LABEL, layout=layout(**_WIDE),
         )  # fmt: skip
         self.step_slider = ipywidgets.IntSlider(
             min=1, max=1, description="replay", readout=False, style=_LABEL,
@@ -59,7 +59,7 @@ class PageMapControls:
         self.play = ipywidgets.Play(
             min=1, max=1, interval=150, show_repeat=False, tooltip="Replay token by token"
         )
-        # linked in the front-end: it ticks there, and without one nothing ever ticks
+        # linked in the front end, where it ticks; without one it never ticks
         self._link = ipywidgets.jslink((self.play, "value"), (self.step_slider, "value"))
         self.page_slider = ipywidgets.IntSlider(
             min=0, max=0, description="page", tooltip="Which page to look at", style=_LABEL,

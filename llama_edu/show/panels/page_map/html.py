@@ -1,4 +1,4 @@
-"""The words around the page map, as HTML. Everything that comes from a file is escaped here."""
+"""The text around the page map, as HTML. Everything that comes from a file is escaped here."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MODE_WORDS: dict[Mode, str] = {
 
 
 def labels_html(grid: PageGrid) -> str:
-    """Names of the bands, to stand at the left of the map and shrink with it."""
+    """Names of the bands, to the left of the map, placed at fractions of its height."""
     tops_and_names = [(top, escaped(one_line(name))) for top, name in grid.labels()]
     labels = "".join(
         f'<div title="{name}" style="position: absolute; right: 0; max-width: 100%; '
@@ -42,7 +42,7 @@ def labels_html(grid: PageGrid) -> str:
 
 
 def story_html(touches: Touches, n_steps: int, text: str) -> str:
-    """The text with what the last of these steps read marked, or the whole text while it grows."""
+    """The text, with a mark on what the last of these steps read; at the newest step, no mark."""
     if n_steps == len(touches):
         body = escaped_lines(text)
     else:
@@ -57,7 +57,7 @@ def story_html(touches: Touches, n_steps: int, text: str) -> str:
 
 
 def summary_html(summary: Summary) -> str:
-    """Two bars: the pages that were touched, and what the 2023 reading would have made of it."""
+    """Two bars: the pages that were touched, and what the 2023 reading would have reported."""
     rows = [("touched", summary.touched_fraction, summary.true_line)]
     rows.append(("2023 reading", summary.naive_fraction or 0.0, summary.naive_line))
     return "".join(
@@ -90,7 +90,7 @@ def legend_html(mode: Mode, n_values: int, grid: PageGrid) -> str:
 
 
 def page_html(touches: Touches, page: int, n_steps: int) -> str:
-    """Everything known about one page: its bytes, what lies in it, who touched it."""
+    """Everything known about one page: its bytes, its contents, the steps that touched it."""
     record = touches.steps[0].record
     begin = page * record.page_size
     end = min(begin + record.page_size, record.file_bytes) - 1
@@ -103,7 +103,7 @@ def page_html(touches: Touches, page: int, n_steps: int) -> str:
 
 
 def visits_line(visits: Sequence[int], n_steps: int) -> str:
-    """By which steps a page was touched, in words."""
+    """A sentence on the steps that touched a page."""
     if not visits:
         return f"never touched in {n_steps} step{'s' if n_steps > 1 else ''}"
     first = "the prompt" if visits[0] == 0 else f"token {visits[0]}"

@@ -1,4 +1,4 @@
-"""PageMapView: the map of a text's pages, its replay, and the words around it."""
+"""PageMapView: the map of a text's pages, its replay, and the text around it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llama_edu.text import one_line
 
 
 class PageMapView:
-    """Draws Touches into the widgets of a PageMapControls, and again when one of them is moved.
+    """Draws Touches into the widgets of a PageMapControls, and again when one of them changes.
 
     Any thread may call it: it draws under a lock.
 
@@ -25,7 +25,7 @@ class PageMapView:
     """
 
     def __init__(self, controls: PageMapControls) -> None:
-        """Show nothing yet, and listen to the controls."""
+        """Show nothing yet, and observe the controls."""
         self.touches = Touches()
         self.n_frames = 0
         self._controls = controls
@@ -41,13 +41,13 @@ class PageMapView:
         """Show other steps from now on.
 
         Args:
-            n_planned: how many there may be in the end; the color scale runs over all of them.
+            n_planned: the largest number of steps; the color scale covers all of them.
         """
         with self._lock:
             self.touches, self._n_planned, self._grid = touches, n_planned, None
 
     def end(self) -> None:
-        """No more steps will come: the color scale runs over those that there are."""
+        """No more steps will come: the color scale covers those that there are."""
         with self._lock:
             self._n_planned = max(1, len(self.touches))
 
@@ -78,14 +78,14 @@ class PageMapView:
             self._draw()
 
     def figure(self, alt: str) -> AltFigure:
-        """The map as it is now, as a figure that needs no kernel; `alt` is its words."""
+        """The map as it is now, as a figure that needs no kernel; `alt` is its text."""
         with self._lock:
             grid = self._grid or PageGrid(self.touches.steps[0].record)
             mode, n_steps = self._controls.mode.value, self._controls.step_slider.value
             return touches_figure(self.touches, grid, mode, n_steps, alt)
 
     def _laid_out(self, record: Record) -> PageGrid:
-        """The grid of a file; names, the page slider and the list of tensors become this file's."""
+        """The grid of a file; also fits names, page slider and list of tensors to this file."""
         grid, controls = PageGrid(record), self._controls
         controls.labels.value = html.labels_html(grid)
         controls.page_slider.max = record.n_pages - 1
@@ -105,7 +105,7 @@ class PageMapView:
             self._controls.page_slider.value = change["new"]
 
     def _draw(self) -> None:
-        """The map and its words for the step, the colors and the page that are chosen."""
+        """Draw the map, and the text around it, for the chosen step, colors and page."""
         with self._lock:
             if self._grid is None:
                 return

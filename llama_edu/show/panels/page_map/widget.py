@@ -1,4 +1,4 @@
-"""PageMapWidget, the model's X-ray: which pages each token of a text needs, while it is made.
+"""PageMapWidget: which pages each token of a text needs, while the text is generated.
 
 A click may arrive on any of the kernel's threads, so the handlers only start a thread, set an event
 or redraw under a lock. The worker thread never prints and never makes widgets.
@@ -38,15 +38,14 @@ FRAME_INTERVAL_S = 1 / 15
 
 
 class PageMapWidget(Panel):
-    """Shows which pages of a weight file each token of a text needs, while the text is made.
+    """Shows which pages of a weight file each token of a text needs, while the text is generated.
 
-    The buttons and the methods do the same: `start`, `stop`, `wait`. `run` needs no widgets on the
-    screen. `PageMapWidget.of(...)` shows records that were made before. Running the cell again that
-    made a widget stops the text of the one before; a text whose page has been closed stops by
-    itself, see Presence.
+    Every button is a method: `start`, `stop`; `wait` waits for the end. `run` needs no widgets on
+    the screen. `PageMapWidget.of(...)` shows records that exist already. Running the cell again
+    stops the text of the earlier widget; closing the page stops the text, see Presence.
 
     Attributes:
-        text: what was written, prompt included.
+        text: the text so far, prompt included.
         controls: set e.g. `controls.mode.value = "last"`; `controls.frame` holds the map.
         view: draws into the controls.
     """
@@ -68,11 +67,11 @@ class PageMapWidget(Panel):
         Args:
             model: path of one weight file, or a Llama that was loaded with a lab. None only for
                 records that exist already, see `of`.
-            tokenizer: for weights that carry no vocabulary.
-            pace: tokens per second at most, for eyes to follow; 0 does not slow down.
+            tokenizer: a vocabulary file, for weights without one.
+            pace: the largest number of tokens per second, for readers to follow; 0 is no limit.
             backend: the instrument, where a path is given.
         Raises:
-            RequestError: the model was loaded without a lab, or the temperature is impossible.
+            RequestError: the model was loaded without a lab, or the temperature is out of range.
         """
         self._worker, self._presence = Worker(self._show), Presence()
         if isinstance(model, Llama) and not isinstance(model.lab, PageLab):
@@ -100,7 +99,7 @@ class PageMapWidget(Panel):
 
     @classmethod
     def of(cls, records: TokenPages | Sequence[Record | Step]) -> PageMapWidget:
-        """Show what was recorded before: an observation per token, or records in order.
+        """Show what was recorded before: an observed text, or records in order.
 
         Raises MeasurementError where there are no pages to show, or several files.
         """
@@ -128,7 +127,7 @@ class PageMapWidget(Panel):
 
     @property
     def reason(self) -> str:
-        """Why the text ended: eos, length, context, stopped, "failed: ..."; "" before."""
+        """Why the text ended: eos, length, context, stopped, "failed: ..."; "" until then."""
         return f"failed: {self._worker.failure}" if self._worker.failure else self._reason
 
     def start(self) -> Self:
@@ -159,7 +158,7 @@ class PageMapWidget(Panel):
         with self._worker.foreground(first=self._forget) as is_free:
             if not is_free:
                 raise RequestError(
-                    "PageMapWidget: is writing already; call .stop() and .wait() first"
+                    "PageMapWidget: is already writing; call .stop() and .wait() first"
                 )
             printed = 0
             try:
@@ -173,7 +172,7 @@ class PageMapWidget(Panel):
         return self.text
 
     def figure(self) -> AltFigure:
-        """The map as it is now, as a figure that needs no kernel, with its words as its text.
+        """The map as it is now, as a figure that needs no kernel; its text is that of the widget.
 
         Raises MeasurementError before the first step.
         """
@@ -182,7 +181,7 @@ class PageMapWidget(Panel):
         return self.view.figure(repr(self))
 
     def close(self) -> None:
-        """Stop, wait and take the widget off the page."""
+        """Stop, wait and remove the widget from the page."""
         self.stop()
         self.wait()
         super().close()
@@ -246,14 +245,14 @@ class PageMapWidget(Panel):
         n_steps = len(self.touches)
         if self._worker.busy:
             if n_steps and n_steps >= self._n_planned:
-                return "The same text once more on a plain mapping, to count its page faults ..."
+                return "Computing the text again on a plain mapping, to count page faults ..."
             return f"{n_steps} of at most {self._n_planned} steps ..."
         if not n_steps:
             return "Press Generate." if self._model is not None else ""
         return f"{n_steps} steps, {REASONS.get(self._reason, 'complete')}"
 
     def __repr__(self) -> str:
-        """What stands in the notebook where no widget can be shown; no fault count, so stable."""
+        """The text where no widget can be shown; without fault counts, so that it is stable."""
         if self._worker.failure:
             return f"PageMapWidget: {self._worker.failure}"
         if not len(self.touches):
@@ -266,7 +265,7 @@ class PageMapWidget(Panel):
         return f"PageMapWidget on {name}, {summary.n_steps} steps: {summary.true_line}"
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
-        """The live widget; beside it the map as a figure and its words, which need no kernel."""
+        """The live widget, and also the map as a figure and its text, which need no kernel."""
         bundle = super()._repr_mimebundle_(**kwargs)
         if len(self.touches):
             bundle["image/png"] = base64.b64encode(self.figure().png()).decode("ascii")

@@ -1,1 +1,1 @@
-"""What panels are composed of: each a few widgets and what they show."""
+"""The parts of panels: each has a few widgets and decides what they show."""

@@ -1,4 +1,4 @@
-"""AlternativePicker: the tokens that could have stood at a place, to be taken or looked at."""
+"""AlternativePicker: the other tokens at a place, to write on with one or to look ahead."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ipywidgets: Any = import_optional("ipywidgets", "GenerationStudio")
 
 
 class AlternativePicker(ipywidgets.HBox):
-    """A list of the alternatives at one place and two buttons.
+    """A list of the alternatives at one place, and two buttons.
 
     Attributes:
-        token: widget; the list, whose values are ids, None where there is nothing to choose.
+        token: widget; the list, whose values are ids, or None where there is nothing to choose.
         take_button, ahead_button: widgets.
     """
 
@@ -31,14 +31,14 @@ class AlternativePicker(ipywidgets.HBox):
         """
         self.token = ipywidgets.Dropdown(
             description="instead",
-            tooltip="A token that could have stood at the chosen place",
+            tooltip="Another token for the chosen place",
             style={"description_width": "60px"},
             layout=ipywidgets.Layout(width="260px"),
         )
         self.take_button = ipywidgets.Button(
             description="Write on from here",
             icon="code-fork",
-            tooltip="Keep the text before this place, put the token there, and go on",
+            tooltip="Keep the text before this place, put the token there, and continue",
             layout=ipywidgets.Layout(width="auto"),
         )
         self.ahead_button = ipywidgets.Button(
@@ -58,7 +58,7 @@ class AlternativePicker(ipywidgets.HBox):
         )
 
     def show(self, choice: Choice | None, tokenizer: Tokenizer | None) -> None:
-        """Offer what could have stood in the place of a choice; None offers nothing.
+        """Offer the alternatives to a choice; None offers nothing.
 
         BOS and EOS are not offered: no text goes on after them.
         """

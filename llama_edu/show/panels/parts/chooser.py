@@ -1,4 +1,4 @@
-"""ModelChooser: what lies in data/ and in a folder of the reader's. Nothing is uploaded."""
+"""ModelChooser: the models in data/ and in the reader's own folder. Nothing is uploaded."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class ModelChooser(ipywidgets.VBox):
     """A list of models and a button that opens one of them; any other is opened by its path.
 
     Attributes:
-        folder: widget; a folder of the reader's, whose models are listed too.
+        folder: widget; the reader's own folder, whose models are listed too.
         models: widget; the list, whose values are paths.
-        path: widget; what will be opened. tokenizer: widget; a vocabulary file, where needed.
+        path: widget; what will be opened. tokenizer: widget; a vocabulary file, if needed.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class ModelChooser(ipywidgets.VBox):
 
         Args:
             open_model: called with a path and the path of a vocabulary, or None.
-            folder: the reader's folder, to begin with.
+            folder: the first value of `folder`.
         """
         self._open_model = open_model
         style = {"description_width": "80px"}
@@ -42,7 +42,7 @@ class ModelChooser(ipywidgets.VBox):
         self.folder = ipywidgets.Text(
             value=os.fspath(folder) if folder is not None else "",
             description="your folder",
-            placeholder="a folder with models of yours, then Enter",
+            placeholder="a folder with your models, then Enter",
             continuous_update=False,
             tooltip="The models in this folder are listed below; nothing is copied or uploaded",
             style=style,
@@ -50,7 +50,7 @@ class ModelChooser(ipywidgets.VBox):
         )
         self.models = ipywidgets.Dropdown(
             description="models",
-            tooltip="The models in data/ and in your folder, told by their content",
+            tooltip="The models in data/ and in your folder, recognized by their content",
             style=style,
             layout=layout,
         )
@@ -63,13 +63,13 @@ class ModelChooser(ipywidgets.VBox):
         )
         self.tokenizer = ipywidgets.Text(
             description="tokenizer",
-            placeholder="only for weights that carry no vocabulary",
-            tooltip="A tokenizer.model or tokenizer.bin, for weights that carry no vocabulary",
+            placeholder="only for weights without a vocabulary",
+            tooltip="A tokenizer.model or tokenizer.bin, for weights without a vocabulary",
             style=style,
             layout=layout,
         )
         self.button = ipywidgets.Button(
-            description="Open", icon="folder-open", tooltip="Map this model; no text is begun"
+            description="Open", icon="folder-open", tooltip="Map this model; starts no text"
         )
         self._message = ipywidgets.HTML()
         self.folder.observe(lambda _: self.list_models(), "value")
@@ -81,7 +81,7 @@ class ModelChooser(ipywidgets.VBox):
         )
 
     def list_models(self) -> None:
-        """List data/ and the reader's folder again; a folder that cannot be listed is named."""
+        """List data/ and the reader's folder again; a folder that cannot be listed is reported."""
         options: list[tuple[str, str | None]] = []
         failures = []
         places: list[tuple[str, Path]] = []
@@ -102,7 +102,7 @@ class ModelChooser(ipywidgets.VBox):
         self._message.value = "".join(note_html(failure, is_error=True) for failure in failures)
 
     def enable(self, is_enabled: bool) -> None:
-        """Allow or forbid opening, which must wait while a text is written."""
+        """Allow or forbid opening, which must wait while a text is being written."""
         self.button.disabled = not is_enabled
 
     def _take_path(self, change: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""ComparedText: which weights, which settings, and the text that they give."""
+"""ComparedText: the weights and settings of one text, and the text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llama_edu.transformer.sampling import GREEDY, SamplingSettings
 
 ipywidgets: Any = import_optional("ipywidgets", "ComparisonWidget")
 
-#: What a text is made with unless told otherwise: greedy, so that only weights make a difference.
+#: The defaults of a text: greedy, so that only the weights make a difference.
 DEFAULTS: dict[str, Any] = {
     "weights": AS_STORED, **{name: getattr(GREEDY, name) for name in SETTING_NAMES}, "seed": 1,
 }  # fmt: skip
@@ -27,7 +27,7 @@ class ComparedText(ipywidgets.VBox):
 
     Attributes:
         weights: widget; a name in WEIGHT_TYPES. sliders: name of a setting -> its widget.
-        writing: the text, or None before it is begun.
+        writing: the text, or None before it is started.
     """
 
     def __init__(self, name: str, chosen: Mapping[str, Any]) -> None:
@@ -36,7 +36,7 @@ class ComparedText(ipywidgets.VBox):
         Args:
             name: "left" or "right", for messages. chosen: first values that are not the DEFAULTS.
         Raises:
-            RequestError: a value for something that does not exist, or an impossible one.
+            RequestError: an unknown name, or a value out of range.
         """
         unknown = sorted(set(chosen) - set(DEFAULTS))
         if unknown:
@@ -54,7 +54,7 @@ class ComparedText(ipywidgets.VBox):
             value=weights,
             options=WEIGHT_TYPES,
             description="weights",
-            tooltip="How the numbers are stored; other than in the file, they are converted first",
+            tooltip="How the numbers are stored; they are converted first if the file differs",
             style={"description_width": "100px"},
             layout=ipywidgets.Layout(width="auto"),
         )
@@ -67,24 +67,24 @@ class ComparedText(ipywidgets.VBox):
         )
 
     def settings(self) -> SamplingSettings:
-        """The sampling settings as the sliders stand."""
+        """The sampling settings that the sliders show."""
         return settings_of(self.sliders)
 
     def show(self, status: str, n_same: int | None) -> None:
         """Bring text and status up to date.
 
         Args:
-            status: HTML. n_same: how many new tokens equal the other text's; None marks nothing.
+            status: HTML. n_same: as for compared_html.
         """
         self._status.value = status
         self._story.value = compared_html(self.writing, n_same)
 
 
 def compared_html(writing: Writing | None, n_same: int | None) -> str:
-    """A text whose first token that differs from another text's is marked.
+    """A text as HTML, with a mark on the first token that differs from the other text's.
 
     Args:
-        n_same: how many new tokens are the same; None where nothing is known to differ.
+        n_same: how many new tokens are the same; None, if no difference is known, marks nothing.
     """
     if writing is None or n_same is None:
         return story_html(writing)

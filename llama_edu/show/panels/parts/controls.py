@@ -14,7 +14,7 @@ from llama_edu.transformer.sampling import SamplingSettings
 
 ipywidgets: Any = import_optional("ipywidgets", "the widgets")
 
-#: Beginnings to choose from; the last one lets the model begin by itself.
+#: Beginnings to choose from; with the last, empty one, the model begins by itself.
 EXAMPLE_PROMPTS = (
     "Once upon a time",
     "Long ago, by the sea, there was",
@@ -24,16 +24,16 @@ EXAMPLE_PROMPTS = (
     "",
 )
 
-#: Settings that have a slider: all but how many tokens the repeat penalty looks back at.
+#: Settings that have a slider: all except how many tokens the repeat penalty looks back at.
 SETTING_NAMES = tuple(f.name for f in fields(SamplingSettings) if f.name != "repeat_last_n")
 
-#: What each control says at first, unless told otherwise.
+#: The default of each control's first value.
 FIRST_VALUES: dict[str, Any] = {
     "prompt": EXAMPLE_PROMPTS[0], "n_tokens": 256,
     **{name: getattr(SamplingSettings(), name) for name in SETTING_NAMES}, "seed": 1, "pace": 0,
 }  # fmt: skip
 
-#: Longer contexts than this are not offered by the length slider.
+#: The length slider ends here for longer contexts.
 _LONGEST = 4096
 
 
@@ -59,10 +59,10 @@ class Controls:
         self._example_texts = examples
         self.examples = ipywidgets.Dropdown(
             description="examples",
-            # numbers as values: ipywidgets takes the value None for "nothing is selected"
+            # numbers as values, because ipywidgets takes None for "nothing is selected"
             options=[("choose a beginning", 0)]
             + [(text or "(empty: begin with anything)", n) for n, text in enumerate(examples, 1)],
-            tooltip="Put a ready beginning into the prompt",
+            tooltip="Copy one of these beginnings into the prompt",
             style={"description_width": "70px"},
             layout=ipywidgets.Layout(width="100%", max_width="600px"),
         )
@@ -77,14 +77,14 @@ class Controls:
         )
         self.examples.observe(self._use_example, "value")
         self.n_tokens = _slider("length", values["n_tokens"], 1, context, 1,
-            "New tokens at most; the text may end earlier")  # fmt: skip
+            "The largest number of new tokens; the text may end earlier")  # fmt: skip
         settings = setting_sliders(values, vocab_size)
         self._settings = settings
         self.temperature, self.top_k = settings["temperature"], settings["top_k"]
         self.top_p, self.min_p = settings["top_p"], settings["min_p"]
         self.repeat_penalty, self.seed = settings["repeat_penalty"], settings["seed"]
         self.pace = _slider("pace", values["pace"], 0, 100, 1,
-            "Tokens per second at most, for your eyes; 0 does not slow down")  # fmt: skip
+            "The largest number of tokens per second; 0 is no limit")  # fmt: skip
         self._sliders = ipywidgets.GridBox(
             [self.n_tokens, *settings.values(), self.pace],
             layout=ipywidgets.Layout(
@@ -94,10 +94,10 @@ class Controls:
         self.widgets = (self.examples, self.prompt, self._sliders)
 
     def values(self) -> dict[str, Any]:
-        """What the controls say now, as the arguments of Writing after the model.
+        """The values of the controls now, as the arguments of Writing after the model.
 
         Raises:
-            RequestError: a setting is impossible.
+            RequestError: a setting is out of range.
         """
         return {
             "prompt": self.prompt.value,
@@ -108,7 +108,7 @@ class Controls:
         }
 
     def fit(self, config: ModelConfig) -> None:
-        """Bound length and top-k by another model; values beyond its bounds move to them."""
+        """Bound length and top-k by another model; values beyond its bounds are lowered to them."""
         self.n_tokens.max = min(config.max_seq_len, _LONGEST)
         self.top_k.max = min(config.vocab_size, 200)
         redraw(self._sliders)
@@ -122,7 +122,7 @@ def first_values(given: Mapping[str, Any]) -> dict[str, Any]:
     """The given values, and the FIRST_VALUES of all other controls.
 
     Raises:
-        RequestError: a name that no control has, or an impossible setting.
+        RequestError: an unknown name, or a setting out of range.
     """
     unknown = sorted(set(given) - set(FIRST_VALUES))
     if unknown:
@@ -133,16 +133,16 @@ def first_values(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings_of(sliders: Mapping[str, Any]) -> SamplingSettings:
-    """The sampling settings as their sliders stand.
+    """The sampling settings that their sliders show.
 
     Raises:
-        RequestError: a setting is impossible.
+        RequestError: a setting is out of range.
     """
     return SamplingSettings(**{name: sliders[name].value for name in SETTING_NAMES})
 
 
 def setting_sliders(values: Mapping[str, Any], vocab_size: int = 200) -> dict[str, Any]:
-    """A slider for every sampling setting and for the seed, by its name, each with its meaning."""
+    """A slider, with a tooltip, for each sampling setting and for the seed, by its name."""
     return {
         "temperature": _slider(
             "temperature", values["temperature"], 0.0, 2.0, 0.05,
@@ -154,7 +154,7 @@ def setting_sliders(values: Mapping[str, Any], vocab_size: int = 200) -> dict[st
         ),
         "top_p": _slider(
             "top-p", values["top_p"], 0.05, 1.0, 0.01,
-            "Keep the fewest tokens whose probabilities reach p together; 1 keeps all",
+            "Keep the fewest tokens whose probabilities together reach p; 1 keeps all",
         ),
         "min_p": _slider(
             "min-p", values["min_p"], 0.0, 1.0, 0.01,
@@ -171,7 +171,7 @@ def setting_sliders(values: Mapping[str, Any], vocab_size: int = 200) -> dict[st
 def _slider(
     description: str, value: float, low: float, high: float, step: float, tooltip: str
 ) -> Any:
-    """A slider of whole numbers or of fractions, by its step; it makes room for a larger value."""
+    """A slider of integers or fractions, by its step; its range grows to include `value`."""
     kind = ipywidgets.IntSlider if isinstance(step, int) else ipywidgets.FloatSlider
     return kind(
         value=value,

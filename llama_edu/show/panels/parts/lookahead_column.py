@@ -18,18 +18,18 @@ ipywidgets: Any = import_optional("ipywidgets", "GenerationStudio")
 
 
 class LookaheadColumn:
-    """Looks ahead from one place at a time, in a thread of its own.
+    """Looks ahead from one place at a time, in its own thread.
 
     Attributes:
-        status: HTML; that it is at work, or why it failed.
-        followed: id of each alternative -> the text that it led to, at the place looked at last.
+        status: HTML; that it is running, or why it failed.
+        followed: id of each alternative -> the text that it led to, at the last place looked at.
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
         """Nothing is looked at yet.
 
         Args:
-            changed: called when looking ahead has begun or ended.
+            changed: called when looking ahead has started or ended.
         """
         self.status = ipywidgets.HTML()
         self.followed: dict[int, str] = {}
@@ -39,16 +39,16 @@ class LookaheadColumn:
 
     @property
     def is_busy(self) -> bool:
-        """Whether it is at work."""
+        """Whether it is running."""
         return self._worker.busy
 
     def start(
         self, llama: Llama, writing: Writing, choice: Choice, added: Callable[[], None]
     ) -> None:
-        """Look ahead from every alternative of a choice; while at work, do nothing.
+        """Look ahead from every alternative to a choice; while it is running, do nothing.
 
         Args:
-            added: called after each text, on the thread of looking ahead.
+            added: called after each text, on the thread that looks ahead.
         """
 
         def begin() -> None:
@@ -65,13 +65,13 @@ class LookaheadColumn:
         return self._worker.wait(timeout)
 
     def end(self) -> None:
-        """Stop and wait: looking ahead reads the cache that a text is about to change."""
+        """Stop and wait, because looking ahead reads the cache that a text is about to change."""
         self.stop()
         self.wait()
         self._worker.failure = ""
 
     def choice_html(self, choice: Choice, tokenizer: Tokenizer) -> str:
-        """The table of a choice's alternatives, with the column if it is the one looked at."""
+        """The table of a choice's alternatives, with the column if this is the place looked at."""
         followed = self.followed if choice is self._looked_at else None
         return choice_html(choice, tokenizer, followed)
 

@@ -1,4 +1,4 @@
-"""Panel: a box of widgets that a page without a kernel shows as words."""
+"""Panel: a box of widgets that a page without a kernel shows as text."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ ipywidgets: Any = import_optional("ipywidgets", "the widgets")
 
 
 class Panel(ipywidgets.VBox):
-    """A box whose repr is what stands in the notebook where no widget can be shown."""
+    """A box whose repr is shown where no widget can be."""
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
-        """The live widget, and beside it the whole text of repr, which ipywidgets would cut."""
+        """The live widget, and also the whole repr, which ipywidgets would cut."""
         bundle: dict[str, object] = super()._repr_mimebundle_(**kwargs) or {}
         return bundle | {"text/plain": repr(self)}

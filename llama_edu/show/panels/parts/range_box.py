@@ -15,13 +15,13 @@ ipywidgets: Any = import_optional("ipywidgets", "the widgets")
 
 
 class RangeBox(ipywidgets.HBox):
-    """Holds a slider, and what stands beside it, and redraws them when settle() is called."""
+    """Holds a slider and the widgets beside it, and redraws them when settle() is called."""
 
     def __init__(self, slider: Any, *beside: Any, **layout: str) -> None:
         """Lay them out in a row.
 
         Args:
-            layout: of the box; the slider takes the room that the others leave.
+            layout: of the box; the slider takes the space that the others leave.
         """
         self._slider, self._drawn = slider, (slider.min, slider.max)
         super().__init__([slider, *beside], layout=ipywidgets.Layout(**layout))
@@ -34,6 +34,6 @@ class RangeBox(ipywidgets.HBox):
 
 
 def redraw(box: Any) -> None:
-    """Take the children off the page and put them back: the same widgets in new views."""
+    """Remove the children from the page and put them back: the same widgets in new views."""
     children, box.children = box.children, ()
     box.children = children

@@ -1,4 +1,4 @@
-"""A text as plain text: to be copied, or saved under a name. No file is overwritten unasked."""
+"""A text as plain text, to copy or to save. No file is overwritten unless the reader allows it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ ipywidgets: Any = import_optional("ipywidgets", "GenerationStudio")
 
 
 def save_text(text: str, path: str | os.PathLike[str], *, replace: bool = False) -> str:
-    """Write a text to a file as UTF-8, with a line end behind it.
+    """Write a text to a file as UTF-8, and a line end after it.
 
     Returns:
-        A sentence that says what was done.
+        A sentence on what was done.
     Raises:
-        RequestError: there is no text, such a file exists already, or it cannot be written.
+        RequestError: there is no text or no name, the file already exists, or cannot be written.
     """
     if not text:
         raise RequestError("nothing is written yet; press Generate first")
@@ -32,7 +32,7 @@ def save_text(text: str, path: str | os.PathLike[str], *, replace: bool = False)
             file.write(data)
     except FileExistsError:
         raise RequestError(
-            f"{path}: exists already and was not touched; choose another name, or allow replacing"
+            f"{path}: already exists and was not changed; choose another name, or allow replacing"
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -53,7 +53,7 @@ class SavePanel(ipywidgets.VBox):
         """
         self._text = text
         self.area = ipywidgets.Textarea(
-            placeholder="The finished text, to be selected and copied",
+            placeholder="The finished text, to select and copy",
             tooltip="Plain text: click into it, select all (Ctrl+A), copy (Ctrl+C)",
             rows=6,
             layout=ipywidgets.Layout(width="auto", max_width="800px"),
@@ -61,14 +61,14 @@ class SavePanel(ipywidgets.VBox):
         self.name = ipywidgets.Text(
             value="story.txt",
             description="file",
-            tooltip="Where to save the text; a bare name lies beside the notebook",
+            tooltip="Where to save the text; a name without a folder goes beside the notebook",
             style={"description_width": "40px"},
             layout=ipywidgets.Layout(flex="1 1 160px", width="auto", max_width="400px"),
         )
         self.replace = ipywidgets.Checkbox(
             description="replace an existing file",
             indent=False,
-            tooltip="Without this mark no existing file is touched",
+            tooltip="Unless this is checked, no existing file is changed",
             layout=ipywidgets.Layout(width="auto", margin="2px 8px"),
         )
         self.button = ipywidgets.Button(
@@ -84,7 +84,7 @@ class SavePanel(ipywidgets.VBox):
         )  # fmt: skip
 
     def show(self, text: str) -> None:
-        """Put a finished text into the area; what was said about the one before is gone."""
+        """Put a finished text into the area; the message about an earlier one is removed."""
         if self.area.value != text:
             self.area.value = text
             self._message.value = ""
@@ -93,7 +93,7 @@ class SavePanel(ipywidgets.VBox):
         """Save the text, as the button does; the sentence is also shown in the panel.
 
         Raises:
-            RequestError: as save_text says.
+            RequestError: as save_text.
         """
         try:
             done = save_text(self._text(), path, replace=replace)
@@ -107,5 +107,5 @@ class SavePanel(ipywidgets.VBox):
         try:
             self.save(self.name.value, replace=self.replace.value)
         except LlamaEduError:
-            return  # the panel has said it
+            return  # the panel shows it
         self.replace.value = False

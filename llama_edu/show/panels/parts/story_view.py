@@ -1,4 +1,4 @@
-"""StoryView: a text, a slider along its tokens, and what else could have stood at one of them."""
+"""StoryView: a text, a slider along its tokens, and the alternatives to one of them."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class StoryView:
         """Build the widgets.
 
         Args:
-            story_html: a text as HTML, with the token of this index marked.
-            choice_html: what else could have stood there as HTML.
+            story_html: makes HTML of a text, with the token of this index marked.
+            choice_html: makes HTML of the alternatives to a choice.
         """
         self._story_html, self._choice_html = story_html, choice_html
         self._writing: Writing | None = None
@@ -40,7 +40,7 @@ class StoryView:
         self.story, self.table = ipywidgets.HTML(), ipywidgets.HTML()
         self.position_slider = ipywidgets.IntSlider(
             description="new token no.", min=1, max=1, disabled=True,
-            tooltip="Which new token to look at: what else could have stood there?",
+            tooltip="Which new token to look at: what were the alternatives?",
             style={"description_width": "110px"},
             layout=ipywidgets.Layout(flex="1 1 auto", width="auto"),
         )  # fmt: skip
@@ -49,7 +49,7 @@ class StoryView:
 
     @property
     def index(self) -> int | None:
-        """Of the chosen token, counted from 0; None where there is no finished text."""
+        """The index of the chosen token, counted from 0; None where there is no finished text."""
         if self._writing is None or not self._is_finished:
             return None
         return min(self.position_slider.value, len(self._writing.choices)) - 1
@@ -72,7 +72,7 @@ class StoryView:
         self.position_slider.value = number
 
     def show(self, writing: Writing | None, *, is_busy: bool) -> None:
-        """Bring every widget up to date; while a text is made no token can be chosen."""
+        """Bring every widget up to date; while a text is being written, no token can be chosen."""
         self._writing = writing
         self._is_finished = bool(writing and writing.choices and not is_busy)
         self.position_slider.disabled = not self._is_finished
@@ -85,7 +85,7 @@ class StoryView:
             self.table.value = ""
 
     def show_chosen(self) -> None:
-        """Mark the chosen token in the text and list what could have stood there."""
+        """Mark the chosen token in the text and list its alternatives."""
         writing, index = self._writing, self.index
         if writing and index is not None:
             self.story.value = self._story_html(writing, index)

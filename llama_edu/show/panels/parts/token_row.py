@@ -1,7 +1,7 @@
-"""TokenRow: the tokens around one place as buttons, so that a token can be pointed at.
+"""TokenRow: the tokens around one place as buttons, so that a token can be chosen by a click.
 
-Text in a notebook cannot be clicked without JavaScript of one's own, and that would not show
-everywhere; a fixed set of buttons whose labels change does.
+Text in a notebook cannot be clicked without custom JavaScript, which does not run everywhere; a
+fixed set of buttons whose labels change does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from llama_edu.tokenizer.protocol import Tokenizer
 
 ipywidgets: Any = import_optional("ipywidgets", "GenerationStudio")
 
-#: How many tokens are shown, the chosen one in the middle where there is room.
+#: How many tokens are shown, the chosen one in the middle where possible.
 N_BUTTONS = 11
 
 

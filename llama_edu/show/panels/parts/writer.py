@@ -23,18 +23,18 @@ from llama_edu.text import visible_lines
 #: Seconds between two updates of the text on the screen.
 UPDATE_INTERVAL_S = 0.1
 
-#: A text that ended so can go on.
+#: A text that ended for one of these reasons can go on.
 _CAN_GO_ON = ("stopped", "length")
 
 Values = Callable[[], dict[str, Any]]
 
 
 class Writer:
-    """Owns the model, the thread that writes, and the text that was written last.
+    """Owns the model, the thread that writes, and the latest text.
 
     Attributes:
         llama: the open model, or None where it could not be opened; `failure` then says why.
-        writing: the text that is made or was made last; None before the first.
+        writing: the latest text, finished or not; None before the first.
         presence: asks whether a page is there; its beacon must be among the panel's children.
     """
 
@@ -45,14 +45,15 @@ class Writer:
         changed: Callable[[], None],
         before_writing: Callable[[], None] = lambda: None,
     ) -> None:
-        """Open the model; that it cannot be opened is remembered, not raised.
+        """Open the model; if that fails, `failure` says why, and nothing is raised.
 
         Args:
             model: an open Llama, a path, or None for the bundled checkpoint. What is opened here
                 is closed by `close`.
-            tokenizer: for a path to weights that carry no vocabulary.
-            changed: called when something has changed that a screen shows.
-            before_writing: called before a text is begun or goes on, on the thread that writes it.
+            tokenizer: a vocabulary file, for a path to weights without one.
+            changed: called when something that a screen shows has changed.
+            before_writing: called before a text starts or goes on, or another model is opened, on
+                the thread that does so.
         """
         self._model, self._tokenizer = model, tokenizer
         self._changed, self._before_writing = changed, before_writing
@@ -78,10 +79,11 @@ class Writer:
         return bool(self.writing and not self.is_busy and self.writing.reason in _CAN_GO_ON)
 
     def start(self, values: Values) -> None:
-        """Begin a text in the background; while one is written, do nothing.
+        """Start a text in the background; while one is being written, do nothing.
 
         Args:
-            values: gives the arguments of Writing after the model, on the thread that writes.
+            values: returns the arguments of Writing after the model; called on the thread that
+                writes.
         """
         self._worker.start(lambda: self._write(self._begin(values)), first=self._forget)
 
@@ -97,7 +99,7 @@ class Writer:
         """
         with self._worker.foreground(first=self._forget) as is_free:
             if not is_free:
-                raise RequestError(f"{panel}: is writing already; call .stop() and .wait() first")
+                raise RequestError(f"{panel}: is already writing; call .stop() and .wait() first")
             try:
                 writing = self._begin(values)
                 print(visible_lines(writing.prompt), end="", flush=True)
@@ -134,7 +136,7 @@ class Writer:
         tokenizer: str | os.PathLike[str] | None,
         opened: Callable[[Llama], None],
     ) -> None:
-        """Open another model in the background; that one stays open which was, if this fails.
+        """Open another model in the background; if this fails, the current one stays open.
 
         Args:
             opened: called with the new model, on the thread that opened it.
@@ -188,7 +190,7 @@ class Writer:
         self.writing = None
 
     def _begin(self, values: Values) -> Writing:
-        """The text that was asked for, not begun; opens the model where that failed before."""
+        """A new text, not started; opens the model where that failed before."""
         self._before_writing()
         if self.llama is None:
             self._open()
@@ -198,7 +200,7 @@ class Writer:
         return self.writing
 
     def _rewrite(self, kept: Sequence[Choice], values: dict[str, Any]) -> None:
-        """Write a text that begins as the last one did."""
+        """Write a text that begins with the latest one's prompt and these choices."""
         self._before_writing()
         old = self.writing
         if old is None or self.llama is None:

@@ -1,4 +1,4 @@
-"""WriterBar: which model, the buttons that start and stop it, how far it is and what it says."""
+"""WriterBar: the model's name, the buttons that start and stop a text, progress and status."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class WriterBar:
         """Build the widgets.
 
         Args:
-            start, stop: called by the buttons. more_buttons: to stand behind them.
+            start, stop: called by the buttons. more_buttons: placed after them.
         """
         self.title, self.status = ipywidgets.HTML(), ipywidgets.HTML()
         self.generate_button = ipywidgets.Button(

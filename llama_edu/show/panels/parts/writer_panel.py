@@ -1,4 +1,4 @@
-"""WriterPanel: what every panel around a Writer can be asked and told."""
+"""WriterPanel: the methods and properties of every panel that has a Writer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llama_edu.text import visible_lines
 
 
 class WriterPanel(Panel):
-    """A panel that writes texts; a class below it arranges the widgets.
+    """A panel that writes texts; a subclass arranges the widgets.
 
     Attributes:
         writer: the Writer. controls: what it is to write; set e.g. `controls.temperature.value`.
@@ -31,7 +31,7 @@ class WriterPanel(Panel):
 
     @property
     def writing(self) -> Writing | None:
-        """The text that is made or was made last; None before the first run."""
+        """The latest text, finished or not; None before the first run."""
         return self.writer.writing
 
     @property
@@ -46,13 +46,13 @@ class WriterPanel(Panel):
 
     @property
     def reason(self) -> str:
-        """Why the text ended: eos, length, context, stopped, "failed: ..."; "" while it is made."""
+        """Why the text ended: eos, length, context, stopped, "failed: ..."; "" until then."""
         if self.writer.failure:
             return f"failed: {self.writer.failure}"
         return self.writing.reason if self.writing else ""
 
     def start(self) -> Self:
-        """Begin a text in the background, as Generate does; while one is written, do nothing."""
+        """Start a text in the background, as Generate does; while one is written, do nothing."""
         self.writer.start(self.controls.values)
         return self
 
@@ -65,7 +65,7 @@ class WriterPanel(Panel):
         return self.writer.wait(timeout)
 
     def run(self) -> str:
-        """Write a text in this cell, printing it as it comes; interrupting the kernel ends it.
+        """Write a text in this cell, printing each token; interrupting the kernel ends it.
 
         Returns:
             The whole text, prompt included.
@@ -75,15 +75,15 @@ class WriterPanel(Panel):
         return self.writer.run(self.controls.values, type(self).__name__)
 
     def close(self) -> None:
-        """Stop, wait, take the panel off the page and close the model if it was opened here."""
-        if "writer" in vars(self):  # ipywidgets also closes what was refused before it was built
+        """Stop, wait, remove the panel from the page and close the model if it was opened here."""
+        if "writer" in vars(self):  # ipywidgets also closes a panel that was never fully built
             self.stop()
             self.wait()
             self.writer.close()
         super().close()
 
     def __repr__(self) -> str:
-        """What stands in the notebook where no widget can be shown; no times, so it is stable."""
+        """The text where no widget can be shown; without times, so that it is stable."""
         kind = type(self).__name__
         if self.writer.failure or self.llama is None:
             return f"{kind}: {self.writer.failure or 'closed'}"
@@ -98,5 +98,5 @@ class WriterPanel(Panel):
         return f"{kind} on {name}, {n_new} new tokens, {state}:\n{visible_lines(self.text)}"
 
 
-#: What the panels around a Writer take as their model.
+#: What panels with a Writer accept as their model.
 Model = Llama | str | os.PathLike[str] | None

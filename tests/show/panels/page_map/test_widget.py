@@ -1,4 +1,4 @@
-"""The model's X-ray with no front-end: the map, the words, and what the buttons do."""
+"""The page map with no front end: the map, the text, and what the buttons do."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_stop_ends_before_the_next_token_and_keeps_what_was_seen(tiny, make, mon
         assert widget.controls.generate_button.disabled
         turnstile.let_pass(3)
         wait_for(lambda: len(widget.touches) >= 3)
-        with pytest.raises(RequestError, match="is writing already"):
+        with pytest.raises(RequestError, match="is already writing"):
             widget.run()
         widget.controls.stop_button.click()
         turnstile.let_pass(10)

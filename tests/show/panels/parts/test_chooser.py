@@ -1,4 +1,4 @@
-"""The chooser lists data/ and a folder of the reader's."""
+"""The chooser lists data/ and the reader's own folder."""
 
 from __future__ import annotations
 

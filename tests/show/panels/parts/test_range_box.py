@@ -1,4 +1,4 @@
-"""A slider whose range has changed is drawn anew, and one whose range has not is left alone."""
+"""A slider whose range has changed is redrawn, and one whose range has not is left alone."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from llama_edu.show.panels.parts.saving import save_text
 
 def test_a_file_is_replaced_only_when_asked(in_folder):
     assert save_text("Bär", "a.txt") == "a.txt: 5 bytes written"
-    with pytest.raises(RequestError, match=r"a\.txt: exists already and was not touched"):
+    with pytest.raises(RequestError, match=r"a\.txt: already exists and was not changed"):
         save_text("other", "a.txt")
     assert (in_folder / "a.txt").read_bytes() == "Bär\n".encode()
     save_text("other", "a.txt", replace=True)
