@@ -4,9 +4,21 @@ Every message has the form *where: what was found, what was expected; what to do
 line prints the sentence and exits with code 2; in Python all of them are `LlamaEduError`.
 """
 
+#: Characters of a sentence that are shown; a damaged file can put any number into one.
+_MOST_CHARACTERS = 1000
+
 
 class LlamaEduError(Exception):
-    """Base class of every error that this package raises on purpose."""
+    """Base class of every error that this package raises on purpose.
+
+    Its text has at most 1,000 characters: of a longer one the start and the end, between dots.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if len(text) <= _MOST_CHARACTERS:
+            return text
+        return f"{text[: _MOST_CHARACTERS - 305]} ... {text[-300:]}"
 
 
 class FormatError(LlamaEduError):

@@ -78,7 +78,8 @@ def load(
 
     Args:
         path: a weight file, or a folder in Meta's or Hugging Face's layout.
-        mmap: False reads every weight into private memory instead, as loaders did before 2023.
+        mmap: False reads every weight into private memory instead, as loaders did before 2023,
+            and maps nothing.
         tokenizer: a tokenizer.model, tokenizer.json or tokenizer.bin, for files that have no
             vocabulary.
         threads: the number of cores to use; None uses all that this process may run on.
@@ -101,7 +102,7 @@ def load(
     threads = check_threads(threads)
     check_kernels(kernels)
     stated = Stated(context, rope_theta, rope_factor, norm_eps)
-    checkpoint, files = open_checkpoint(path)
+    checkpoint, files = open_checkpoint(path, mmap=mmap)
     checkpoint = stated.apply(checkpoint)
     given_tokenizer = None if tokenizer is None else tokenizer_for(checkpoint, tokenizer)
     if lab is not None:
@@ -243,7 +244,8 @@ class Llama(ClosedAtExit):
             )
         cache = KVCache(self.config, len(tokens))
         out = np.empty((len(tokens), self.config.vocab_size), np.float32)
-        with blas_threads(self.model.blas_threads):
+        # damaged weights show in the scores
+        with blas_threads(self.model.blas_threads), np.errstate(over="ignore", invalid="ignore"):
             for start in range(0, len(tokens), PREFILL_CHUNK):
                 chunk = tokens[start : start + PREFILL_CHUNK]
                 out[start : start + len(chunk)] = forward(self.model, chunk, cache)

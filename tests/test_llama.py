@@ -219,8 +219,8 @@ def test_another_models_tokenizer_is_named(checkpoint, sentencepiece_model):
 def test_a_file_that_shrinks_before_its_weights_are_used_is_refused(checkpoint, monkeypatch):
     from llama_edu import llama as front_door
 
-    def open_then_shrink(path):
-        found = open_checkpoint(path)
+    def open_then_shrink(path, **options):
+        found = open_checkpoint(path, **options)
         os.truncate(path, 1000)
         return found
 
@@ -296,3 +296,14 @@ def test_stories260k_writes_the_published_story(real, tokenizer, case, prompt):
 def test_the_public_names_are_few_and_there():
     assert set(llama_edu.__all__) >= {"Llama", "LlamaEduError", "ModelConfig", "load"}
     assert all(hasattr(llama_edu, name) for name in llama_edu.__all__)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38], ids=["NaN", "infinite", "huge"])
+def test_damaged_weights_give_scores_and_no_warning(tmp_path, config, weights, value):
+    """Warnings are errors in these tests."""
+    damaged = {name: array.copy() for name, array in weights.items()}
+    for name in ("token_embedding", "layers.0.wq", "layers.0.w_gate", "final_norm"):
+        damaged[name].flat[::3] = value
+    (tmp_path / "m.bin").write_bytes(llama2c_v0(config, damaged))
+    with load(tmp_path / "m.bin", threads=1, kernels="numpy") as llama:
+        assert llama.logits([1, 2]).shape == (2, config.vocab_size)

@@ -1,22 +1,26 @@
 """The command line: `llama-edu` and `python -m llama_edu`.
 
 One module per command; only the module of the command that runs is imported, and it imports what it
-needs when it runs, so that every command starts quickly. Errors that the package raises on purpose
-become one sentence and exit code 2.
+needs when it runs, so that every command starts quickly. Errors that the package raises on purpose,
+and those of a system that has no more memory, room or threads, become one sentence and exit code 2.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
+import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from llama_edu.cli.stdout import ReaderGone, guarded_stdout
-from llama_edu.errors import LlamaEduError, LlamaEduWarning
+from llama_edu.errors import LlamaEduError, LlamaEduWarning, RequestError
+from llama_edu.text import visible_lines
 
 #: In the order in which --help shows them. Each is a module here with HELP, DESCRIPTION, EXAMPLE,
 #: add_arguments() and run().
@@ -77,7 +81,7 @@ def warnings_in_one_line() -> Iterator[None]:
 
     def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         if issubclass(category, LlamaEduWarning):
-            print(f"llama-edu: {message}", file=sys.stderr)
+            _say(str(message))
         else:
             before(message, category, *rest, **more)
 
@@ -88,25 +92,115 @@ def warnings_in_one_line() -> Iterator[None]:
         warnings.showwarning = before
 
 
+class _Ended(BaseException):
+    """A signal that ends the process, on its way out through everything that cleans up."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def _signals_clean_up() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP unwind the block, as SIGINT does, where they would end the process."""
+
+    def unwind(number: int, frame: object) -> None:
+        for other in before:
+            signal.signal(other, signal.SIG_IGN)  # cleaning up is not interrupted
+        raise _Ended(number)
+
+    before = {}
+    try:
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            # nohup ignores SIGHUP; a notebook that calls main() may have a handler of its own
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                with suppress(ValueError):  # only the main thread may
+                    before[number] = signal.signal(number, unwind)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(sentence: str) -> None:
+    """Print a sentence on stderr, where there is one; what stands in it commands no terminal."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(f"llama-edu: {visible_lines(sentence)}", file=sys.stderr, flush=True)
+
+
+def _sentence_of(error: Exception) -> str | None:
+    """What the user is told about an error; None for one that is a fault of this program."""
+    if isinstance(error, LlamaEduError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return (
+            "there is not enough memory for this; choose a smaller model or a shorter text, and do "
+            "not use --no-mmap"
+        )
+    if isinstance(error, OSError):
+        name = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        room = (errno.ENOSPC, getattr(errno, "EDQUOT", None))
+        what_to_do = "; set TMPDIR to a folder with more room" if error.errno in room else ""
+        return f"{name[:300]}the system answers: {error.strerror or error}{what_to_do}"
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return (
+            "the system allows no more threads; give fewer with --threads, or set "
+            "OPENBLAS_NUM_THREADS=1"
+        )
+    return None
+
+
+def _check_text(args: argparse.Namespace) -> None:
+    """Raise RequestError for a text on the command line whose bytes are not those of its letters.
+
+    Python hands on such a byte as half a surrogate pair.
+    """
+    for name in ("prompt", "text"):
+        text = getattr(args, name, None) or ""
+        wrong = next((c for c in text if 0xDC80 <= ord(c) <= 0xDCFF), None)
+        if wrong is not None:
+            raise RequestError(
+                f"{name}: character {text.index(wrong)} is the byte 0x{ord(wrong) - 0xDC00:x}, "
+                f"which is not {sys.getfilesystemencoding()}; let the terminal send UTF-8, or "
+                f"convert the text with iconv"
+            )
+
+
+def _expand_home(args: argparse.Namespace) -> None:
+    """Put the home folder in the place of "~" in paths, which a shell leaves in quotes."""
+    for name in ("destination", "out", "text_file", "tokenizer"):
+        path = getattr(args, name, None)
+        if isinstance(path, str):
+            setattr(args, name, os.path.expanduser(path))  # noqa: PTH111 - keeps "" and "./x"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
     0 for success, 1 where `compare` finds a difference, 2 for an error, 130 after Ctrl+C.
     """
     argv = sys.argv[1:] if argv is None else argv
-    debug = False
+    debug = "--debug" in argv
     try:
-        with guarded_stdout(), warnings_in_one_line():
+        with _signals_clean_up(), guarded_stdout(), warnings_in_one_line():
             args = build_parser(argv).parse_args(argv)
             debug = args.debug
+            _check_text(args)
+            _expand_home(args)
             return args.run(args) or 0
-    except LlamaEduError as error:
-        if debug:
-            raise
-        print(f"llama-edu: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-        return 130
     except ReaderGone:  # such as head, once it has its lines
         return 0
+    except KeyboardInterrupt:
+        if sys.stderr is not None:
+            print(file=sys.stderr)
+        return 130
+    except _Ended as ended:
+        return 128 + ended.number
+    except Exception as error:
+        sentence = _sentence_of(error)
+        if debug or sentence is None:
+            raise
+        _say(sentence)
+        return 2

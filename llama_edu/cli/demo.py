@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> None:
 
     from llama_edu.bundled import bundled_checkpoint
     from llama_edu.cli.arguments import sampling_settings
+    from llama_edu.cli.stdout import for_output
     from llama_edu.convert import convert
     from llama_edu.llama import load
 
@@ -66,9 +67,9 @@ def run(args: argparse.Namespace) -> None:
             )
             print("3. write, straight from the file's pages\n")
             generation = llama.generate_tokens(args.prompt, args.n_tokens, settings, seed=args.seed)
-            sys.stdout.write(args.prompt)
+            sys.stdout.write(for_output(args.prompt))
             for token in generation:
-                sys.stdout.write(token.text)
+                sys.stdout.write(for_output(token.text))
                 sys.stdout.flush()
             print(
                 f"\n\n   {generation.n_new} tokens, {generation.tokens_per_s:.0f} tokens/s; "

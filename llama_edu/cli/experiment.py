@@ -29,9 +29,10 @@ def run(args: argparse.Namespace) -> None:
     """Measure and print."""
     import dataclasses
     import importlib
-    import json
+
+    from llama_edu.show.text.json_text import json_text
 
     name = args.name.replace("-", "_")
     measure = getattr(importlib.import_module(f"llama_edu.experiments.{name}"), name)
     result = measure(args.file)
-    print(json.dumps(dataclasses.asdict(result), indent=2) if args.json else result)
+    print(json_text(dataclasses.asdict(result)) if args.json else result)

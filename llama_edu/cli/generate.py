@@ -33,13 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print token ids, BOS and prompt included, instead of text",
     )
-    parser.add_argument("--no-mmap", action="store_true", help="read the weights into memory")
+    parser.add_argument(
+        "--no-mmap", action="store_true", help="read the weights into memory and map nothing"
+    )
     add_stated(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Write the text, or the ids."""
     from llama_edu.cli.arguments import sampling_settings, stated
+    from llama_edu.cli.stdout import for_output
     from llama_edu.llama import load
 
     settings = sampling_settings(args)
@@ -57,9 +60,9 @@ def run(args: argparse.Namespace) -> None:
                 pass
             print(*generation.tokens)
             return
-        sys.stdout.write(args.prompt)
+        sys.stdout.write(for_output(args.prompt))
         for token in generation:
-            sys.stdout.write(token.text)
+            sys.stdout.write(for_output(token.text))
             sys.stdout.flush()
         sys.stdout.write("\n")
         if generation.reason == "context":

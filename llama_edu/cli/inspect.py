@@ -29,12 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the report, or the hex view."""
-    import json
     from pathlib import Path
 
     from llama_edu.cli.arguments import stated
     from llama_edu.files.detect import read_checkpoint
     from llama_edu.show.text.hexview import hex_view
+    from llama_edu.show.text.json_text import json_text
     from llama_edu.show.text.report import checkpoint_as_dict, checkpoint_report
 
     if args.hex_bytes is not None:
@@ -42,6 +42,6 @@ def run(args: argparse.Namespace) -> None:
         return
     checkpoint = stated(args).apply(read_checkpoint(args.file))
     if args.json:
-        print(json.dumps(checkpoint_as_dict(checkpoint), indent=2))
+        print(json_text(checkpoint_as_dict(checkpoint)))
     else:
         print(checkpoint_report(checkpoint, tensors=args.tensors, metadata=args.metadata))

@@ -44,17 +44,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
     import dataclasses
-    import json
 
     from llama_edu.cli.arguments import sampling_settings, stated
     from llama_edu.errors import RequestError
     from llama_edu.experiments.token_pages import observe_tokens
     from llama_edu.pages.doctor import examine
+    from llama_edu.show.text.json_text import json_text
     from llama_edu.show.text.page_map import text_map
 
     if args.doctor:
         report = examine()
-        print(json.dumps(dataclasses.asdict(report), indent=2) if args.json else report)
+        print(json_text(dataclasses.asdict(report)) if args.json else report)
         return
     if args.file is None:
         raise RequestError("pages: no FILE given, expected a weight file, or --doctor")
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
         stated=stated(args),
     )
     if args.json:
-        print(json.dumps(_as_dict(observed), indent=2))
+        print(json_text(_as_dict(observed)))
         return
     print(observed)
     if args.map and observed.whole.pages is not None:

@@ -3,6 +3,7 @@
 A reader that has ended (`llama-edu inspect m.bin | head -1`) is not an error; a full disk is one.
 Python reports both as an OSError in the code that prints, or when the interpreter exits, where
 nothing can catch it.
+A character that the output's encoding does not have (cp1252 has no Greek) is printed as its escape.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
+from io import TextIOWrapper
 from typing import TextIO
 
 from llama_edu.errors import LlamaEduError
+from llama_edu.text import visible_lines
 
 
 class OutputError(LlamaEduError):
@@ -36,7 +39,7 @@ def guarded_stdout() -> Iterator[None]:
     if stream is None:  # the descriptor was closed when the process began
         raise OutputError("standard output: is closed, expected a terminal, a file or a pipe")
     try:
-        with redirect_stdout(_Guarded(stream)):
+        with redirect_stdout(_Guarded(stream)), _escapes_in(stream):
             try:
                 yield
             finally:
@@ -47,6 +50,27 @@ def guarded_stdout() -> Iterator[None]:
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
         raise
+
+
+def for_output(text: str) -> str:
+    """A model's text as it is printed: on a terminal without what would command it."""
+    if not sys.stdout.isatty():
+        return text
+    return "\t".join(visible_lines(part) for part in text.split("\t"))
+
+
+@contextmanager
+def _escapes_in(stream: TextIO) -> Iterator[None]:
+    """Let a stream write the escape of what it cannot encode."""
+    if stream.errors != "strict" or not isinstance(stream, TextIOWrapper):
+        yield
+        return
+    stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # it flushes; what could not be written was said
+            stream.reconfigure(errors="strict")
 
 
 class _Guarded:

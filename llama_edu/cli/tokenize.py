@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llama_edu.tokenizer.protocol import Tokenizer
 
 HELP = "show the token ids of a text"
 DESCRIPTION = "Show the token ids of a text with their pieces, one per line, or only the ids."
@@ -20,15 +24,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print one line per token, or the ids alone."""
+    from llama_edu.files.detect import vocabulary_alone
     from llama_edu.llama import load
+    from llama_edu.tokenizer.choice import tokenizer_of
+
+    vocabulary = vocabulary_alone(args.file) if args.tokenizer is None else None
+    if vocabulary is not None:
+        _show(tokenizer_of(vocabulary), args)
+        return
+    with load(args.file, tokenizer=args.tokenizer) as llama:
+        _show(llama.tokenizer, args)
+
+
+def _show(tokenizer: Tokenizer, args: argparse.Namespace) -> None:
     from llama_edu.text import quoted
 
-    with load(args.file, tokenizer=args.tokenizer) as llama:
-        tokens = llama.tokenizer.encode(args.text)
-        if args.ids:
-            print(*tokens)
-            return
-        for token in tokens:
-            piece = llama.tokenizer.piece(token)
-            shown = quoted(piece.decode("utf-8", "backslashreplace")) if piece else "(control)"
-            print(f"{token:6d}  {shown}")
+    tokens = tokenizer.encode(args.text)
+    if args.ids:
+        print(*tokens)
+        return
+    for token in tokens:
+        piece = tokenizer.piece(token)
+        shown = quoted(piece.decode("utf-8", "backslashreplace")) if piece else "(control)"
+        print(f"{token:6d}  {shown}")

@@ -1,12 +1,12 @@
 """Convert any readable checkpoint to any format that this package writes, tensor by tensor.
 
-Only one tensor at a time is in memory. The destination appears when it is complete.
+Only one tensor at a time is in memory, as stored and as it will be written. The destination
+appears when it is complete.
 """
 
 from __future__ import annotations
 
 import contextlib
-import mmap
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -127,7 +127,7 @@ def convert(
     _check_shards(shards, output)
     destination = Path(destination)
     with contextlib.ExitStack() as stack:
-        checkpoint, files = open_checkpoint(source)
+        checkpoint, files = open_checkpoint(source, mmap=False)
         for file in files:
             stack.enter_context(file)
         checkpoint = (stated or Stated()).apply(checkpoint)
@@ -140,6 +140,11 @@ def convert(
         planned = plan(checkpoint, output, type)
         rounded = rounding(checkpoint, planned, allowed=allow_requantize)
         facts = facts_of(checkpoint, vocabulary, lambda spec: files[spec.file].view(spec))
+
+        def check_source() -> None:
+            for file in files:
+                file.check_unchanged()
+
         output.write(
             WriteRequest(
                 destination=destination,
@@ -153,6 +158,7 @@ def convert(
                 carried=changed(checkpoint.carried, drop_keys),
                 settings=settings,
                 divisors=divisors,
+                check_source=check_source,
             )
         )
     meant = {*settings, *drop_keys}
@@ -230,8 +236,6 @@ def _loader(
 
     def load(tensor: PlannedTensor) -> np.ndarray:
         nonlocal done_bytes
-        for file in files:
-            _release_pages(file)
         data = load_as(checkpoint, tensor, files)
         done_bytes += tensor.n_bytes
         if progress:
@@ -239,12 +243,6 @@ def _loader(
         return data
 
     return load
-
-
-def _release_pages(file: MappedFile) -> None:
-    """Unmap the pages of tensors that are done; they stay in the page cache."""
-    if hasattr(mmap, "MADV_DONTNEED"):
-        file.mmap.madvise(mmap.MADV_DONTNEED)
 
 
 def _joined_bytes(checkpoint: Checkpoint) -> int:

@@ -25,7 +25,7 @@ def load_as(
     """One tensor in the form to be written, with RoPE's pairs side by side.
 
     Returns:
-        A view of the source if nothing has to change, else a new array of the planned type.
+        The source's own numbers if nothing has to change, else an array of the planned type.
     """
     shards, axis = _stored_shards(source_of(checkpoint, planned.name), files)
     out_type = BLOCK_TYPES[planned.type]
@@ -47,11 +47,14 @@ def load_as(
 def _stored_shards(
     tensor: TensorSpec | ShardedTensor, files: Sequence[MappedFile]
 ) -> tuple[list[np.ndarray], int]:
-    """Views of the shards of a tensor (one if it is whole), and the axis that they split."""
+    """The shards of a tensor (one if it is whole), and the axis that they split.
+
+    They are read, not mapped: a mapped file that shrinks would kill the process.
+    """
     if isinstance(tensor, TensorSpec):
-        return [files[tensor.file].view(tensor)], 0
+        return [files[tensor.file].read(tensor)], 0
     shards = tensor.shards if tensor.axis is not None else tensor.shards[:1]
-    return [files[shard.file].view(shard) for shard in shards], tensor.axis or 0
+    return [files[shard.file].read(shard) for shard in shards], tensor.axis or 0
 
 
 def to_type(stored: np.ndarray, type_name: str, where: str) -> np.ndarray:

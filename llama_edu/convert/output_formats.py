@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,7 +20,7 @@ from llama_edu.files.huggingface.folder import write_huggingface
 from llama_edu.files.huggingface.safetensors_writer import WRITABLE, write_safetensors
 from llama_edu.files.huggingface.tokenizer_writer import tokenizer_file
 from llama_edu.files.layout import Checkpoint, LoadTensor, PlannedTensor, TypedValue
-from llama_edu.files.output import atomic_output
+from llama_edu.files.output import atomic_output, atomic_outputs
 from llama_edu.files.vocabularies.detect import is_sentencepiece
 from llama_edu.vocabulary import Vocabulary
 
@@ -41,6 +40,7 @@ class WriteRequest:
         shards: into how many files the tensors are cut.
         carried: what else the source says. settings: GGUF keys that win over all others.
         divisors: (head_dim / 2,) float32, what RoPE's frequencies are divided by, or None.
+        check_source: raises FormatError when a file of the source is not what it was.
     """
 
     destination: Path
@@ -54,6 +54,7 @@ class WriteRequest:
     carried: Mapping[str, TypedValue]
     settings: Mapping[str, TypedValue]
     divisors: np.ndarray | None
+    check_source: Callable[[], object] | None = None
 
     @property
     def n_bytes(self) -> int:
@@ -125,12 +126,7 @@ def _write_ggml(name: ggml_write.FormatName, request: WriteRequest) -> None:
     )
     first = request.destination
     paths = [first, *(first.with_name(f"{first.name}.{i}") for i in range(1, request.shards))]
-    with ExitStack() as stack:
-        # the last one entered moves into place first, so the first shard appears after all others
-        files = [
-            stack.enter_context(atomic_output(path, request.n_bytes // request.shards))
-            for path in paths
-        ]
+    with atomic_outputs(paths, request.n_bytes, request.check_source) as files:
         ggml_write.write_ggml(
             files, name, request.config, request.vocabulary, request.tensors, request.load,
             multiple_of,
@@ -139,7 +135,7 @@ def _write_ggml(name: ggml_write.FormatName, request: WriteRequest) -> None:
 
 def _write_gguf(request: WriteRequest) -> None:
     carried = {k: v for k, v in request.carried.items() if v.type != "json"}
-    with atomic_output(request.destination, request.n_bytes) as file:
+    with atomic_output(request.destination, request.n_bytes, request.check_source) as file:
         gguf_write.write_gguf(
             file, request.config, request.vocabulary, request.tensors, request.load, carried,
             request.divisors, request.settings,
@@ -155,11 +151,13 @@ def _write_safetensors(request: WriteRequest) -> None:
         if key.startswith("__metadata__:")
     }
     if destination.suffix == ".safetensors":
-        with atomic_output(destination, request.n_bytes) as file:
+        with atomic_output(destination, request.n_bytes, request.check_source) as file:
             write_safetensors(file, config, tensors, request.load, texts, extra)
     else:
         files = _tokenizer_files(request)
-        write_huggingface(destination, config, tensors, request.load, files, extra, texts)
+        write_huggingface(
+            destination, config, tensors, request.load, files, extra, texts, request.check_source
+        )
 
 
 def _tokenizer_files(request: WriteRequest) -> dict[str, bytes]:

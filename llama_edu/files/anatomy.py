@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llama_edu.errors import FormatError
-from llama_edu.files.detect import format_of
+from llama_edu.files.detect import format_of, not_a_model
 from llama_edu.files.fields import Field
 from llama_edu.files.mapped import MappedFile
 
@@ -20,14 +20,13 @@ def fields_of(path: Path) -> Iterator[Field]:
         FormatError: the path is a folder, or the file's format is unknown; while iterating, if the
             file is damaged.
     """
-    return fields_in(MappedFile(path))
+    return fields_in(MappedFile(path, is_mapped=False))
 
 
 def fields_in(mapped: MappedFile) -> Iterator[Field]:
     """`fields_of` for a file that is already open."""
     known = format_of(mapped)
     if known is None:
-        head = mapped.mmap[:8]
-        raise FormatError(f"{mapped.path}: starts with {head!r}, which no known format begins with")
+        raise FormatError(not_a_model(mapped))
     _, fields = known.functions()
     return fields(mapped)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from mmap import mmap
-from typing import Literal
+from typing import Literal, overload
 
 from llama_edu.errors import FormatError
 from llama_edu.files.fields import Field, shown
@@ -27,24 +28,79 @@ LETTERS: dict[str, str] = {
     "u64": "Q", "i64": "q", "f32": "f", "f64": "d",
 }  # fmt: skip
 
+#: Bytes that are read at once from a file that is not mapped.
+_WINDOW_BYTES = 65536
+
 _STRUCTS = {
     order: {kind: struct.Struct(order + letter) for kind, letter in LETTERS.items()}
     for order in "<>"
 }
 
 
+class FileBytes:
+    """The bytes of a file that is not mapped: slices of it are copies, read when asked for.
+
+    For files that can be read and not mapped. Raises FormatError where the system refuses to read.
+    """
+
+    def __init__(self, file: FileIO, n_bytes: int, where: object) -> None:
+        self._file = file
+        self._n_bytes = n_bytes
+        self._where = where
+        self._start, self._window = 0, b""
+
+    def __len__(self) -> int:
+        return self._n_bytes
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> bytes: ...
+    def __getitem__(self, index: int | slice) -> int | bytes:
+        if isinstance(index, int):
+            start = range(self._n_bytes)[index]
+            return self._read(start, start + 1)[0]
+        start, stop, step = index.indices(self._n_bytes)
+        return self._read(start, max(start, stop))[::step]
+
+    def _read(self, start: int, stop: int) -> bytes:
+        if not self._start <= start <= stop <= self._start + len(self._window):
+            n_bytes = min(max(stop - start, _WINDOW_BYTES), self._n_bytes - start)
+            self._start, self._window = start, self._read_exactly(start, n_bytes)
+        return self._window[start - self._start : stop - self._start]
+
+    def _read_exactly(self, start: int, n_bytes: int) -> bytes:
+        chunks = []
+        try:
+            self._file.seek(start)
+            while n_bytes and (chunk := self._file.read(n_bytes)):
+                chunks.append(chunk)
+                n_bytes -= len(chunk)
+        except OSError as error:
+            raise FormatError(
+                f"{self._where}: cannot be read at byte {start:,} ({error.strerror})"
+            ) from None
+        if n_bytes:
+            raise FormatError(f"{self._where}: shrank while it was read; open it again")
+        return b"".join(chunks)
+
+
+#: The bytes of a file: mapped, read when asked for, or in memory.
+Bytes = mmap | FileBytes | bytes
+
+
 class Cursor:
     """A position in the bytes of a file that moves forward as fields are read.
 
     Args:
-        data: the file, mapped or in memory. Slices are copies; nothing keeps a pointer into it.
+        data: the file, mapped, read or in memory. Slices are copies; nothing keeps a pointer to it.
         where: the start of every error message, usually the path.
         order: "<" least significant byte first, ">" most significant first.
         trace: whether to keep a Field for everything that is read, in `fields`.
     """
 
     def __init__(
-        self, data: mmap | bytes, where: object, *, order: ByteOrder = "<", trace: bool = False
+        self, data: Bytes, where: object, *, order: ByteOrder = "<", trace: bool = False
     ) -> None:
         self.data = data
         self.where = where
@@ -91,7 +147,7 @@ class Cursor:
         """Read a number of a kind such as "u32" and move past it."""
         packed = _STRUCTS[self.order][kind]
         self.need(packed.size, name)
-        (value,) = packed.unpack_from(self.data, self.offset)
+        (value,) = packed.unpack(self.data[self.offset : self.offset + packed.size])
         self._passed(packed.size, name, value)
         return value
 

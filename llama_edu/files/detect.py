@@ -8,6 +8,7 @@ all of them.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,32 +17,25 @@ from llama_edu.errors import FormatError
 from llama_edu.files import magic_numbers
 from llama_edu.files.fields import Field
 from llama_edu.files.layout import Checkpoint
-from llama_edu.files.mapped import MappedFile, OpenFiles, open_weights
+from llama_edu.files.mapped import MappedFile, OpenFiles
+from llama_edu.files.not_models import is_known, what_it_is
+from llama_edu.text import one_line
+from llama_edu.vocabulary import Vocabulary
 
 #: Bytes by which a file is recognized.
 _HEAD_BYTES = 64
 
-#: First bytes of files that are often mistaken for models, what they are, what to do.
-_NOT_MODELS = (
-    (b"version https://git-lfs", "a Git LFS pointer, not the file", "run: git lfs pull"),
-    (b"\x89PNG", "a PNG picture", "check the path"),
-    (b"\xff\xd8\xff", "a JPEG picture", "check the path"),
-    (b"%PDF", "a PDF document", "check the path"),
-    (b"\x1f\x8b", "compressed with gzip", "run: gunzip"),
-    (b"\xfd7zXZ", "compressed with xz", "run: unxz"),
-    (b"\x28\xb5\x2f\xfd", "compressed with zstd", "run: unzstd"),
-    (b"7z\xbc\xaf", "a 7z archive", "unpack it first"),
-    (b"\x93NUMPY", "one numpy array", "expected a model with all its tensors"),
-    (b"\x89HDF", "an HDF5 file", "expected a LLaMA checkpoint"),
-    (b"\x0a", "a sentencepiece tokenizer", "give it with --tokenizer, and a weight file here"),
-)
 
-
-def open_checkpoint(path: str | os.PathLike[str]) -> tuple[Checkpoint, tuple[MappedFile, ...]]:
+def open_checkpoint(
+    path: str | os.PathLike[str], *, mmap: bool = True
+) -> tuple[Checkpoint, tuple[MappedFile, ...]]:
     """Recognize a weight file or a folder, read its headers, and leave its files open.
 
     No weight is read. Each file of weights is opened once.
 
+    Args:
+        path: a weight file or a folder; "~" at its start is the home folder.
+        mmap: False leaves the files open for reading and maps nothing.
     Returns:
         The checkpoint, and its open files in the order of `Checkpoint.paths`; the caller closes
         them.
@@ -49,8 +43,8 @@ def open_checkpoint(path: str | os.PathLike[str]) -> tuple[Checkpoint, tuple[Map
         FormatError: no such file, or one that this package cannot read; says what the file is if
             that is known.
     """
-    path = Path(path)
-    files = OpenFiles()
+    path = _expanded(path)
+    files = OpenFiles(is_mapped=mmap)
     try:
         checkpoint = _read(path, files)
         return checkpoint, files.in_order(checkpoint.paths)
@@ -60,31 +54,111 @@ def open_checkpoint(path: str | os.PathLike[str]) -> tuple[Checkpoint, tuple[Map
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """The checkpoint that `open_checkpoint` finds, with all files closed again."""
-    checkpoint, files = open_checkpoint(path)
+    """The checkpoint that `open_checkpoint` finds, all files closed again. Nothing is mapped."""
+    checkpoint, files = open_checkpoint(path, mmap=False)
     for file in files:
         file.close()
     return checkpoint
 
 
+def vocabulary_alone(path: str | os.PathLike[str]) -> Vocabulary | None:
+    """The vocabulary of a GGUF file without tensors; None for any other file or folder.
+
+    Raises FormatError where such a file is damaged.
+    """
+    path = _expanded(path)
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises where a name is too long
+        return None
+    with MappedFile(path, is_mapped=False) as file:
+        if not file.data[:4].startswith(magic_numbers.GGUF):
+            return None
+        from llama_edu.files.gguf.header import read_header
+        from llama_edu.files.gguf.vocabulary import read_gguf_vocabulary
+
+        header = read_header(file.data, path)
+        return None if header.infos else read_gguf_vocabulary(header)
+
+
 def format_of(mapped: MappedFile) -> Format | None:
     """The format of an open file, recognized by its first bytes and its size; None if unknown."""
-    head = mapped.mmap[:_HEAD_BYTES]
+    head = mapped.data[:_HEAD_BYTES]
     return next((known for known in FORMATS if known.recognize(head, mapped.n_bytes)), None)
+
+
+def not_a_model(mapped: MappedFile) -> str:
+    """A sentence about an open file of no known format: what it is, and what to do."""
+    return f"{mapped.path}: {what_it_is(mapped.data[:_HEAD_BYTES])}{_part_of_a_file(mapped.path)}"
+
+
+def _expanded(path: str | os.PathLike[str]) -> Path:
+    """The path, with the home folder in the place of "~"; a shell leaves it in quotes."""
+    path = Path(path)
+    try:
+        return path.expanduser()
+    except RuntimeError:  # no such user
+        return path
 
 
 def _read(path: Path, files: OpenFiles) -> Checkpoint:
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a name is too long
         return _read_folder(path, files)
-    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
-        _refuse_device(path)
     mapped = files.open(path)
     found = format_of(mapped)
     if found is not None:
         read, _ = found.functions()
-        return read(path, files)
-    head = mapped.mmap[:_HEAD_BYTES]
-    raise FormatError(f"{path}: {_almost_llama2c(path, files, head) or _what_it_is(head)}")
+        try:
+            return read(path, files)
+        except FormatError as error:
+            hint = _mistral_layout(path, found) or _part_of_a_file(path)
+            if not hint:
+                raise
+            raise FormatError(f"{error}{hint}") from None
+    almost = _almost_llama2c(path, files, mapped.data[:_HEAD_BYTES])
+    raise FormatError(f"{path}: {almost}{_part_of_a_file(path)}" if almost else not_a_model(mapped))
+
+
+def _almost_llama2c(path: Path, files: OpenFiles, head: bytes) -> str | None:
+    """What is wrong with a file that begins like a llama2.c file of version 0, which has no magic.
+
+    None where the first bytes are those of something else, or no plausible width.
+    """
+    if is_known(head) or len(head) < 28 or not 0 < int.from_bytes(head[:4], "little") < 2**20:
+        return None
+    read, _ = _llama2c()
+    try:
+        read(path, files)
+    except FormatError as error:
+        return (
+            f"starts with {head[:8]!r}, which no format begins with; read as a llama2.c file, "
+            f"{str(error).partition(': ')[2]}"
+        )
+    return None
+
+
+def _mistral_layout(path: Path, found: Format) -> str:
+    """What to do with a safetensors file beside which Meta's params.json says the sizes."""
+    if found.functions is not _safetensors or not (path.parent / "params.json").is_file():
+        return ""
+    return (
+        "; it lies beside params.json, as in Mistral's own layout, which is not read; download "
+        "the model in Hugging Face's layout, with config.json"
+    )
+
+
+#: Names that split, curl and uploaders give to the parts of one file.
+_PART_NAME = re.compile(r"(.+?)[-._](split-?|part-?)[a-z0-9]{1,4}(of\d+)?|(.+)\.\d{3}", re.DOTALL)
+
+
+def _part_of_a_file(path: Path) -> str:
+    """What to do with a file whose name says that it is one part of a larger file."""
+    found = _PART_NAME.fullmatch(path.name)
+    if found is None:
+        return ""
+    whole = one_line(found[1] or found[4])
+    return (
+        f"; its name says that it is one part of a file that was cut: join all parts in order, "
+        f"with cat, into {whole}"
+    )
 
 
 def _read_folder(path: Path, files: OpenFiles) -> Checkpoint:
@@ -96,9 +170,30 @@ def _read_folder(path: Path, files: OpenFiles) -> Checkpoint:
 
     if is_huggingface_folder(path):
         return read_huggingface(path, files)
-    raise FormatError(
-        f"{path}: this folder has neither consolidated.00.pth (Meta's layout) nor config.json with "
-        f"weights (Hugging Face's); give a folder with weights, or one weight file"
+    raise FormatError(f"{path}: {_what_folder(path)}")
+
+
+def _what_folder(path: Path) -> str:
+    """The rest of a sentence about a folder in which there is no model."""
+    if (path / "adapter_config.json").is_file():
+        return (
+            "is the folder of a LoRA adapter, which changes a base model and is none itself; "
+            "merge the two with peft, and give the merged folder"
+        )
+    if (path / "consolidated.safetensors").is_file():
+        return (
+            "is in Mistral's own layout (consolidated.safetensors and params.json), which is not "
+            "read; download the model in Hugging Face's layout, with config.json"
+        )
+    single = sorted(
+        p.name for p in path.iterdir() if p.suffix in (".gguf", ".ggml", ".ggjt", ".safetensors")
+    )
+    if single:
+        more = f" and {len(single) - 1} more" if len(single) > 1 else ""
+        return f"is a folder in which {one_line(single[0])}{more} lie; give one of the files"
+    return (
+        "this folder has neither consolidated.00.pth (Meta's layout) nor config.json with weights "
+        "(Hugging Face's); give a folder with weights, or one weight file"
     )
 
 
@@ -178,57 +273,3 @@ FORMATS = (
     Format(_starts_with(magic_numbers.ZIP, magic_numbers.TORCH_LEGACY), _torch),
     Format(_is_llama2c, _llama2c),
 )
-
-
-# --- what else a file may be --------------------------------------------------------------------
-
-
-def _refuse_device(path: Path) -> None:
-    """Refuse a device or a pipe, which cannot be mapped; the error describes its first bytes."""
-    with open_weights(path) as file:
-        head = file.read(_HEAD_BYTES)
-    if not head:
-        raise FormatError(f"{path}: is empty, expected a weight file; download it again")
-    raise FormatError(f"{path}: {_what_it_is(head)}")
-
-
-def _almost_llama2c(path: Path, files: OpenFiles, head: bytes) -> str | None:
-    """What is wrong with a file that begins like a llama2.c file of version 0, which has no magic.
-
-    None if the first bytes belong to something else, or are not a plausible dim.
-    """
-    if _known_as(head) or len(head) < 28 or not 0 < int.from_bytes(head[:4], "little") < 2**20:
-        return None
-    read, _ = _llama2c()
-    try:
-        read(path, files)
-    except FormatError as error:
-        return (
-            f"starts with {head[:8]!r}, which no format begins with; read as a llama2.c file, "
-            f"{str(error).partition(': ')[2]}"
-        )
-    return None
-
-
-def _what_it_is(head: bytes) -> str:
-    """The rest of a sentence about a file that cannot be read."""
-    what = _known_as(head)
-    if what is not None:
-        return f"starts with {head[:24]!r}, expected a weight file; this is {what}"
-    return (
-        f"starts with {head[:8]!r}, expected ggml, ggmf, ggjt, GGUF, safetensors, a llama2.c file, "
-        f"or a folder in Meta's layout; check what was downloaded"
-    )
-
-
-def _known_as(head: bytes) -> str | None:
-    """What a known file that is not a model is, by its first bytes, and what to do."""
-    text = head.lstrip()
-    if text.lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        return "an HTML page, perhaps a download that needed a login; download the file itself"
-    if text.startswith((b"{", b"[")):
-        return "JSON text"
-    for magic, what, action in _NOT_MODELS:
-        if head.startswith(magic):
-            return f"{what}; {action}"
-    return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import stat
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,9 +19,13 @@ from typing import Literal, Self, cast, overload
 
 import numpy as np
 
-from llama_edu.errors import FormatError
+from llama_edu.errors import FormatError, RequestError
+from llama_edu.files.cursor import FileBytes
 from llama_edu.files.layout import TensorSpec
 from llama_edu.quants.scaled import ScaledArray
+
+#: The class of mappings, under a name that no attribute hides.
+Mapping = mmap.mmap
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,9 @@ class FileIdentity:
     mtime_ns: int
 
     @classmethod
-    def of(cls, stat: os.stat_result) -> FileIdentity:
+    def of(cls, found: os.stat_result) -> FileIdentity:
         """The identity in a stat result."""
-        return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 class ClosedAtExit:
@@ -67,6 +72,12 @@ class MappedFile(ClosedAtExit):
         path: the file.
         private: map with MAP_PRIVATE instead of MAP_SHARED. Both read the same pages of the page
             cache; instruments that register the range with the kernel need a private mapping.
+            Where a file may not be mapped MAP_SHARED, it is mapped MAP_PRIVATE as well.
+        is_mapped: False for a file that is read and not mapped: `data` and `read` work as always,
+            `view` gives a copy like `read`, and `mmap` raises RequestError.
+
+    Attributes:
+        data: the bytes of the file, for reading a header; slices are copies.
 
     The file is opened once; its header is read through the mapping, and `read` uses the same open
     file. A context manager. Closing while views are alive raises BufferError and names them: a view
@@ -75,7 +86,9 @@ class MappedFile(ClosedAtExit):
     Source: mmap(2); PR #613 of llama.cpp, which maps the file the same way.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, private: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, private: bool = False, is_mapped: bool = True
+    ) -> None:
         self.path = Path(path)
         self._views: list[tuple[str, weakref.ref[np.ndarray]]] = []
         self._file: FileIO = open_weights(self.path, buffering=0)
@@ -83,11 +96,38 @@ class MappedFile(ClosedAtExit):
         self.identity = FileIdentity.of(os.fstat(self._file.fileno()))
         if self.identity.n_bytes == 0:
             raise FormatError(f"{path}: is empty, expected a weight file; download it again")
-        if private and hasattr(mmap, "MAP_PRIVATE"):
-            flags = {"flags": mmap.MAP_PRIVATE, "prot": mmap.PROT_READ}
+        self.data: Mapping | FileBytes
+        if is_mapped:
+            self.data = self._map(private)
         else:
-            flags = {"access": mmap.ACCESS_READ}
-        self.mmap = mmap.mmap(self._file.fileno(), self.identity.n_bytes, **flags)
+            self.data = FileBytes(self._file, self.identity.n_bytes, self.path)
+
+    def _map(self, private: bool) -> Mapping:
+        """The mapping; FormatError where the system refuses it."""
+        shared = {"access": mmap.ACCESS_READ}
+        ways = [shared]
+        if hasattr(mmap, "MAP_PRIVATE"):
+            unshared = {"flags": mmap.MAP_PRIVATE, "prot": mmap.PROT_READ}
+            ways = [unshared] if private else [shared, unshared]
+        refused: Exception | None = None
+        for way in ways:
+            try:
+                return mmap.mmap(self._file.fileno(), self.identity.n_bytes, **way)
+            except (OSError, OverflowError, ValueError) as error:
+                refused = error
+        self._file.close()
+        reason = getattr(refused, "strerror", None) or refused
+        raise FormatError(
+            f"{self.path}: cannot be mapped ({reason}); read it into memory instead: llama-edu "
+            f"generate --no-mmap, or load(path, mmap=False)"
+        ) from None
+
+    @property
+    def mmap(self) -> Mapping:
+        """The mapping. RequestError where the file is read and not mapped."""
+        if isinstance(self.data, FileBytes):
+            raise RequestError(f"{self.path}: was opened without mapping it")
+        return self.data
 
     @property
     def n_bytes(self) -> int:
@@ -107,6 +147,8 @@ class MappedFile(ClosedAtExit):
         Raises:
             FormatError: the tensor extends beyond the end of the file.
         """
+        if isinstance(self.data, FileBytes):
+            return self.read(spec)
         check_range(spec, self.n_bytes, self.path)
         # np.ndarray on the mmap itself would not keep it from being closed; on this array it does
         buffer = np.frombuffer(self.mmap, np.uint8)
@@ -118,17 +160,12 @@ class MappedFile(ClosedAtExit):
     def read(self, spec: TensorSpec) -> np.ndarray:
         """The tensor as a private, read-only copy, made with read(2) and not through the mapping.
 
-        A tensor that is not in C order (.pth only) is copied from its view instead.
-
         Raises:
-            FormatError: the tensor extends beyond the end of the file, or the file shrank.
+            FormatError: the tensor reaches beyond the end of the file, the file shrank, or the
+                system cannot read it.
         """
         check_range(spec, self.n_bytes, self.path)
-        if spec.strides is not None:
-            array = self.view(spec).copy()
-            array.flags.writeable = False
-            return array
-        if spec.group_size:
+        if spec.group_size or spec.strides is not None:
             array = np.empty(spec.n_bytes, np.uint8)
         else:
             array = np.empty(spec.stored_shape, spec.dtype)
@@ -138,16 +175,23 @@ class MappedFile(ClosedAtExit):
                 f"{self.path}: {spec.name} ends after {n_read:,} of {spec.n_bytes:,} bytes; the "
                 f"file shrank after it was opened"
             )
+        if spec.strides is not None:  # .pth only: in the order of its shape from here on
+            array = _array_on(array, spec, 0).copy()
         array.flags.writeable = False
         return _array_on(array, spec, 0) if spec.group_size else array
 
     def _read_into(self, buffer: memoryview, offset: int) -> int:
-        """Fill a buffer from the file; returns the number of bytes read."""
-        self._file.seek(offset)
+        """Fill a buffer from the file; returns how many bytes there were."""
         n_read = 0
-        # one read(2) returns at most 2 GiB
-        while n_read < len(buffer) and (n := self._file.readinto(buffer[n_read:])):
-            n_read += n
+        try:
+            self._file.seek(offset)
+            # one read(2) gives at most 2 GiB
+            while n_read < len(buffer) and (n := self._file.readinto(buffer[n_read:])):
+                n_read += n
+        except OSError as error:
+            raise FormatError(
+                f"{self.path}: cannot be read at byte {offset + n_read:,} ({error.strerror})"
+            ) from None
         return n_read
 
     def check_unchanged(self) -> None:
@@ -175,8 +219,8 @@ class MappedFile(ClosedAtExit):
 
     @property
     def closed(self) -> bool:
-        """Whether the file is unmapped."""
-        return self.mmap.closed
+        """Whether the file is closed, and its mapping gone."""
+        return self._file.closed
 
     def close(self) -> None:
         """Unmap the file and close it.
@@ -184,7 +228,8 @@ class MappedFile(ClosedAtExit):
         Raises BufferError, naming the tensors, if views are still held.
         """
         try:
-            self.mmap.close()
+            if isinstance(self.data, Mapping):
+                self.data.close()
             self._file.close()
         except BufferError:
             held = self.held_views
@@ -202,21 +247,22 @@ class MappedFile(ClosedAtExit):
 class OpenFiles(ClosedAtExit):
     """The files of one checkpoint while its headers are read: each is opened once and stays open.
 
-    A reader requests its files by path, including the one by which the format was recognized. A
-    context manager that closes them all.
+    A reader asks for its files by path, the one by which the format was recognized among them. A
+    context manager that closes them all. `is_mapped` is what MappedFile takes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_mapped: bool = True) -> None:
         self._by_path: dict[Path, MappedFile] = {}
+        self._is_mapped = is_mapped
 
     def open(self, path: Path) -> MappedFile:
-        """The mapping of this file, created on the first request."""
+        """This file, opened when it is asked for the first time."""
         if path not in self._by_path:
-            self._by_path[path] = MappedFile(path)
+            self._by_path[path] = MappedFile(path, is_mapped=self._is_mapped)
         return self._by_path[path]
 
     def in_order(self, paths: Iterable[Path]) -> tuple[MappedFile, ...]:
-        """The mappings of these files, in the order given."""
+        """These files, as `TensorSpec.file` counts them."""
         return tuple(self.open(path) for path in paths)
 
     def close(self) -> None:
@@ -248,16 +294,32 @@ def open_weights(path: Path, buffering: int = -1) -> BufferedReader | FileIO:
 
     `buffering` 0 returns a FileIO, whose reads are one read(2) each.
     """
+    # a pipe that nothing writes to would keep us waiting
+    flags = os.O_RDONLY
+    for name in ("O_CLOEXEC", "O_NONBLOCK", "O_BINARY"):
+        flags |= getattr(os, name, 0)
     try:
-        return path.open("rb", 0) if buffering == 0 else path.open("rb")
+        descriptor = os.open(path, flags)
     except FileNotFoundError:
         raise FormatError(f"{path}: no such file; check the path") from None
-    except IsADirectoryError:
-        raise FormatError(f"{path}: is a folder, expected one weight file") from None
     except OSError as error:
+        if os.path.isdir(path):  # noqa: PTH112 - Windows; Path.is_dir raises for a long name
+            raise FormatError(f"{path}: is a folder, expected one weight file") from None
         raise FormatError(f"{path}: cannot be opened ({error.strerror})") from None
     except ValueError as error:  # a path with a zero byte
         raise FormatError(f"{str(path)!a}: cannot be opened ({error})") from None
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb", 0) if buffering == 0 else os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise FormatError(f"{path}: is a folder, expected one weight file")
+    if stat.S_ISFIFO(mode):
+        raise FormatError(
+            f"{path}: is a pipe, which cannot be mapped; save what it gives to a file, and give "
+            f"that file"
+        )
+    raise FormatError(f"{path}: is a device, expected a weight file; check the path")
 
 
 def check_range(spec: TensorSpec, file_bytes: int, where: object) -> None:

@@ -68,7 +68,7 @@ def _build(vocabulary: Vocabulary) -> Any:
     except ImportError:
         raise RequestError(
             "byte-level vocabularies need the tokenizers library; install it with: "
-            "pip install 'llama-edu[bpe]'"
+            "pip install tokenizers"
         ) from None
     name = vocabulary.pre_tokenizer
     literal = (CONTROL, USER_DEFINED, UNKNOWN)

@@ -188,7 +188,7 @@ BAD = {
     "negative length": (["generate", "M", "--n-tokens", "-1"], "n_tokens is -1, expected 0 or"),
     "negative seed": (["generate", "M", "--seed", "-1"], "seed is -1, expected 0 or more"),
     "long prompt": (["generate", "M", "--prompt", "x" * 99], "prompt: has 10. tokens, the model's"),
-    "surrogate": (["tokenize", "M", "a\udcff"], "character 1 is half a surrogate pair"),
+    "surrogate": (["tokenize", "M", "a\udcff"], "text: character 1 is the byte 0xff, which is n"),
     "unknown id": (["logits", "m.bin", "--tokens", "1,271", "--out", "x"], "id 271 at position 1"),
     "negative id": (["logits", "m.bin", "--tokens=-5", "--out", "x"], "id -5 at position 0"),
     "no id": (["logits", "m.bin", "--tokens", "", "--out", "x"], "expected integers separated by"),

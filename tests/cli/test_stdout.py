@@ -107,3 +107,15 @@ def test_standard_output_is_the_same_object_afterwards(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     with pytest.raises(OutputError, match="is closed"), guarded_stdout():
         raise AssertionError("the block does not run")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_text_commands_no_terminal_and_goes_to_a_file_as_it_is(
+    run_cli, model, monkeypatch, is_terminal
+):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    text = "a\tb\n\x1b[2J\u202e"
+    arguments = ["--prompt", text, "--n-tokens", 1, "--kernels", "numpy", "--temperature", 0]
+    code, out, _ = run_cli("generate", *model, *arguments)
+    assert code == 0
+    assert out.startswith("a\tb\n\\x1b[2J\\u202e" if is_terminal else text)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from helpers.gguf_by_hand import Gguf, gguf_bytes, gguf_keys
 from helpers.small_models import (
     ggml_file,
     llama2c_v0,
@@ -16,7 +20,7 @@ from helpers.small_models import (
 )
 
 from llama_edu.errors import FormatError
-from llama_edu.files.detect import read_checkpoint
+from llama_edu.files.detect import read_checkpoint, vocabulary_alone
 
 SOMETHING_ELSE = {
     "Git LFS pointer": (
@@ -38,6 +42,14 @@ SOMETHING_ELSE = {
     "JSON": (b'{"dim": 64}', "this is JSON text"),
     "JSON on a later line": (b'\n  {"dim": 64}', "this is JSON text"),
     "sentencepiece": (b"\n\x0e\n\x05<unk>\x15" + bytes(40), "this is a sentencepiece tokenizer"),
+    "tiktoken": (b"IQ== 0\nIg== 1\nIw== 2\n", "this is a tiktoken vocabulary; give it with --tok"),
+    "ggla": (b"algg\1\0\0\0" + bytes(60), "this is a LoRA adapter of 2023 .*; give the base model"),
+    "imatrix.dat": (
+        b"\2\0\0\0\x13\0\0\0blk.0.attn_q.weight\1\0\0\0\x20\0\0\0" + bytes(128),
+        "this is an importance matrix, .*; give the model itself",
+    ),
+    "a line end and noise": (b"\n" + bytes(range(90, 190)), r"starts with b'\\nZ.*check what was"),
+    "a line end and a length": (b"\n\x0e\n\x50" + bytes(90), r"starts with b'\\n.*check what was"),
     "zeros": (bytes(5000), r"starts with b'\\x00.*check what was downloaded"),
     "text": (b"hello", "starts with b'hello', expected ggml, ggmf, ggjt, GGUF, safetensors"),
     "one byte": (b"l", "starts with b'l', expected"),
@@ -115,10 +127,126 @@ def test_the_name_of_a_file_decides_nothing(tmp_path, config, weights, rng):
 
 @pytest.mark.parametrize(
     ("device", "sentence"),
-    [("/dev/null", "is empty, expected a weight file"), ("/dev/zero", r"starts with b'\\x00")],
+    [
+        ("/dev/null", "is a device, expected a weight"),
+        ("/dev/zero", "is a device, expected a weight"),
+    ],
 )
 def test_a_device_cannot_be_mapped_and_is_named(device, sentence):
     if not Path(device).is_char_device():
         pytest.skip(f"this system has no {device}")
-    with pytest.raises(FormatError, match=sentence):
+    with pytest.raises(FormatError, match="is a device, expected a weight file"):
         read_checkpoint(device)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_pipe_keeps_no_reader_waiting_wherever_it_stands(tmp_path):
+    from llama_edu.show.runtime.found_models import found_models
+    from llama_edu.show.text.hexview import hex_view
+
+    meta = tmp_path / "meta"
+    meta.mkdir()
+    for path in (tmp_path / "pipe", meta / "consolidated.00.pth", meta / "params.json"):
+        os.mkfifo(path)
+    for path in (tmp_path / "pipe", meta):
+        with pytest.raises(FormatError, match="is a pipe, which cannot be mapped; save what it gi"):
+            read_checkpoint(path)
+    with pytest.raises(FormatError, match="is a pipe"):
+        hex_view(tmp_path / "pipe", 8)
+    assert found_models(tmp_path) == []
+
+
+@pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="no /dev/stdin")
+def test_standard_input_is_a_pipe_or_a_file(tmp_path, config, weights):
+    path = tmp_path / "m.bin"
+    path.write_bytes(llama2c_v0(config, weights))
+    inspect = [sys.executable, "-m", "llama_edu", "inspect", "/dev/stdin"]
+    piped = subprocess.run(inspect, input=path.read_bytes(), capture_output=True, check=False)
+    assert piped.returncode == 2 and b"/dev/stdin: is a pipe, which cannot" in piped.stderr
+    with path.open("rb") as file:
+        assert subprocess.run(inspect, stdin=file, capture_output=True, check=False).returncode == 0
+
+
+def test_a_folder_says_what_is_in_it(tmp_path):
+    cases = {
+        "adapter": (
+            ["adapter_config.json", "adapter_model.safetensors"],
+            "is the folder of a LoRA",
+        ),
+        "mistral": (["consolidated.safetensors", "params.json"], "Mistral's own layout .*; downlo"),
+        "one": (["m.gguf"], "is a folder in which m.gguf lie; give one of the files"),
+        "more": (["a.gguf", "b.gguf", "c.gguf"], "in which a.gguf and 2 more lie; give one of"),
+        "empty": ([], "this folder has neither"),
+    }
+    for name, (files, sentence) in cases.items():
+        (tmp_path / name).mkdir()
+        for file in files:
+            (tmp_path / name / file).write_bytes(b"{}")
+        with pytest.raises(FormatError, match=sentence):
+            read_checkpoint(tmp_path / name)
+
+
+def test_one_file_of_mistrals_layout_says_where_its_sizes_are(tmp_path):
+    table = b'{"tok_embeddings.weight":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}'
+    path = tmp_path / "consolidated.safetensors"
+    path.write_bytes(len(table).to_bytes(8, "little") + table + bytes(8))
+    (tmp_path / "params.json").write_text("{}")
+    with pytest.raises(FormatError, match=r"it lies beside params.json, as in Mistral's own lay"):
+        read_checkpoint(path)
+
+
+PARTS = {
+    "m.gguf-split-a": "m.gguf",
+    "m.gguf-split-b": "m.gguf",
+    "m.gguf.part1of2": "m.gguf",
+    "m.gguf.part-aa": "m.gguf",
+    "m.bin.001": "m.bin",
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_of_a_file_that_was_cut_says_to_join_it(tmp_path, name):
+    path = tmp_path / name
+    for data in (b"\n" + bytes(range(90, 190)), b"GGUF\3\0\0\0" + bytes(50)):
+        path.write_bytes(data)
+        expected = rf"one part of a file that was cut: join all .* into {PARTS[name]}$"
+        with pytest.raises(FormatError, match=expected):
+            read_checkpoint(path)
+
+
+GGUF_KINDS = {
+    "adapter": "this is a LoRA adapter, which changes a base model and is none itself; give",
+    "imatrix": "this is an importance matrix, which helps to quantize a model; give the model",
+    "mmproj": "the part of a model that reads pictures; give the file of the language model",
+}
+
+
+@pytest.mark.parametrize("kind", GGUF_KINDS)
+def test_a_gguf_of_another_kind_is_named(tmp_path, kind):
+    g = Gguf()
+    (tmp_path / "m.gguf").write_bytes(g.file([g.kv("general.type", "string", kind)], [], b""))
+    with pytest.raises(FormatError, match=GGUF_KINDS[kind]):
+        read_checkpoint(tmp_path / "m.gguf")
+
+
+def test_a_gguf_with_a_vocabulary_alone_can_be_used_for_that(tmp_path):
+    whole = tmp_path / "whole.gguf"
+    whole.write_bytes(gguf_bytes())
+    assert vocabulary_alone(whole) is None
+    assert vocabulary_alone(tmp_path) is None
+    assert vocabulary_alone(tmp_path / "none") is None
+    alone = tmp_path / "alone.gguf"
+    g = Gguf()
+    alone.write_bytes(g.file(gguf_keys(g), [], b""))
+    with pytest.raises(FormatError, match="a vocabulary and no tensors; llama-edu tokenize can"):
+        read_checkpoint(alone)
+    assert len(vocabulary_alone(alone)) == len(read_checkpoint(whole).vocabulary)
+
+
+def test_a_path_may_begin_with_the_home_folder(tmp_path, config, weights, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "m.bin").write_bytes(llama2c_v0(config, weights))
+    assert read_checkpoint("~/m.bin").paths == (tmp_path / "m.bin",)
+    with pytest.raises(FormatError, match=r"~nobody-has-this-name/m.bin: no such file"):
+        read_checkpoint("~nobody-has-this-name/m.bin")

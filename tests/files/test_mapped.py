@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import mmap
 import os
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import pytest
 
-from llama_edu.errors import FormatError
+from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.layout import TensorSpec
 from llama_edu.files.mapped import MappedFile, open_weights
 
@@ -192,3 +197,132 @@ def test_the_identity_is_that_of_the_file(file):
         assert (identity.n_bytes, identity.mtime_ns) == (103, stat.st_mtime_ns)
         assert repr(mapped) == "MappedFile('numbers.bin', 103 bytes)"
     assert repr(mapped) == "MappedFile('numbers.bin', closed)"
+
+
+def refusing(*flags):
+    """mmap.mmap as a file system that allows no mapping with these flags."""
+    true_mmap = mmap.mmap
+
+    class Refusing(true_mmap):
+        def __new__(cls, fileno, length, **options):
+            if any(flag in options for flag in flags):
+                raise OSError(errno.ENODEV, "No such device")
+            return true_mmap(fileno, length, **options)
+
+    return Refusing
+
+
+def test_a_file_that_may_not_be_mapped_shared_is_mapped_private(file, monkeypatch):
+    """FUSE with direct I/O, some network file systems."""
+    monkeypatch.setattr(mmap, "mmap", refusing("access"))
+    with MappedFile(file) as mapped:
+        assert mapped.view(GRID)[3, 5] == 23
+
+
+def test_a_mapping_that_is_refused_says_what_reads_instead(file, monkeypatch):
+    monkeypatch.setattr(mmap, "mmap", refusing("access", "flags"))
+    for private in (False, True):
+        with pytest.raises(FormatError, match=r"cannot be mapped \(No such device\).*--no-mmap"):
+            MappedFile(file, private=private)
+
+
+def test_a_file_that_is_read_gives_the_same_bytes_and_is_never_mapped(file, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("mapped")
+
+    data = file.read_bytes()
+    strided = TensorSpec("transposed", "f32", (6, 4), 4, 96, strides=(1, 6))
+    with MappedFile(file) as mapped:
+        expected = [mapped.view(spec).copy() for spec in (GRID, HALF, strided)]
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    with MappedFile(file, is_mapped=False) as opened:
+        for spec, array in zip((GRID, HALF, strided), expected, strict=True):
+            copy = opened.read(spec)
+            np.testing.assert_array_equal(copy, array)
+            assert not copy.flags.writeable
+            np.testing.assert_array_equal(opened.view(spec), array)
+        for part in (slice(4), slice(2, 9), slice(90, 200), slice(50, 20), slice(-3, None)):
+            assert opened.data[part] == data[part]
+        assert opened.data[0] == ord("h") and opened.data[-1] == 3
+        assert len(opened.data) == opened.n_bytes == 103
+        with pytest.raises(IndexError):
+            opened.data[103]
+        with pytest.raises(RequestError, match="was opened without mapping it"):
+            opened.mmap  # noqa: B018
+    assert opened.closed
+
+
+def test_bytes_that_are_read_across_windows_are_those_of_the_file(tmp_path, rng):
+    data = rng.bytes(200_000)
+    (tmp_path / "long.bin").write_bytes(data)
+    with MappedFile(tmp_path / "long.bin", is_mapped=False) as opened:
+        for start in rng.integers(0, 200_000, 50).tolist():
+            length = int(rng.choice([1, 8, 4096, 65_536, 150_000]))
+            assert opened.data[start : start + length] == data[start : start + length]
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_named(tmp_path):
+    (tmp_path / "long.bin").write_bytes(bytes(100_000))
+    with MappedFile(tmp_path / "long.bin", is_mapped=False) as opened:
+        os.truncate(opened.path, 10)
+        with pytest.raises(FormatError, match="shrank while it was read; open it again"):
+            opened.data[50_000:50_004]
+
+
+def test_a_disk_that_cannot_be_read_is_named(file, monkeypatch):
+    opened = MappedFile(file, is_mapped=False)
+
+    class Broken:
+        def seek(self, _):
+            raise OSError(errno.EIO, "Input/output error")
+
+    with opened:
+        true_file = opened._file
+        for owner in (opened, opened.data):
+            monkeypatch.setattr(owner, "_file", Broken())
+        with pytest.raises(FormatError, match=r"cannot be read at byte 4 \(Input/output error\)"):
+            opened.read(GRID)
+        with pytest.raises(FormatError, match=r"cannot be read at byte 7 \(Input/output error\)"):
+            opened.data[7:9]
+        monkeypatch.setattr(opened, "_file", true_file)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_pipe_that_nothing_writes_to_is_named_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for open_it in (MappedFile, open_weights):
+        with pytest.raises(FormatError, match=r"is a pipe, which cannot be mapped; save what it"):
+            open_it(tmp_path / "pipe")
+
+
+UNDER_A_LIMIT = """
+    import re, resource, sys
+    from pathlib import Path
+    from llama_edu.errors import FormatError
+    from llama_edu.llama import load
+
+    size = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (size + 2**30,) * 2)
+    try:
+        load(sys.argv[1], threads=1, kernels="numpy")
+        print("mapped")
+    except FormatError as error:
+        print(error)
+    with load(sys.argv[1], mmap=False, threads=1, kernels="numpy") as llama:
+        print(llama.logits([1]).shape, llama.loading.mapped_bytes)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS and /proc")
+def test_under_an_address_limit_a_file_is_read_that_cannot_be_mapped(tmp_path, rng):
+    """With a tail of 8 GiB, which no tensor has and no disk stores."""
+    from helpers.gguf_by_hand import gguf_bytes
+
+    path = tmp_path / "long.gguf"
+    path.write_bytes(gguf_bytes())
+    os.truncate(path, 2**33)
+    program = [sys.executable, "-c", textwrap.dedent(UNDER_A_LIMIT), str(path)]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    refused, read = done.stdout.splitlines()
+    assert "cannot be mapped (Cannot allocate memory); read it into memory instead" in refused
+    assert read.endswith(" 0")

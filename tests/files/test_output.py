@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from helpers.small_models import names_in
 
 from llama_edu.errors import FormatError
-from llama_edu.files.output import atomic_output
+from llama_edu.files.output import atomic_output, atomic_outputs
 
 
 def test_the_file_appears_when_it_is_complete(tmp_path):
@@ -91,3 +93,176 @@ def test_a_disk_without_room_is_named_before_anything_is_written(tmp_path):
     ):
         raise AssertionError("opened")
     assert names_in(tmp_path) == []
+
+
+def test_a_file_system_without_modes_loses_no_file(tmp_path, monkeypatch):
+    """chmod answers EPERM on CIFS, exFAT and /mnt/c."""
+    path = tmp_path / "out.bin"
+    path.touch()
+    path.chmod(0o666)  # more than the umask leaves
+
+    def refuse(*_, **__):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    monkeypatch.setattr(os, "chmod", refuse)
+    with atomic_output(path) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new" and names_in(tmp_path) == ["out.bin"]
+
+
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
+    (tmp_path / "there").mkdir()
+    target, link = tmp_path / "there" / "out.bin", tmp_path / "link.bin"
+    link.symlink_to(Path("there") / "out.bin")
+    for data in (b"made", b"replaced"):  # the first time the link leads to nothing
+        with atomic_output(link) as file:
+            file.write(data)
+        assert link.is_symlink() and target.read_bytes() == data
+        assert names_in(target.parent) == ["out.bin"]
+    link.unlink()
+    link.symlink_to(Path("nowhere") / "out.bin")
+    with pytest.raises(FormatError, match="nowhere: no such folder"), atomic_output(link):
+        raise AssertionError("opened")
+
+
+def test_the_longest_name_that_a_folder_takes_can_be_written(tmp_path):
+    path = tmp_path / ("x" * 255)
+    with atomic_output(path) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_a_check_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "out.bin"
+    path.write_bytes(b"old")
+
+    def check():
+        assert len(names_in(tmp_path)) == 2  # all was written
+        raise FormatError("the source was changed")
+
+    with pytest.raises(FormatError, match="source"), atomic_output(path, check=check) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"old" and names_in(tmp_path) == ["out.bin"]
+
+
+def test_a_disk_that_fills_up_at_the_last_byte_is_named(tmp_path):
+    """What is still in Python's buffer meets the error when the file is closed."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full")
+    with pytest.raises(FormatError, match="writing failed"), atomic_output(tmp_path / "a") as file:
+        with open("/dev/full", "wb") as full:
+            os.dup2(full.fileno(), file.fileno())
+        file.write(b"small")
+    assert names_in(tmp_path) == []
+
+
+OLD, NEW = [b"old 0", b"old 1", b"old 2"], [b"new 0", b"new 1", b"new 2"]
+
+
+def shards(folder: Path) -> list[Path]:
+    return [folder / name for name in ("m.bin", "m.bin.1", "m.bin.2")]
+
+
+def contents(folder: Path) -> list[bytes | None]:
+    return [path.read_bytes() if path.exists() else None for path in shards(folder)]
+
+
+def test_files_that_belong_together_are_replaced_together(tmp_path):
+    for expected in (OLD, NEW):
+        with atomic_outputs(shards(tmp_path)) as files:
+            for file, data in zip(files, expected, strict=True):
+                file.write(data)
+        assert contents(tmp_path) == expected
+        assert names_in(tmp_path) == ["m.bin", "m.bin.1", "m.bin.2"]
+
+
+@pytest.mark.parametrize("had_old", [True, False])
+@pytest.mark.parametrize("failing", range(7))
+def test_a_move_that_fails_puts_all_old_files_back(tmp_path, monkeypatch, had_old, failing):
+    """Whichever of the moves it is: three aside, three into place."""
+    if had_old:
+        for path, data in zip(shards(tmp_path), OLD, strict=True):
+            path.write_bytes(data)
+    n_moves, is_broken = 0, True
+
+    def fail_once(move):
+        def moved(self, target):
+            nonlocal n_moves, is_broken
+            n_moves += 1
+            if is_broken and n_moves == failing + 1:
+                is_broken = False
+                raise OSError(5, "Input/output error")
+            return move(self, target)
+
+        return moved
+
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(Path, name, fail_once(getattr(Path, name)))
+    try:
+        with atomic_outputs(shards(tmp_path)) as files:
+            for file, data in zip(files, NEW, strict=True):
+                file.write(data)
+    except FormatError as error:
+        assert "writing failed (Input/output error); nothing was changed" in str(error)
+        assert contents(tmp_path) == (OLD if had_old else [None] * 3)
+        assert len(names_in(tmp_path)) == (3 if had_old else 0)
+    else:
+        assert contents(tmp_path) == NEW and n_moves <= failing
+
+
+KILLED = """
+    import os, signal, sys
+    from pathlib import Path
+    from llama_edu.files.output import atomic_outputs
+
+    after, *paths = sys.argv[1:]
+    n_moves = 0
+
+    def killed_after(move):
+        def moved(self, target):
+            global n_moves
+            if n_moves == int(after):
+                os.kill(os.getpid(), signal.SIGKILL)
+            n_moves += 1
+            return move(self, target)
+        return moved
+
+    Path.rename, Path.replace = killed_after(Path.rename), killed_after(Path.replace)
+    with atomic_outputs(paths) as files:
+        for i, file in enumerate(files):
+            file.write(b"new %d" % i)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+@pytest.mark.parametrize("after", range(6))
+def test_whoever_is_killed_between_two_moves_leaves_one_set_or_none(tmp_path, after):
+    """The file without which the others are no model is absent, and nothing is lost."""
+    import textwrap
+
+    for path, data in zip(shards(tmp_path), OLD, strict=True):
+        path.write_bytes(data)
+    program = [sys.executable, "-c", textwrap.dedent(KILLED), str(after)]
+    killed = subprocess.run([*program, *map(str, shards(tmp_path))], check=False)
+    assert killed.returncode == -9
+    found = contents(tmp_path)
+    assert found in (OLD, NEW) or found[0] is None
+    left = {path.read_bytes() for path in tmp_path.iterdir()}
+    assert left >= set(OLD)
+
+
+@pytest.mark.parametrize("is_temporary", [True, False])
+def test_a_full_temporary_folder_says_how_to_choose_another(tmp_path, monkeypatch, is_temporary):
+    """Its files are none that the user has named."""
+    import tempfile
+
+    place = tmp_path if is_temporary else tmp_path / "elsewhere"
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    hint = "; set TMPDIR to a folder with more room"
+    with pytest.raises(FormatError) as early, atomic_output(tmp_path / "out.bin", 2**62):
+        raise AssertionError("opened")
+    with pytest.raises(FormatError) as late, atomic_output(tmp_path / "out.bin"):
+        raise OSError(28, "No space left on device")
+    for caught in (early, late):
+        assert str(caught.value).endswith(hint) == is_temporary

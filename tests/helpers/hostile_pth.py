@@ -170,6 +170,24 @@ def _big_record(name: str) -> tuple[bytes, bytes]:
     return head + record, directory + entry + end
 
 
+def _overlapping() -> bytes:
+    """Two entries of the directory that show the same bytes as their record."""
+    data = bytearray(pth_file(arrays()))
+    entries = [i for i in range(len(data)) if data[i : i + 4] == b"PK\1\2"]
+    data[entries[2] + 42 : entries[2] + 46] = data[entries[1] + 42 : entries[1] + 46]
+    return bytes(data)
+
+
+def _into_the_directory() -> bytes:
+    """A last record that has all bytes up to the end of the file."""
+    data = bytearray(pth_file(arrays()))
+    last = data.rindex(b"PK\1\2")
+    (start,) = struct.unpack_from("<I", data, last + 42)
+    n_bytes = len(data) - start - 30 - sum(struct.unpack_from("<2H", data, start + 26))
+    struct.pack_into("<2I", data, last + 20, n_bytes, n_bytes)
+    return bytes(data)
+
+
 BIG_BYTES = 3 * 10**9
 
 
@@ -188,6 +206,9 @@ def _same_in_both(**changed: np.ndarray) -> dict[str, bytes]:
 WV = "layers.0.attention.wv.weight"
 DAMAGED = "its pickle is damaged"
 TENSOR = op_tensor("0", "HalfStorage", 32, 0, (4, 8), (8, 1))
+ORDERED = b"ccollections\nOrderedDict\n"
+PAIRS = b"(" + op_text("a") + op_int(1) + b"tq\1" + b"]q\0(" + b"h\1" * 50_000 + b"e"
+STEPS = f"{DAMAGED}.*it takes more than 200,000 steps"
 LONG = b"\x8b" + struct.pack("<i", 4000) + b"\x7f" * 4000  # a whole number of 9,600 digits
 
 PTH_CASES = [
@@ -203,6 +224,9 @@ PTH_CASES = [
     _end("directory beyond the end", "zip directory cannot be read", 16, "I", 2**31),
     _end("no entries", r"a zip with 0 data.pkl records", 12, "I", 0),
     _directory("a compressed record", r"data.pkl is compressed and cannot be mapped", 10, "H", 8),
+    _directory("an encrypted record", "data.pkl is encrypted, expected plain numbers", 8, "H", 1),
+    file_case("records that overlap", "of the zip overlaps consolidated", _overlapping, ".pth"),
+    file_case("a record in the directory", "overlaps the directory", _into_the_directory, ".pth"),
     _directory("sizes that differ", r"data.pkl is compressed and cannot be mapped", 20, "I", 9),
     _directory("a record elsewhere", r"the zip has no record at byte 7", 42, "I", 7),
     _directory("a record beyond the end", "the zip has no record at byte 1,000,0", 42, "I", 10**9),
@@ -214,6 +238,44 @@ PTH_CASES = [
         "half a million tensors",
         "it takes more than 200,000 steps",
         TENSOR[:-1] + b"q\1ctorch._utils\n_rebuild_tensor_v2\nq\2" + b"h\2h\1R" * 2**19,
+    ),
+    _program("a long list in many dicts", STEPS, PAIRS + ORDERED + b"q\2" + b"h\2h\0\x85R" * 1500),
+    _program(
+        "a long list in many dicts, by OBJ", STEPS, PAIRS + ORDERED + b"q\2" + b"(h\2h\0o" * 1500
+    ),
+    _program(
+        "a long text as arguments",
+        f"{DAMAGED}.*arguments are no tuple",
+        op_text("x" * 10**6) + b"q\0" + ORDERED + b"q\2" + b"h\2h\0R" * 9000,
+    ),
+    _program(
+        "a dict made from a text",
+        f"{DAMAGED}.*than a list of pairs",
+        ORDERED + op_text("ab" * 10**6) + b"\x85R",
+    ),
+    _program(
+        "tensors with 90,000 arguments",
+        STEPS,
+        b"(" + b"N" * 90_000 + b"tq\0ctorch._utils\n_rebuild_parameter\nq\2" + b"h\2h\0R" * 9000,
+    ),
+    _program(
+        "storages with 90,000 arguments",
+        f"{DAMAGED}.*storage record",
+        b"(" + b"N" * 90_000 + b"tq\0" + b"h\0Q" * 50_000,
+    ),
+    _program(
+        "60,000 keys of one hash",
+        f"{DAMAGED}.*a number as a key",
+        b"}("
+        + b"".join(
+            b"\x8a\x0a" + (i * (2**61 - 1)).to_bytes(10, "little") + b"N" for i in range(60_000)
+        )
+        + b"u",
+    ),
+    _program(
+        "60,000 memo numbers of one hash",
+        f"{DAMAGED}.*a number of the memo",
+        b"N" + b"".join(b"p%d\n" % (i * (2**61 - 1)) for i in range(60_000)),
     ),
     _program("a million sets", DAMAGED, b"\x8f" * 2**20),
     _program("a gigabyte by doubling", DAMAGED, op_text("x" * 1000) + b"2\x86" * 200 + b"s."),
@@ -273,7 +335,7 @@ PTH_CASES = [
     ),
     file_case(
         "a long number as a key",
-        "holds tensors but no model_args",
+        f"{DAMAGED}.*a number as a key",
         lambda: training_file(arrays(), model_args({}, (LONG, op_int(1)))),
         ".pth",
     ),

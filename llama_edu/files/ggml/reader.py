@@ -121,7 +121,7 @@ def _shard_paths(path: Path, first: _Shard) -> list[Path]:
 
 
 def _read_shard(mapped: MappedFile, index: int) -> _Shard:
-    cursor = Cursor(mapped.mmap, mapped.path)
+    cursor = Cursor(mapped.data, mapped.path)
     header = read_header(cursor)
     header_bytes = cursor.offset
     vocabulary = _read_vocabulary(cursor, header)
@@ -134,7 +134,7 @@ def _read_shard(mapped: MappedFile, index: int) -> _Shard:
 
 def ggml_fields(mapped: MappedFile) -> Iterator[Field]:
     """Every field of one file in order, with one field per tensor's data, for the hex view."""
-    cursor = Cursor(mapped.mmap, mapped.path, trace=True)
+    cursor = Cursor(mapped.data, mapped.path, trace=True)
     header = read_header(cursor)
     _read_vocabulary(cursor, header)
     _read_records(cursor, header, 0)

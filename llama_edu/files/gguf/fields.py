@@ -69,9 +69,9 @@ def gguf_fields(mapped: MappedFile) -> Iterator[Field]:
     after the fields that could be read.
     """
     error, header = None, None
-    cursor = Cursor(mapped.mmap, mapped.path, trace=True)
+    cursor = Cursor(mapped.data, mapped.path, trace=True)
     try:
-        header = read_header(mapped.mmap, mapped.path, cursor)
+        header = read_header(mapped.data, mapped.path, cursor)
     except FormatError as found:
         error = found.with_traceback(None)
     entries: Mapping[str, Entry] = header.entries if header else {}

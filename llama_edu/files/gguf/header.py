@@ -10,13 +10,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from mmap import mmap
 from pathlib import Path
 
 import numpy as np
 
 from llama_edu.errors import FormatError
-from llama_edu.files.cursor import ByteOrder, Cursor, NumberKind
+from llama_edu.files.cursor import ByteOrder, Bytes, Cursor, NumberKind
 from llama_edu.files.gguf.string_array import Texts
 from llama_edu.files.gguf.values import MAX_KEY_BYTES, MAX_METADATA_BYTES, Entry, ValueReader
 from llama_edu.files.layout import n_bytes_for
@@ -138,11 +137,11 @@ class GgufHeader:
         return entry.value
 
 
-def read_header(data: mmap | bytes, path: Path, cursor: Cursor | None = None) -> GgufHeader:
+def read_header(data: Bytes, path: Path, cursor: Cursor | None = None) -> GgufHeader:
     """Read everything before the tensor data.
 
     Args:
-        data: the file, mapped. Nothing that is returned points into it.
+        data: the file, mapped or read. Nothing that is returned points into it.
         path: the start of every error message.
         cursor: a cursor with a trace, for the hex view.
     Raises:
@@ -182,7 +181,7 @@ def _read_counts(cursor: Cursor) -> tuple[int, int, int]:
         )
     cursor.need(4, "version")
     # the low half is 0 only if the word is stored in the other byte order: versions are below 65536
-    (word,) = struct.unpack_from("<I", cursor.data, cursor.offset)
+    (word,) = struct.unpack("<I", cursor.data[cursor.offset : cursor.offset + 4])
     cursor.order = ">" if word and word & 0xFFFF == 0 else "<"
     version = cursor.integer("u32", "version")
     if not 1 <= version <= 3:

@@ -19,6 +19,7 @@ from llama_edu.errors import FormatError, ShapeError
 from llama_edu.files.gguf.fields import gaps_between_tensors, sections_of
 from llama_edu.files.gguf.header import GgufHeader, TensorInfo, read_header
 from llama_edu.files.gguf.keys import ARCHITECTURE, keys_of_model
+from llama_edu.files.gguf.other_kinds import refuse_other_kinds
 from llama_edu.files.gguf.vocabulary import read_gguf_vocabulary, why_not_understood
 from llama_edu.files.layout import Checkpoint, TensorSpec, TypedValue
 from llama_edu.files.mapped import OpenFiles
@@ -48,6 +49,8 @@ def read_gguf(path: Path, files: OpenFiles) -> Checkpoint:
     """
     headers = _headers(path, files)
     first = headers[0]
+    if len(headers) == 1:
+        refuse_other_kinds(first)
     architecture = first.text("general.architecture")
     if architecture != ARCHITECTURE:
         raise FormatError(
@@ -85,11 +88,11 @@ def read_gguf(path: Path, files: OpenFiles) -> Checkpoint:
 
 def _headers(path: Path, files: OpenFiles) -> list[GgufHeader]:
     """The headers of all shards in order; one for a model in one file."""
-    found = read_header(files.open(path).mmap, path)
+    found = read_header(files.open(path).data, path)
     paths = _shard_paths(path, found)
     if len(paths) == 1:
         return [found]
-    headers = [found if p == path else read_header(files.open(p).mmap, p) for p in paths]
+    headers = [found if p == path else read_header(files.open(p).data, p) for p in paths]
     _check_shards(headers)
     return headers
 

@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from mmap import mmap
 from typing import overload
 
 import numpy as np
 
 from llama_edu.errors import FormatError
-from llama_edu.files.cursor import ByteOrder
+from llama_edu.files.cursor import ByteOrder, Bytes
 
 #: Bytes examined in one pass: grows from the first to the second while the guesses hold, so a file
 #: made to defeat them costs little more than following it one by one.
@@ -32,7 +31,7 @@ FEW = 64
 
 
 def string_starts(
-    data: mmap | bytes, offset: int, count: int, *, length_bytes: int, order: ByteOrder, where: str
+    data: Bytes, offset: int, count: int, *, length_bytes: int, order: ByteOrder, where: str
 ) -> tuple[np.ndarray, int]:
     """Where each string of an array begins, and where the array ends.
 
@@ -69,7 +68,7 @@ def string_starts(
 
 
 def _prove_many(
-    data: mmap | bytes, offset: int, window: int, length_bytes: int, order: ByteOrder
+    data: Bytes, offset: int, window: int, length_bytes: int, order: ByteOrder
 ) -> tuple[np.ndarray, int]:
     """Starts of the strings from `offset` on that one pass proves, and the end of the last one."""
     raw = np.frombuffer(data[offset : offset + window], np.uint8)
@@ -96,7 +95,7 @@ def _prove_many(
 
 
 def _follow(
-    data: mmap | bytes,
+    data: Bytes,
     offset: int,
     n: int,
     length_bytes: int,
@@ -105,7 +104,7 @@ def _follow(
     index: int,
 ) -> list[int]:
     """Starts of the next n strings, one by one, and the end of the last: n + 1 offsets."""
-    unpack = struct.Struct(order + ("Q" if length_bytes == 8 else "I")).unpack_from
+    unpack = struct.Struct(order + ("Q" if length_bytes == 8 else "I")).unpack
     end = len(data)
     offsets = [offset]
     for i in range(n):
@@ -114,7 +113,7 @@ def _follow(
                 f"{where}: string {index + i:,} at byte {offset:,} needs {length_bytes} bytes for "
                 f"its length, {end - offset:,} are left; the file is truncated or damaged"
             )
-        (length,) = unpack(data, offset)
+        (length,) = unpack(data[offset : offset + length_bytes])
         offset += length_bytes + length
         if offset > end:
             raise FormatError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -43,7 +43,7 @@ from llama_edu.files.layout import (
     TypedValue,
 )
 from llama_edu.files.mapped import OpenFiles
-from llama_edu.files.output import atomic_output
+from llama_edu.files.output import atomic_outputs
 from llama_edu.files.strict_json import read_object
 from llama_edu.files.weights import check_tensors, with_our_names
 from llama_edu.text import one_line, quoted
@@ -254,6 +254,7 @@ def write_huggingface(
     files: Mapping[str, bytes] | None = None,
     extra: Mapping[str, object] | None = None,
     texts: Mapping[str, str] | None = None,
+    check: Callable[[], object] | None = None,
 ) -> None:
     """Write a folder for the transformers library: config.json, model.safetensors, tokenizer.
 
@@ -265,6 +266,7 @@ def write_huggingface(
         files: name -> bytes of more files, such as tokenizer.model.
         extra: more keys for config.json, such as bos_token_id.
         texts: as `metadata` of `write_safetensors`.
+        check: called before the first file is replaced.
     Raises:
         FormatError: the folder cannot be written.
         RequestError: a type that safetensors cannot express.
@@ -277,10 +279,10 @@ def write_huggingface(
     except OSError as error:
         raise FormatError(f"{folder}: cannot be created ({error.strerror})") from None
     n_bytes = sum(tensor.n_bytes for tensor in tensors)
-    with atomic_output(folder / "model.safetensors", n_bytes) as file:
-        write_safetensors(file, config, tensors, load, texts, extra)
-    for name, data in (files or {}).items():
-        with atomic_output(folder / name) as file:
-            file.write(data)
-    with atomic_output(folder / "config.json") as file:  # last: a folder with it is complete
-        file.write((json.dumps(values, indent=2) + "\n").encode())
+    parts: dict[str, bytes] = dict(files or {})
+    names = ["config.json", "model.safetensors", *parts]  # the first one first: see atomic_outputs
+    with atomic_outputs([folder / name for name in names], n_bytes, check) as outputs:
+        outputs[0].write((json.dumps(values, indent=2) + "\n").encode())
+        write_safetensors(outputs[1], config, tensors, load, texts, extra)
+        for output, data in zip(outputs[2:], parts.values(), strict=True):
+            output.write(data)

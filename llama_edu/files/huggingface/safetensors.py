@@ -93,7 +93,7 @@ def read_header(mapped: MappedFile, file: int = 0) -> SafetensorsHeader:
 def _table_text(mapped: MappedFile) -> bytes:
     """A copy of the table's JSON, including the spaces that pad it."""
     path = mapped.path
-    length = mapped.mmap[:8]
+    length = mapped.data[:8]
     if len(length) < 8:
         raise FormatError(
             f"{path}: has {mapped.n_bytes} bytes, expected 8 for the table's length; it is "
@@ -106,7 +106,7 @@ def _table_text(mapped: MappedFile) -> bytes:
             f"{path}: the table's length is {n_bytes:,} bytes, expected 2 to {most:,}; it is "
             f"truncated or damaged, download it again"
         )
-    text = mapped.mmap[8 : 8 + n_bytes]
+    text = mapped.data[8 : 8 + n_bytes]
     if text[:1] != b"{":
         raise FormatError(
             f"{path}: the table starts with {text[:8]!a}, expected an opening brace; this is not "

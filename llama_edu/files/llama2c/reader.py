@@ -60,7 +60,7 @@ def read_llama2c(path: Path, files: OpenFiles) -> Checkpoint:
 def _checked_header(mapped: MappedFile) -> Header:
     """The header of a file, checked against the file's size."""
     path = mapped.path
-    header = read_header(mapped.mmap[:PADDED_BYTES], path)
+    header = read_header(mapped.data[:PADDED_BYTES], path)
     implied, file_bytes = header.file_bytes, mapped.n_bytes
     if implied != file_bytes:
         difference = (
@@ -138,7 +138,7 @@ class _Layout:
 def llama2c_fields(mapped: MappedFile) -> Iterator[Field]:
     """Every field of one file in order, with one field per tensor's data, for the hex view."""
     header = _checked_header(mapped)
-    cursor = Cursor(mapped.mmap[:PADDED_BYTES], mapped.path, trace=True)
+    cursor = Cursor(mapped.data[:PADDED_BYTES], mapped.path, trace=True)
     if header.version:
         read_fields(cursor)
     else:

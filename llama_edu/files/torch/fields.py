@@ -24,7 +24,7 @@ def pth_fields(mapped: MappedFile) -> Iterator[Field]:
     Raises:
         FormatError: the header is truncated, or the file is not a zip (torch before 1.6).
     """
-    head = mapped.mmap[: 30 + 2 * 65535]
+    head = mapped.data[: 30 + 2 * 65535]
     if not head.startswith(ZIP):
         raise FormatError(
             f"{mapped.path}: was written by torch before 1.6, expected a zip for the hex view; "

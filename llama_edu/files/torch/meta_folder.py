@@ -17,7 +17,7 @@ from llama_edu.config import ModelConfig, RopeScaling, hidden_dim_by_rule
 from llama_edu.errors import FormatError, ShapeError
 from llama_edu.files.layout import Checkpoint, ShardedTensor, TensorSpec
 from llama_edu.files.magic_numbers import META_SHARDS
-from llama_edu.files.mapped import OpenFiles
+from llama_edu.files.mapped import OpenFiles, open_weights
 from llama_edu.files.shards import check_shards_agree, sharded
 from llama_edu.files.torch.generations import generation_of
 from llama_edu.files.torch.pth import read_pth
@@ -72,16 +72,16 @@ def _counted(n_shards: int) -> str:
 
 
 def _read_params(path: Path) -> dict[str, object]:
+    if not path.exists():
+        raise FormatError(
+            f"{path}: is missing; the sizes of the model are in it, copy it next to the .pth files"
+        )
     try:
-        with path.open("rb") as file:
+        with open_weights(path) as file:
             text = file.read(_LARGEST_PARAMS_BYTES + 1)
         if len(text) > _LARGEST_PARAMS_BYTES:
             raise ValueError(f"it has more than {_LARGEST_PARAMS_BYTES:,} bytes")
         params = json.loads(text.decode("utf-8-sig"))
-    except FileNotFoundError:
-        raise FormatError(
-            f"{path}: is missing; the sizes of the model are in it, copy it next to the .pth files"
-        ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise FormatError(f"{path}: is not readable JSON ({error})") from None
     if not isinstance(params, dict):

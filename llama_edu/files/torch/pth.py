@@ -56,7 +56,7 @@ def read_pth(mapped: MappedFile, file: int = 0) -> PthContents:
     Raises:
         FormatError: not a torch file, compressed, truncated, or a pickle outside the allow-list.
     """
-    is_legacy = mapped.mmap[: len(TORCH_LEGACY)] == TORCH_LEGACY
+    is_legacy = mapped.data[: len(TORCH_LEGACY)] == TORCH_LEGACY
     return (_read_legacy if is_legacy else _read_zip)(mapped, file)
 
 

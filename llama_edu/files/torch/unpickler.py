@@ -22,7 +22,14 @@ _MOST_DIMENSIONS = 8
 
 #: Steps that a pickle may execute, each of which can use 100 bytes of memory. A tensor takes 32
 #: steps, so the largest LLaMA takes 40,000, and with its optimizer's state four times as many.
+#: What a call is handed beyond _FREE_ITEMS counts as steps too, one for each item: one long list
+#: can be handed on again and again, for two steps each.
 _MOST_STEPS = 200_000
+_FREE_ITEMS = 32
+
+#: Whole numbers that may be keys, of a dict or of the memo: from 0 to below this. Larger ones could
+#: be chosen so that all have one hash.
+_KEY_LIMIT = 2**20
 
 #: Storage class or dtype name -> (our type or None, bytes per number).
 NUMBER_TYPES: dict[str, tuple[str | None, int]] = {
@@ -93,15 +100,19 @@ def _rebuild_parameter(data, *_):
 
 
 def _check_key(key: object) -> None:
-    """Raise ValueError unless hashing the key is cheap.
+    """Raise ValueError unless hashing the key, and finding it among others, is cheap.
 
     Hashing nested tuples that share their parts can take forever or overflow the C stack.
     """
     if not isinstance(key, str | int):
         raise ValueError("a dict with a key that is neither a string nor a whole number")
+    if isinstance(key, int) and not 0 <= key < _KEY_LIMIT:
+        raise ValueError(f"a dict with a number as a key that is not from 0 to {_KEY_LIMIT - 1:,}")
 
 
 def _ordered_dict(pairs=()) -> OrderedDict:
+    if not isinstance(pairs, list | tuple):
+        raise ValueError("a dict made from something else than a list of pairs")
     for key, _ in pairs:
         _check_key(key)
     return OrderedDict(pairs)
@@ -130,10 +141,23 @@ class _Opcodes(dict):
         self._left = _MOST_STEPS
 
     def __getitem__(self, opcode: int):
-        self._left -= 1
+        self.spend(1)
+        return super().__getitem__(opcode)
+
+    def spend(self, n_steps: int) -> None:
+        """Raise ValueError where fewer steps are left."""
+        self._left -= n_steps
         if self._left < 0:
             raise ValueError(f"it takes more than {_MOST_STEPS:,} steps")
-        return super().__getitem__(opcode)
+
+
+class _Memo(dict):
+    """What a pickle may name again, by small numbers."""
+
+    def __setitem__(self, number: int, value: object) -> None:
+        if not 0 <= number < _KEY_LIMIT:
+            raise ValueError(f"a number of the memo that is not from 0 to {_KEY_LIMIT - 1:,}")
+        super().__setitem__(number, value)
 
 
 class AllowListUnpickler(pickle._Unpickler):
@@ -144,7 +168,9 @@ class AllowListUnpickler(pickle._Unpickler):
 
     def __init__(self, file: io.BytesIO, where: object) -> None:
         super().__init__(file, encoding="utf-8")
-        self.dispatch = _Opcodes(self.dispatch)  # type: ignore[misc]
+        self._opcodes = _Opcodes(self.dispatch)
+        self.dispatch = self._opcodes  # type: ignore[misc]
+        self.memo = _Memo()
         self._where = where
         self.number_types: dict[str, str] = {}  # storage key -> number type, for every storage seen
 
@@ -161,6 +187,8 @@ class AllowListUnpickler(pickle._Unpickler):
 
     def persistent_load(self, pid) -> StoredStorage:
         """The storage that ("storage", class, key, location, n_elements[, view]) names."""
+        if not isinstance(pid, tuple) or not 5 <= len(pid) <= 6:
+            raise ValueError("a storage record of an unknown form")
         kind, number_type, key, _, n_elements, *view = pid
         if not (
             kind == "storage"
@@ -176,6 +204,21 @@ class AllowListUnpickler(pickle._Unpickler):
                 raise ValueError("a storage view with an impossible offset")
         self.number_types[key] = number_type.name
         return StoredStorage(number_type.name, key, n_elements, first)
+
+    def _call(self, function, args) -> object:
+        """What an allowed name gives for these arguments, whose number counts as steps."""
+        if not isinstance(args, list | tuple):
+            raise ValueError("a call whose arguments are no tuple")
+        n_items = len(args) + sum(len(arg) for arg in args if isinstance(arg, list | tuple | dict))
+        self._opcodes.spend(max(0, n_items - _FREE_ITEMS))
+        return function(*args)
+
+    def _load_reduce(self) -> None:
+        args = self.stack.pop()
+        self.stack[-1] = self._call(self.stack[-1], args)
+
+    def _instantiate(self, function, args) -> None:  # for the opcodes INST and OBJ
+        self.append(self._call(function, args))  # type: ignore[attr-defined]
 
     def _load_build(self) -> None:
         # state is allowed only on a dict (Hugging Face's _metadata), and dropped
@@ -197,6 +240,7 @@ class AllowListUnpickler(pickle._Unpickler):
             _check_key(key)
         _OPCODES[pickle.DICT[0]](self)
 
+    dispatch[pickle.REDUCE[0]] = _load_reduce
     dispatch[pickle.BUILD[0]] = _load_build
     dispatch[pickle.SETITEM[0]] = _load_setitem
     dispatch[pickle.SETITEMS[0]] = _load_setitems

@@ -13,12 +13,15 @@ from llama_edu.text import one_line
 #: Zip directories of real checkpoints are below 1 MB; longer ones are not read.
 _LARGEST_DIRECTORY_BYTES = 2**20
 
+#: Bits of a record's flags: encrypted in the old way, in the strong way, and masked names.
+_ENCRYPTED = 1 | 1 << 6 | 1 << 13
+
 
 def records_of(mapped: MappedFile) -> dict[str, tuple[int, int]]:
     """Where the data of each zip record is, by its name relative to the folder of data.pkl."""
     path = mapped.path
     with zipfile.ZipFile(_ZipSource(mapped)) as archive:
-        infos = archive.infolist()
+        infos, directory = archive.infolist(), archive.start_dir
     names = [info.filename for info in infos]
     if len(set(names)) != len(names):
         raise FormatError(f"{path}: two records of the zip have one name; it is damaged")
@@ -29,16 +32,30 @@ def records_of(mapped: MappedFile) -> dict[str, tuple[int, int]]:
             f"PyTorch checkpoint"
         )
     top = pickles[0].removesuffix("data.pkl")
-    return {
-        info.filename.removeprefix(top): _record_range(mapped, info)
-        for info in infos
-        if info.filename.startswith(top)
-    }
+    end, before = 0, ""
+    ranges = {}
+    for info in sorted(infos, key=lambda info: info.header_offset):
+        if not info.filename.startswith(top):
+            continue
+        start, n_bytes = ranges[info.filename.removeprefix(top)] = _record_range(mapped, info)
+        if info.header_offset < end or start + n_bytes > directory:
+            raise FormatError(
+                f"{path}: record {one_line(info.filename)} of the zip overlaps "
+                f"{one_line(before) if info.header_offset < end else 'the directory'}; it is "
+                f"damaged"
+            )
+        end, before = start + n_bytes, info.filename
+    return ranges
 
 
 def _record_range(mapped: MappedFile, info: zipfile.ZipInfo) -> tuple[int, int]:
     """First byte and size of a record's data, which follows a local header of variable length."""
     path = mapped.path
+    if info.flag_bits & _ENCRYPTED:
+        raise FormatError(
+            f"{path}: record {one_line(info.filename)} is encrypted, expected plain numbers; "
+            f"decrypt the file first"
+        )
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
         raise FormatError(
             f"{path}: record {one_line(info.filename)} is compressed and cannot be mapped; save "
@@ -94,4 +111,4 @@ def bytes_at(mapped: MappedFile, offset: int, n_bytes: int) -> bytes:
     """A copy of the bytes from `offset` on, fewer if the file ends before."""
     if offset < 0:  # a slice would count from the end
         raise ValueError(f"byte {offset} is before the start")
-    return mapped.mmap[offset : offset + n_bytes]
+    return mapped.data[offset : offset + n_bytes]

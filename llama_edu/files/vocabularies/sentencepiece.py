@@ -195,6 +195,7 @@ def _processor(data: bytes, path: Path) -> Any:
     try:
         processor.LoadFromSerializedProto(data)
         n_pieces = processor.vocab_size()
+        processor.id_to_piece(list(range(n_pieces)))  # a damaged piece is not UTF-8: a ValueError
         for _ in fields_of(data):
             pass
     except (RuntimeError, ValueError):

@@ -51,7 +51,7 @@ class PrivateCopy(MappedFile):
         # Two extra pages. The first is flagged, which keeps the kernel from joining the copy with
         # the area behind it, whose accesses would be counted as ours. The last is touched by `arm`:
         # it shows whether the bits were cleared later.
-        self.mmap = mmap.mmap(-1, (n_pages + 2) * mmap.PAGESIZE)
+        self.data = mmap.mmap(-1, (n_pages + 2) * mmap.PAGESIZE)
         forbid_huge_pages(self.mmap)
         cut_into_areas(self.mmap, range(n_pages, n_pages + 1), 1)
         with open_weights(path) as file:

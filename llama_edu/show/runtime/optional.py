@@ -22,5 +22,5 @@ def import_optional(module: str, user: str) -> ModuleType:
         library = module.partition(".")[0]
         raise LlamaEduError(
             f"{user}: {library} is not installed, and this part needs it; run: "
-            f"pip install 'llama-edu[notebooks]'"
+            f"pip install jupyterlab ipywidgets matplotlib"
         ) from error

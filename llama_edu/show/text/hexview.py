@@ -28,10 +28,8 @@ def hex_view(path: Path, n_bytes: int, start: int = 0) -> str:
         raise RequestError(f"--hex is {n_bytes}, expected 1 or more bytes")
     if start < 0:
         raise RequestError(f"the hex view starts at byte {start}, expected 0 or more")
-    if not path.is_file():
-        raise RequestError(f"{path}: is a folder, expected one file for the hex view")
-    with MappedFile(path) as mapped:
-        data = mapped.mmap[start : start + n_bytes]
+    with MappedFile(path, is_mapped=False) as mapped:
+        data = mapped.data[start : start + n_bytes]
         return "\n".join(_rows(fields_in(mapped), data, start))
 
 

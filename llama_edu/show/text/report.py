@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -80,7 +81,7 @@ def checkpoint_as_dict(checkpoint: Checkpoint) -> dict[str, object]:
         },
         "bytes": byte_budget(checkpoint),
         "metadata": {
-            _shown(key): value if isinstance(value, int | float) else _shown(value)
+            _shown(key): value if _is_json_number(value) else _shown(value)
             for key, value in checkpoint.metadata.items()
         },
         "tensors": [
@@ -140,8 +141,16 @@ def byte_budget(checkpoint: Checkpoint) -> dict[str, int]:
     return budget
 
 
+def _is_json_number(value: object) -> bool:
+    """Whether JSON can say it: it has no Infinity and no NaN."""
+    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+
+
 def _shown(value: object) -> str:
     """A key or a value of metadata on one line; a long list is cut to its length and its start."""
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value) > 8:
-        value = f"{len(value):,} items: {', '.join(repr(value[i]) for i in range(6))}, ..."
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        if len(value) > 8:
+            value = f"{len(value):,} items: {', '.join(repr(value[i]) for i in range(6))}, ..."
+        else:
+            value = list(value)
     return one_line(str(value), _LONGEST_VALUE)

@@ -61,3 +61,17 @@ def test_another_file_is_named_by_its_first_bytes(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(FormatError, match="starts with b''"):
         read_vocabulary(path)
+
+
+def test_a_damaged_model_is_a_sentence_or_a_vocabulary(tmp_path, sentencepiece_model):
+    """Some bytes, such as those of a score, can have any value."""
+    data = sentencepiece_model.read_bytes()
+    path, n_refused = tmp_path / "tokenizer.model", 0
+    for place in range(1, len(data), 13):
+        path.write_bytes(data[:place] + b"\xff" + data[place + 1 :])
+        try:
+            read_vocabulary(path)
+        except FormatError as error:
+            n_refused += 1
+            assert str(error).startswith(f"{path}: ")
+    assert n_refused > 10

@@ -302,7 +302,7 @@ def test_without_ipywidgets_the_error_says_what_to_install():
         done.stdout.splitlines()
         == [
             "the widgets: ipywidgets is not installed, and this part needs it; run: "
-            "pip install 'llama-edu[notebooks]'"
+            "pip install jupyterlab ipywidgets matplotlib"
         ]
         * 4
     )

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from helpers.gguf_by_hand import Gguf, gguf_bytes, gguf_keys
 from helpers.small_models import (
     ggml_file,
     llama2c_v0,
@@ -21,6 +22,7 @@ from helpers.small_models import (
 )
 
 from llama_edu.files.detect import read_checkpoint
+from llama_edu.show.text.json_text import json_text
 from llama_edu.show.text.report import (
     byte_budget,
     checkpoint_as_dict,
@@ -115,3 +117,31 @@ def test_strange_settings_in_params_are_only_shown(tmp_path, rng):
     checkpoint = read_checkpoint(folder)
     for text in (checkpoint_report(checkpoint), json.dumps(checkpoint_as_dict(checkpoint))):
         assert "\x1b" not in text
+
+
+def test_a_list_of_texts_is_shown_and_no_object(tmp_path):
+    g = Gguf()
+    languages = g.array("general.languages", "string", ["en", "fr"])
+    path = tmp_path / "m.gguf"
+    path.write_bytes(gguf_bytes(keys=[*gguf_keys(g), languages]))
+    checkpoint = read_checkpoint(path)
+    assert "general.languages" in checkpoint_report(checkpoint, metadata=True)
+    assert "['en', 'fr']" in checkpoint_report(checkpoint, metadata=True)
+    assert "['en', 'fr']" in json.dumps(checkpoint_as_dict(checkpoint))
+    assert "object at" not in json.dumps(checkpoint_as_dict(checkpoint))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_json_has_no_number_that_json_does_not_have(tmp_path, value):
+    def refuse(word):
+        raise AssertionError(word)
+
+    g = Gguf()
+    path = tmp_path / "m.gguf"
+    path.write_bytes(gguf_bytes(keys=[*gguf_keys(g), g.kv("general.score", "f64", value)]))
+    facts = checkpoint_as_dict(read_checkpoint(path))
+    found = json.loads(json_text(facts), parse_constant=refuse)
+    assert found["metadata"]["general.score"] == str(value)
+    nested = {"a": [1, value, (2.5, {"b": value})], "c": True, "d": None}
+    found = json.loads(json_text(nested), parse_constant=refuse)
+    assert found == {"a": [1, None, [2.5, {"b": None}]], "c": True, "d": None}
