@@ -19,7 +19,6 @@ from llama_edu.files.detect import open_checkpoint
 from llama_edu.files.layout import Checkpoint, ShardedTensor, TensorSpec
 from llama_edu.files.mapped import ClosedAtExit, MappedFile
 from llama_edu.files.shards import join
-from llama_edu.files.stated import Stated
 from llama_edu.html import facts_html
 from llama_edu.matmul.blas import blas_threads
 from llama_edu.matmul.choice import Kernels, check_kernels, matmul_for
@@ -27,6 +26,7 @@ from llama_edu.matmul.heap import keep_freed_memory
 from llama_edu.matmul.product import blas_can_read, matmul
 from llama_edu.matmul.threads import check_threads
 from llama_edu.rope import rope_frequencies
+from llama_edu.stated import Stated
 from llama_edu.tokenizer.choice import tokenizer_for
 from llama_edu.tokenizer.protocol import Tokenizer
 from llama_edu.transformer.access_log import NO_LOG, AccessLog

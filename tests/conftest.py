@@ -23,7 +23,7 @@ settings.load_profile("llama_edu")
 
 @pytest.fixture(scope="session")
 def real() -> Path:
-    """A folder with published models and texts; see CONTRIBUTING.md for what lies in it."""
+    """A folder with published files: `models/`, `vectors/` and `text/`; skips where it is unset."""
     folder = os.environ.get("LLAMA_EDU_REAL")
     if not folder:
         pytest.skip("LLAMA_EDU_REAL is not set: no published models on this machine")

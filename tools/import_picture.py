@@ -32,13 +32,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bundled": {"errors"},
     "quants": {"errors"},
     "files": _GROUND | {"quants"},
+    "stated": {"errors", "config", "files"},
     "tokenizer": _GROUND | {"files"},
-    "convert": _GROUND | {"quants", "files"},
+    "convert": _GROUND | {"quants", "files", "stated"},
     "matmul": {"errors", "quants"},
     "transformer": _GROUND | {"quants", "matmul", "tokenizer"},
     "pages": _GROUND | {"files"},
-    "llama": _GROUND | {"quants", "files", "tokenizer", "matmul", "transformer"},
-    "compare": _GROUND | {"quants", "files", "llama"},
+    "llama": _GROUND | {"quants", "files", "stated", "tokenizer", "matmul", "transformer"},
+    "compare": _GROUND | {"quants", "files", "stated", "llama"},
 }  # fmt: skip
 MAY_IMPORT["experiments"] = set(MAY_IMPORT)
 MAY_IMPORT["show"] = set(MAY_IMPORT)

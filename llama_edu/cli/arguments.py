@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llama_edu.files.stated import Stated
+    from llama_edu.stated import Stated
     from llama_edu.transformer.sampling import SamplingSettings
 
 
@@ -45,7 +45,7 @@ def add_stated(parser: argparse.ArgumentParser, *, without: tuple[str, ...] = ()
 
 def stated(args: argparse.Namespace) -> Stated:
     """What the arguments of add_stated say."""
-    from llama_edu.files.stated import Stated
+    from llama_edu.stated import Stated
 
     return Stated(**{name: getattr(args, f"stated_{name}", None) for name in _STATED})
 

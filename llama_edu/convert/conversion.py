@@ -30,8 +30,8 @@ from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.detect import open_checkpoint
 from llama_edu.files.layout import Checkpoint, LoadTensor, PlannedTensor, ShardedTensor, TensorSpec
 from llama_edu.files.mapped import MappedFile
-from llama_edu.files.stated import Stated
 from llama_edu.rope import llama3_scaling
+from llama_edu.stated import Stated
 from llama_edu.text import visible
 from llama_edu.vocabulary import Vocabulary
 

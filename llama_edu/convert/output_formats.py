@@ -20,6 +20,7 @@ from llama_edu.files.huggingface.folder import write_huggingface
 from llama_edu.files.huggingface.safetensors_writer import WRITABLE, write_safetensors
 from llama_edu.files.huggingface.tokenizer_writer import tokenizer_file
 from llama_edu.files.layout import Checkpoint, LoadTensor, PlannedTensor, TypedValue
+from llama_edu.files.mapped import open_weights
 from llama_edu.files.output import atomic_output, atomic_outputs
 from llama_edu.files.vocabularies.detect import is_sentencepiece
 from llama_edu.vocabulary import Vocabulary
@@ -163,11 +164,11 @@ def _write_safetensors(request: WriteRequest) -> None:
 def _tokenizer_files(request: WriteRequest) -> dict[str, bytes]:
     """Name -> bytes of the files that say how the model is used, copied or made."""
     checkpoint, vocabulary, path = request.checkpoint, request.vocabulary, request.tokenizer_path
-    files = {companion.name: companion.read_bytes() for companion in checkpoint.companions}
+    files = {companion.name: _bytes_of(companion) for companion in checkpoint.companions}
     if path is not None and path != checkpoint.tokenizer_path:  # given by the user: it alone counts
         files = {name: data for name, data in files.items() if name not in TOKENIZERS}
     if path is not None:
-        data = path.read_bytes()
+        data = _bytes_of(path)
         is_json = data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
         if is_json or is_sentencepiece(path) or vocabulary is None:
             return files | {"tokenizer.json" if is_json else "tokenizer.model": data}
@@ -180,6 +181,11 @@ def _tokenizer_files(request: WriteRequest) -> dict[str, bytes]:
     name, data = made
     text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
     return {"tokenizer_config.json": text.encode("utf-8", "replace"), **files, name: data}
+
+
+def _bytes_of(path: Path) -> bytes:
+    with open_weights(path) as file:
+        return file.read()
 
 
 def _anything(config: ModelConfig) -> None:

@@ -15,11 +15,11 @@ import numpy as np
 
 from llama_edu.experiments.token_steps import TokenSteps
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.stated import Stated
 from llama_edu.llama import load
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
 from llama_edu.pages.touches import Step
+from llama_edu.stated import Stated
 from llama_edu.table import lay_out
 from llama_edu.text import one_line
 from llama_edu.transformer.generate import Generation

@@ -16,9 +16,9 @@ from helpers.small_models import (
 from llama_edu.config import RopeScaling
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.stated import Stated
 from llama_edu.files.torch.generations import generation_of
 from llama_edu.llama import load
+from llama_edu.stated import Stated
 
 #: The params.json that Meta and Mistral published, (context, factor of RoPE).
 PUBLISHED = {
