@@ -136,11 +136,11 @@ def _almost_llama2c(path: Path, files: OpenFiles, head: bytes) -> str | None:
 
 
 def _mistral_layout(path: Path, found: Format) -> str:
-    """What to do with a safetensors file beside which Meta's params.json says the sizes."""
+    """What to do with a safetensors file next to which Meta's params.json states the sizes."""
     if found.functions is not _safetensors or not (path.parent / "params.json").is_file():
         return ""
     return (
-        "; it lies beside params.json, as in Mistral's own layout, which is not read; download "
+        "; it is next to params.json, as in Mistral's own layout, which is not read; download "
         "the model in Hugging Face's layout, with config.json"
     )
 

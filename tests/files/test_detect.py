@@ -191,7 +191,7 @@ def test_one_file_of_mistrals_layout_says_where_its_sizes_are(tmp_path):
     path = tmp_path / "consolidated.safetensors"
     path.write_bytes(len(table).to_bytes(8, "little") + table + bytes(8))
     (tmp_path / "params.json").write_text("{}")
-    with pytest.raises(FormatError, match=r"it lies beside params.json, as in Mistral's own lay"):
+    with pytest.raises(FormatError, match=r"it is next to params.json, as in Mistral's own lay"):
         read_checkpoint(path)
 
 

@@ -196,7 +196,7 @@ def _complete(shards: Sequence[Path], index_name: str) -> list[Path]:
     other = next((path for path in shards if path not in expected), None)
     if other is not None:
         raise FormatError(
-            f"{other}: lies beside {first.name}, which is of another set of files, and "
+            f"{other}: is next to {first.name}, which belongs to another set of files, and "
             f"{index_name}, which says what belongs together, is missing; download it too"
         )
     return expected
