@@ -174,10 +174,11 @@ def _tokenizer_files(request: WriteRequest) -> dict[str, bytes]:
             return files | {"tokenizer.json" if is_json else "tokenizer.model": data}
     if vocabulary is None:
         return files
-    made = tokenizer_file(vocabulary)
+    spelled = gguf_spelling(vocabulary)
+    made = tokenizer_file(vocabulary, spelled)
     if made is None:
         return files
-    settings = tokenizer_config(request.carried, vocabulary, gguf_spelling(vocabulary))
+    settings = tokenizer_config(request.carried, vocabulary, spelled)
     name, data = made
     text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
     return {"tokenizer_config.json": text.encode("utf-8", "replace"), **files, name: data}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import struct
 
-from llama_edu.files.gguf.vocabulary import gguf_spelling
 from llama_edu.files.vocabularies.byte_level import PRE_TOKENIZERS, WHOLE_PIECES_FIRST
 from llama_edu.files.vocabularies.protobuf import bytes_field, float_field, number_field
 from llama_edu.vocabulary import CONTROL, UNKNOWN, USER_DEFINED, Vocabulary
@@ -19,16 +18,19 @@ from llama_edu.vocabulary import CONTROL, UNKNOWN, USER_DEFINED, Vocabulary
 _PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
 _MODEL_TYPE, _VOCAB_SIZE, _BYTE_FALLBACK = 3, 4, 35
 _ID_FIELDS = {"unk_id": 40, "bos_id": 41, "eos_id": 42, "pad_id": 43}
-_NAME, _ADD_DUMMY_PREFIX, _REMOVE_EXTRA_WHITESPACES, _ESCAPE_WHITESPACES = 1, 3, 4, 5
+_NAME, _CHARSMAP, _ADD_DUMMY_PREFIX, _REMOVE_EXTRA_WHITESPACES, _ESCAPE_WHITESPACES = 1, 2, 3, 4, 5
 _BPE = 2
 
 #: Looked up where there is no such piece; left out, the library would look for its defaults.
 _NO_PIECE = b"<none of this kind>"
 
 
-def tokenizer_file(vocabulary: Vocabulary) -> tuple[str, bytes] | None:
-    """Name and bytes of the tokenizer file; None where no such file can say this vocabulary."""
-    spelled = gguf_spelling(vocabulary)
+def tokenizer_file(vocabulary: Vocabulary, spelled: list[bytes]) -> tuple[str, bytes] | None:
+    """Name and bytes of the tokenizer file; None where no such file can state this vocabulary.
+
+    Args:
+        spelled: the pieces as sentencepiece and byte-level vocabularies spell them.
+    """
     if len(set(spelled)) != len(spelled):
         return None
     if vocabulary.model == "bpe":
@@ -70,8 +72,9 @@ def _sentencepiece_model(vocabulary: Vocabulary, spelled: list[bytes]) -> bytes:
         trainer += bytes_field(number, spelled[token] if token >= 0 else _NO_PIECE)
     normalizer = (
         bytes_field(_NAME, b"identity")
+        + (bytes_field(_CHARSMAP, vocabulary.charsmap) if vocabulary.charsmap else b"")
         + number_field(_ADD_DUMMY_PREFIX, int(vocabulary.add_space_prefix))
-        + number_field(_REMOVE_EXTRA_WHITESPACES, 0)
+        + number_field(_REMOVE_EXTRA_WHITESPACES, int(vocabulary.removes_spaces))
         + number_field(_ESCAPE_WHITESPACES, 1)
     )
     return out + bytes_field(_TRAINER, trainer) + bytes_field(_NORMALIZER, normalizer)
