@@ -99,9 +99,10 @@ test: test-unit test-notebooks ## the unit tests and the notebooks
 test-unit: $(VENV)/.test
 	@$(PYTEST) -q -m "not slow and not browser"
 
-# nbval kills its kernels, which leave their temporary folders behind: give them a folder of their own
+# nbval kills its kernels, which leave their temporary folders behind: give them a folder of their own,
+# which is their home as well: the reader's may be read-only, or have settings of IPython in it
 test-notebooks: $(VENV)/.test
-	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && TMPDIR="$$folder" $(PYTEST) -q \
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && TMPDIR="$$folder" HOME="$$folder" $(PYTEST) -q \
 	  --nbval --nbval-current-env --nbval-sanitize-with=notebooks/sanitize.cfg \
 	  --nbval-cell-timeout=120 -p no:cacheprovider notebooks
 

@@ -17,13 +17,15 @@ pytest.importorskip("IPython")
 
 
 @pytest.fixture(scope="module")
-def one_shell():
+def one_shell(tmp_path_factory):
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
 
     config = Config()
     config.HistoryManager.enabled = False  # it would open a database in the home folder
-    shell = InteractiveShell.instance(config=config)
+    with pytest.MonkeyPatch.context() as patch:  # the home folder may be read-only
+        patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
+        shell = InteractiveShell.instance(config=config)
     gc.freeze()  # every reset of the shell collects garbage: not from all other tests' objects
     yield shell
     gc.unfreeze()

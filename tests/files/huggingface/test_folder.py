@@ -68,7 +68,7 @@ def test_shards_without_an_index_are_joined_by_their_names(folder, config, weigh
     assert (found.paths, found.tensors) == (expected.paths, expected.tensors)
     (folder / "model-00001-of-00003.safetensors").write_bytes(b"")
     with pytest.raises(
-        FormatError, match=r"of another set of files, and .*index.json.* is missing"
+        FormatError, match=r"belongs to another set of files, and .*index.json.* is missing"
     ):
         read_huggingface(folder)
     (folder / "model-00001-of-00003.safetensors").unlink()
