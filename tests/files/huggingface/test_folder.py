@@ -206,12 +206,11 @@ def test_a_mistral_takes_the_defaults_of_its_own_config():
     assert assumed["max_seq_len"].startswith("only up to the sliding window of 4,096, Mistral")
 
 
-@pytest.mark.parametrize(
-    ("window", "context"), [({}, 4096), ({"sliding_window": None}, 9000), ({"sliding_window": 7}, 7),
-                            ({"sliding_window": 9001}, 9000)]
-)  # fmt: skip
+@pytest.mark.parametrize(("window", "context"), [(..., 4096), (None, 9000), (7, 7), (9001, 9000)])
 def test_a_mistral_is_computed_up_to_its_sliding_window(window, context):
-    values = {"model_type": "mistral", "max_position_embeddings": 9000, **window}
+    values = {"model_type": "mistral", "max_position_embeddings": 9000}
+    if window is not ...:
+        values["sliding_window"] = window
     assert config_from_json(values, "config.json").max_seq_len == context
     assert ("max_seq_len" in assumed_of(values)) == (context < 9000)
 
