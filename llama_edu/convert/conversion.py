@@ -220,7 +220,14 @@ def _expressible(
 def _vocabulary(
     checkpoint: Checkpoint, tokenizer: str | Path | None, output: OutputFormat
 ) -> Vocabulary | None:
-    """The vocabulary to write; None where the format can do without one and there is none."""
+    """The vocabulary to write; None where the format can do without one and there is none.
+
+    None as well for one that is not understood and goes into a GGUF file as it is.
+    """
+    if checkpoint.vocabulary_problem and tokenizer is None:
+        if output.needs_vocabulary and not output.carries_keys:
+            raise FormatError(checkpoint.vocabulary_problem)
+        return None
     if output.needs_vocabulary:
         return vocabulary_of(checkpoint, tokenizer)
     try:
