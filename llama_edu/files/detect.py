@@ -140,10 +140,7 @@ def _mistral_layout(path: Path, found: Format) -> str:
     """What to do with a safetensors file next to which Meta's params.json states the sizes."""
     if found.functions is not _safetensors or not (path.parent / "params.json").is_file():
         return ""
-    return (
-        "; it is next to params.json, as in Mistral's own layout, which is not read; download "
-        "the model in Hugging Face's layout, with config.json"
-    )
+    return f"; it is next to params.json, as in Mistral's layout: give the folder, {path.parent}"
 
 
 #: Names that split, curl and uploaders give to the parts of one file.
@@ -171,20 +168,18 @@ def _read_folder(path: Path, files: OpenFiles) -> Checkpoint:
 
     if is_huggingface_folder(path):
         return read_huggingface(path, files)
-    _refuse_others(path)
+    from llama_edu.files.huggingface.mistral_folder import is_mistral_folder, read_mistral_folder
+
+    if is_mistral_folder(path):
+        return read_mistral_folder(path, files)
+    _refuse_adapter(path)
     found = weight_files(path)
     if len(found) == 1:
         return _read(found[0].first, files)
     raise FormatError(f"{path}: {which_of(found) if found else _NO_MODEL}")
 
 
-def _refuse_others(path: Path) -> None:
-    """Raise FormatError for folders of weights that are not read."""
-    if (path / "consolidated.safetensors").is_file() and (path / "params.json").is_file():
-        raise FormatError(
-            f"{path}: is in Mistral's own layout (consolidated.safetensors and params.json), which "
-            f"is not read; download the model in Hugging Face's layout, with config.json"
-        )
+def _refuse_adapter(path: Path) -> None:
     if (path / "adapter_config.json").is_file():
         raise FormatError(
             f"{path}: is the folder of a LoRA adapter, which changes a base model and is none "
