@@ -226,7 +226,9 @@ def _vocabulary(
     """
     if checkpoint.vocabulary_problem and tokenizer is None:
         if output.needs_vocabulary and not output.carries_keys:
-            raise FormatError(checkpoint.vocabulary_problem)
+            raise FormatError(
+                f"{checkpoint.vocabulary_problem}, or convert to gguf, which carries it as it is"
+            )
         return None
     if output.needs_vocabulary:
         return vocabulary_of(checkpoint, tokenizer)
