@@ -24,6 +24,10 @@ from llama_edu.text import one_line
 _MOST_NAMED = 6
 
 
+#: How often a file is asked for; versions of the library differ in what they try again themselves.
+_TRIES = 3
+
+
 class HubError(LlamaEduError):
     """A model cannot be had from the Hugging Face hub: refused, unreachable, or no room for it."""
 
@@ -134,21 +138,41 @@ def _refuse_several(
 
 def _download(reference: HubReference, chosen: WeightSet) -> Path:
     """Get the files of one model that the cache does not have, the telling weights last."""
-    from huggingface_hub import hf_hub_download
-
     for file in (*chosen.companions, *chosen.weights):
         check_file(file, str(reference))
-        path = hf_hub_download(
-            reference.repository,
-            file,
-            revision=reference.revision,
-            cache_dir=cache_folder(),
-            endpoint=endpoint(),
-            library_name="llama-edu",
-        )
+        path = _download_file(reference, file)
     # the last one is in the same folder as all, however deep it lies there
     snapshot = Path(path).parents[file.count("/")]
     return snapshot / chosen.opens
+
+
+def _download_file(reference: HubReference, file: str) -> str:
+    """Get one file; a connection that breaks is opened again."""
+    from huggingface_hub import hf_hub_download
+
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            return hf_hub_download(
+                reference.repository,
+                file,
+                revision=reference.revision,
+                cache_dir=cache_folder(),
+                endpoint=endpoint(),
+                library_name="llama-edu",
+            )
+        except Exception as error:
+            if not (tries_left and _is_broken_connection(error)):
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+def _is_broken_connection(error: Exception) -> bool:
+    """Whether another try may help; the libraries that speak HTTP have no common class for it."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.HfHubHTTPError | errors.EntryNotFoundError):
+        return False
+    return not isinstance(error, OSError) or error.errno is None
 
 
 @contextmanager
