@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vocabulary": set(),
     "rope": {"errors", "config"},
     "bundled": {"errors"},
-    "models": {"errors", "text", "bundled"},
+    "models": {"errors", "text", "table", "bundled"},
     "quants": {"errors"},
     "files": _GROUND | {"quants", "models"},
     "stated": {"errors", "config", "files"},

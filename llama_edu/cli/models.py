@@ -90,8 +90,10 @@ def _print_cache(in_cache: Sequence[ListedModel]) -> None:
 
 def _print_repository(name: str, *, as_json: bool) -> None:
     """List what a repository on the hub offers."""
+    import dataclasses
+
     from llama_edu.errors import RequestError
-    from llama_edu.models.hub import files_of, several
+    from llama_edu.models.hub import files_of, offers
     from llama_edu.models.reference import is_explicit, parse, parse_name
     from llama_edu.models.weight_sets import weight_sets
     from llama_edu.show.text.json_text import json_text
@@ -103,11 +105,11 @@ def _print_repository(name: str, *, as_json: bool) -> None:
             f"{quoted(name)}: is no known name, and no name on the hub, which has the form org/name"
         )
     sizes = files_of(reference)
-    lines = several(reference, weight_sets(sizes), sizes)
+    found = offers(reference, weight_sets(sizes), sizes)
     if as_json:
-        print(json_text({"repository": reference.repository, "models": lines, "files": sizes}))
+        models = [dataclasses.asdict(offer) for offer in found]
+        print(json_text({"repository": reference.repository, "models": models, "files": sizes}))
         return
-    print(f"{reference} offers {len(lines)} of {len(sizes)} files as models:" if lines
-          else f"{reference} offers no model among its {len(sizes)} files")  # fmt: skip
-    for line in lines:
-        print(f"  {line}")
+    print(f"{reference} has {len(sizes)} files; the models among them: {len(found)}")
+    for offer in found:
+        print(f"  {offer}")

@@ -9,8 +9,9 @@ bars, takes up a file where its connection broke, and keeps every file that was 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +19,7 @@ from llama_edu.errors import LlamaEduError, RequestError
 from llama_edu.models.hub_cache import cache_folder, cached, endpoint, is_offline
 from llama_edu.models.reference import HubReference, check_file
 from llama_edu.models.weight_sets import WeightSet, set_of, weight_sets
+from llama_edu.table import mib
 from llama_edu.text import one_line
 
 #: So many of a repository's models are named in an error; `llama-edu models` lists all.
@@ -80,20 +82,39 @@ def files_of(reference: HubReference) -> dict[str, int | None]:
         return {file.rfilename: file.size for file in info.siblings or ()}
 
 
-def several(
-    reference: HubReference, sets: list[WeightSet], sizes: Mapping[str, int | None]
-) -> list[str]:
-    """One hf:// name with its size for each model of a repository."""
+@dataclass(frozen=True)
+class Offer:
+    """One model of a repository: the hf:// name that chooses it.
+
+    Attributes:
+        n_bytes: of its weights; None where the hub does not say it.
+        is_cached: whether all of them are in the cache.
+    """
+
+    name: str
+    n_bytes: int | None
+    is_cached: bool
+
+    def __str__(self) -> str:
+        size = [f"{mib(self.n_bytes)} MiB"] if self.n_bytes is not None else []
+        facts = ", ".join(size + ["in the cache"] * self.is_cached)
+        return one_line(self.name, 200) + (f" ({facts})" if facts else "")
+
+
+def offers(
+    reference: HubReference, sets: Sequence[WeightSet], sizes: Mapping[str, int | None]
+) -> list[Offer]:
+    """The models of a repository; `sizes` has what is known of the bytes of its files."""
     here = cached(reference)
-    lines = []
+    cached_files = here.files if here else ()
+    found = []
     for each in sets:
         name = HubReference(reference.repository, reference.revision, each.chosen_by)
-        known = [size for size in (sizes.get(file) for file in each.weights) if size is not None]
-        facts = [f"{sum(known) / 2**20:,.1f} MiB"] if len(known) == len(each.weights) else []
-        if here and all(file in here.files for file in each.weights):
-            facts.append("in the cache")
-        lines.append(one_line(str(name), 200) + (f" ({', '.join(facts)})" if facts else ""))
-    return lines
+        known = [size for size in map(sizes.get, each.weights) if size is not None]
+        n_bytes = sum(known) if len(known) == len(each.weights) else None
+        is_cached = all(file in cached_files for file in each.weights)
+        found.append(Offer(str(name), n_bytes, is_cached))
+    return found
 
 
 def _chosen(reference: HubReference, sizes: Mapping[str, int | None]) -> WeightSet:
@@ -127,11 +148,11 @@ def _chosen(reference: HubReference, sizes: Mapping[str, int | None]) -> WeightS
 def _refuse_several(
     reference: HubReference, sets: list[WeightSet], sizes: Mapping[str, int | None]
 ) -> NoReturn:
-    lines = several(reference, sets, sizes)
-    more = f" and {len(lines) - _MOST_NAMED} more" if len(lines) > _MOST_NAMED else ""
+    names = [str(offer) for offer in offers(reference, sets, sizes)]
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     raise RequestError(
         f"{_where(reference)}: holds {len(sets)} models, expected one; give one of "
-        f"{', '.join(lines[:_MOST_NAMED])}{more}; llama-edu models {reference.repository} lists "
+        f"{', '.join(names[:_MOST_NAMED])}{more}; llama-edu models {reference.repository} lists "
         f"them all"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -209,3 +210,24 @@ def test_the_command_line_reads_the_environment(hub, gguf, tmp_path):
     environment |= {"HF_HUB_OFFLINE": "1"}
     again = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert again.stdout == online.stdout and len(hub.log) == n_requests > 0
+
+
+def test_what_a_repository_holds_is_listed_without_downloading_it(hub, gguf, run_cli):
+    hub.repositories["acme/tiny"] = Repository(
+        {"a.gguf": gguf, "b.gguf": bytes(2**20), "c.md": b""}
+    )
+    locate("hf://acme/tiny/a.gguf")
+    hub.log.clear()
+    code, out, _ = run_cli("models", "acme/tiny")
+    assert code == 0 and out.splitlines() == [
+        "hf://acme/tiny has 3 files; the models among them: 2",
+        f"  hf://acme/tiny/a.gguf ({len(gguf) / 2**20:.1f} MiB, in the cache)",
+        "  hf://acme/tiny/b.gguf (1.0 MiB)",
+    ]
+    _, out, _ = run_cli("models", "hf://acme/tiny", "--json")
+    assert json.loads(out)["models"][1] == {
+        "name": "hf://acme/tiny/b.gguf", "n_bytes": 2**20, "is_cached": False
+    }  # fmt: skip
+    assert not any("/resolve/" in path for _, path, _ in hub.log)
+    code, _, err = run_cli("models", "no name")
+    assert code == 2 and "'no name': is no known name, and no name on the hub" in err

@@ -72,7 +72,10 @@ def test_the_home_folder_is_expanded(in_folder, monkeypatch, tmp_path):
 def test_every_command_that_takes_a_file_takes_a_name(run_cli, in_folder):
     (in_folder / "t.txt").write_text("Once upon a time")
     for arguments, expected in (
-        (["generate", "stories", "--prompt", "Once", "--n-tokens", "2", "--kernels", "numpy"], "Once"),
+        (
+            ["generate", "stories", "--prompt", "Once", "--n-tokens", "2", "--kernels", "numpy"],
+            "Once",
+        ),
         (["inspect", "stories"], "Meta"),
         (["convert", "stories", "s.ggjt"], "ggjt"),
         (["residency", "stories"], "consolidated.00.pth"),
