@@ -111,14 +111,9 @@ def _folder_set(files: Sequence[str], folder: str) -> WeightSet | None:
     here = [f for f in files if _folder(f) == folder and _is_weights(f)]
     companions = tuple(f for f in here if _name(f) in COMPANIONS)
     safetensors = [f for f in here if f.endswith(".safetensors")]
-    hugging_face = [f for f in safetensors if not _name(f).startswith("consolidated")]
     pickles = [f for f in here if re.fullmatch(r"pytorch_model.*\.bin", _name(f))]
     shards = [f for f in here if _META_SHARD.fullmatch(_name(f))]
-    for weights, whole in (
-        (hugging_face, "model.safetensors"),
-        (safetensors, "consolidated.safetensors"),
-        (pickles, "pytorch_model.bin"),
-    ):
+    for weights, whole in (safetensors, "model.safetensors"), (pickles, "pytorch_model.bin"):
         if weights:
             chosen, is_complete = _whole_or_parts(weights, whole)
             return WeightSet(chosen, companions, folder, is_complete)

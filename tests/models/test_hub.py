@@ -185,6 +185,20 @@ def test_links_whose_file_is_gone_are_downloaded_again_or_reported(
     assert locate("acme/tiny") == path and path.read_bytes() == gguf
 
 
+def test_a_cached_model_without_its_vocabulary_opens_where_the_hub_is_gone(
+    hub, tiny_files, monkeypatch
+):
+    """A program that wanted the weights alone has left it so; where the hub is, it is completed."""
+    hub.repositories["acme/tiny"] = Repository(tiny_files["huggingface"])
+    vocabulary = locate("acme/tiny") / "tokenizer.model"
+    vocabulary.unlink()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with llama_edu.load("acme/tiny") as llama:
+        assert llama.logits([3, 4]).shape[0] == 2
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    assert greedy("acme/tiny") and vocabulary.is_file()
+
+
 def test_a_folder_here_wins_over_the_hub(hub, tiny_files, in_folder):
     own = in_folder / "acme" / "tiny"
     own.mkdir(parents=True)
