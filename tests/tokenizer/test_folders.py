@@ -44,7 +44,7 @@ def test_add_bos_token_decides_about_bos(tmp_path):
 
 
 def test_a_tokenizer_model_that_no_json_describes_is_read_as_it_is(tmp_path):
-    """A config.json says nothing about texts: BOS is put in front, as sentencepiece's readers do."""
+    """A config.json says nothing about texts: BOS is put in front."""
     library, _ = folder_with(tmp_path)
     (tmp_path / "tokenizer_config.json").unlink()
     tokenizer = SentencePieceTokenizer(tmp_path / "tokenizer.model", library.vocab_size())
