@@ -21,8 +21,8 @@ SPECIAL = {
     "zzzz": USER_DEFINED, "<|user|>": CONTROL, "<|im_end|>": USER_DEFINED, "z<y": CONTROL,
     "\u4f60\u597d\u5417": CONTROL, "<|eom_id|>": CONTROL, "\U0001f600": USER_DEFINED,
 }  # fmt: skip
-ALPHABET = [*SPECIAL, "<unk>", "<s>", "</s>", " ", "  ", "a", "b", "c", "x", "y", "z", "\n", "é", "<",
-            "\u2581", "!"]  # fmt: skip
+ALPHABET = [*SPECIAL, "<unk>", "<s>", "</s>", " ", "  ", "a", "b", "c", "x", "y", "z", "\n", "é",
+            "<", "\u2581", "!"]  # fmt: skip
 TEXTS = st.lists(st.sampled_from(ALPHABET), max_size=9).map("".join)
 
 
