@@ -20,7 +20,6 @@ from llama_edu.files.layout import Checkpoint, ShardedTensor, TensorSpec
 from llama_edu.files.mapped import ClosedAtExit, MappedFile
 from llama_edu.files.shards import join
 from llama_edu.html import facts_html
-from llama_edu.matmul.blas import blas_threads
 from llama_edu.matmul.choice import Kernels, check_kernels, matmul_for
 from llama_edu.matmul.heap import keep_freed_memory
 from llama_edu.matmul.product import blas_can_read, matmul
@@ -37,6 +36,7 @@ from llama_edu.transformer.generate import PREFILL_CHUNK, Generation
 from llama_edu.transformer.generated_text import GeneratedText
 from llama_edu.transformer.model import Model, check_tokens, forward
 from llama_edu.transformer.sampling import SamplingSettings
+from llama_edu.transformer.step import step
 from llama_edu.unsendable import Unsendable
 
 
@@ -51,6 +51,9 @@ class Lab(Protocol):
 
     def view(self, tensor: TensorSpec) -> np.ndarray:
         """A read-only view of one tensor, in the lab's own mapping."""
+
+    def check_bytes_unchanged(self) -> None:
+        """Raise FormatError if the bytes of the file changed."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,10 @@ def load(
         file = files[spec.file]
         return file.view(spec) if mmap else file.read(spec)
 
+    def check_files() -> None:
+        for file in (lab,) if lab is not None else files if mmap else ():
+            file.check_bytes_unchanged()
+
     weights = _Weights({n: _weight(tensor, array) for n, tensor in checkpoint.tensors.items()})
     weights.where = checkpoint.paths[0]
     stored_divisors = checkpoint.metadata.get("rope_freqs")
@@ -134,6 +141,7 @@ def load(
         threads=threads,
         blas_threads=threads if _all_float32(weights) else 1,
         log=lab.ledger if lab is not None else NO_LOG,
+        check_files=check_files,
     )
     copied_bytes = sum(t.n_bytes for t in checkpoint.tensors.values() if not mmap or _is_cut(t))
     mapped_bytes = checkpoint.n_bytes - copied_bytes
@@ -239,6 +247,7 @@ class Llama(Unsendable, ClosedAtExit):
             (T, vocab_size) float32; row t is what the model expects after tokens[: t + 1].
         Raises:
             RequestError: an unknown id, no ids, or more ids than the context holds.
+            FormatError: a mapped file was cut off or written over since it was opened.
         """
         self._check_open()
         check_tokens(tokens, self.config)
@@ -248,10 +257,9 @@ class Llama(Unsendable, ClosedAtExit):
             )
         cache = KVCache(self.config, len(tokens))
         out = np.empty((len(tokens), self.config.vocab_size), np.float32)
-        # damaged weights show in the scores
-        with blas_threads(self.model.blas_threads), np.errstate(over="ignore", invalid="ignore"):
-            for start in range(0, len(tokens), PREFILL_CHUNK):
-                chunk = tokens[start : start + PREFILL_CHUNK]
+        for start in range(0, len(tokens), PREFILL_CHUNK):
+            chunk = tokens[start : start + PREFILL_CHUNK]
+            with step(self.model):
                 out[start : start + len(chunk)] = forward(self.model, chunk, cache)
         return out
 

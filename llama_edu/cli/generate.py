@@ -20,7 +20,7 @@ EXAMPLE = 'llama-edu generate data/stories --prompt "Once upon a time" --seed 1'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE, the prompt, how many tokens, and how to choose them."""
-    from llama_edu.cli.arguments import add_model, add_sampling, add_speed, add_stated
+    from llama_edu.cli.arguments import add_model, add_no_mmap, add_sampling, add_speed, add_stated
 
     add_model(parser)
     prompt = parser.add_mutually_exclusive_group()
@@ -64,9 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print token ids, BOS and prompt included, instead of text",
     )
-    parser.add_argument(
-        "--no-mmap", action="store_true", help="read the weights into memory and map nothing"
-    )
+    add_no_mmap(parser)
     add_stated(parser)
 
 
@@ -82,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
         prompt = read_text(args.prompt_file).removesuffix("\n")
     with load(
         args.file,
-        mmap=not args.no_mmap,
+        mmap=args.mmap,
         tokenizer=args.tokenizer,
         threads=args.threads,
         kernels=args.kernels,

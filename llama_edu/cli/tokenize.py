@@ -30,16 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print one line per token, or the ids alone."""
-    from llama_edu.files.detect import vocabulary_alone
-    from llama_edu.llama import load
-    from llama_edu.tokenizer.choice import tokenizer_of
+    from llama_edu.files.detect import read_checkpoint, vocabulary_alone
+    from llama_edu.tokenizer.choice import tokenizer_for, tokenizer_of
 
     vocabulary = vocabulary_alone(args.file) if args.tokenizer is None else None
     if vocabulary is not None:
         _show(tokenizer_of(vocabulary), args)
-        return
-    with load(args.file, tokenizer=args.tokenizer) as llama:
-        _show(llama.tokenizer, args)
+    else:
+        _show(tokenizer_for(read_checkpoint(args.file), args.tokenizer), args)
 
 
 def _show(tokenizer: Tokenizer, args: argparse.Namespace) -> None:
