@@ -127,6 +127,15 @@ def test_each_class_puts_its_own_things_around_a_text(tmp_path, stated):
     assert (tokenizer.adds_bos, *found) == STATED[stated]
 
 
+def test_a_model_without_json_files_about_its_tokenizer_stands_for_itself(tmp_path):
+    """config.json says sizes: BOS and spaces are then those of the sentencepiece library."""
+    library = trained(tmp_path / "tokenizer.model", {})
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    tokenizer = SentencePieceTokenizer(tmp_path / "tokenizer.model")
+    for text in ("Snow fell", " Snow", "  Snow"):
+        assert tokenizer.encode(text) == [1, *library.encode(text)]
+
+
 #: A tokenizer.json beside the tokenizer.model -> whether a space is put before a text, doubled, and
 #: put before every part.
 PREPEND = {"normalizer": {"type": "Prepend", "prepend": "\u2581"}, "pre_tokenizer": None}

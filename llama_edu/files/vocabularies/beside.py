@@ -9,7 +9,9 @@ The reference is AutoTokenizer of transformers 5.24, whose classes differ:
 | the same, with tokenizer.json | its template | its normalizer or pre-tokenizer | same | same |
 
 "Stated" is `add_bos_token` or `add_eos_token` of tokenizer_config.json. Where there is a
-tokenizer.json, its template decides for every class, and these keys say nothing.
+tokenizer.json, its template decides for every class, and these keys say nothing. A tokenizer.model
+without either file stands for itself, with BOS where it has one, as Meta's folders have it;
+transformers would put no BOS there.
 """
 
 from __future__ import annotations
@@ -51,12 +53,12 @@ class Surroundings:
 
 
 def surroundings_in(folder: Path, adds_prefix: bool) -> Surroundings | None:
-    """What transformers puts around a text; None where a folder is none of Hugging Face's.
+    """What transformers puts around a text; None where no JSON file says anything about it.
 
     Args:
         adds_prefix: whether the tokenizer.model in it asks for a space before a text.
     """
-    names = ("tokenizer.json", "config.json", "tokenizer_config.json")
+    names = ("tokenizer.json", "tokenizer_config.json")
     if not any((folder / name).is_file() for name in names):
         return None
     path = folder / names[0]
