@@ -43,6 +43,15 @@ def test_add_bos_token_decides_about_bos(tmp_path):
     assert not tokenizer.adds_bos and tokenizer.bos_id == -1
 
 
+def test_a_tokenizer_model_that_no_json_describes_is_read_as_it_is(tmp_path):
+    """A config.json says nothing about texts: BOS is put in front, as its own readers do."""
+    library, _ = folder_with(tmp_path)
+    (tmp_path / "tokenizer_config.json").unlink()
+    tokenizer = SentencePieceTokenizer(tmp_path / "tokenizer.model", library.vocab_size())
+    for text in ("Snow fell", " Snow", "Snow  fell"):
+        assert tokenizer.encode(text) == [library.bos_id(), *library.encode(text)]
+
+
 def test_the_ends_are_the_tokens_that_the_folder_names(tmp_path):
     library, tokenizer = folder_with(tmp_path, bos_token="<im>", eos_token={"content": "[ASK]"})
     n = library.vocab_size()
@@ -125,15 +134,6 @@ def test_each_class_puts_its_own_things_around_a_text(tmp_path, stated):
     tokenizer = stated_folder(tmp_path, stated)
     found = [cut(tokenizer, text) for text in ("Snow fell", " Snow", "Snow[ASK]fell")]
     assert (tokenizer.adds_bos, *found) == STATED[stated]
-
-
-def test_a_model_without_json_files_about_its_tokenizer_stands_for_itself(tmp_path):
-    """config.json says sizes: BOS and spaces are then those of the sentencepiece library."""
-    library = trained(tmp_path / "tokenizer.model", {})
-    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
-    tokenizer = SentencePieceTokenizer(tmp_path / "tokenizer.model")
-    for text in ("Snow fell", " Snow", "  Snow"):
-        assert tokenizer.encode(text) == [1, *library.encode(text)]
 
 
 #: A tokenizer.json beside the tokenizer.model -> whether a space is put before a text, doubled, and

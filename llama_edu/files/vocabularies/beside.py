@@ -10,8 +10,7 @@ The reference is AutoTokenizer of transformers 5.24, whose classes differ:
 
 "Stated" is `add_bos_token` or `add_eos_token` of tokenizer_config.json. Where there is a
 tokenizer.json, its template decides for every class, and these keys say nothing. A tokenizer.model
-without either file stands for itself, with BOS where it has one, as Meta's folders have it;
-transformers would put no BOS there.
+beside neither of the two is read as it is, with BOS.
 """
 
 from __future__ import annotations
@@ -53,10 +52,12 @@ class Surroundings:
 
 
 def surroundings_in(folder: Path, adds_prefix: bool) -> Surroundings | None:
-    """What transformers puts around a text; None where no JSON file says anything about it.
+    """What transformers puts around a text; None where no file of a tokenizer's says anything.
+
+    A tokenizer.model alone is then read as sentencepiece and llama.cpp read it, with BOS.
 
     Args:
-        adds_prefix: whether the tokenizer.model in it asks for a space before a text.
+        adds_prefix: whether the tokenizer.model in the folder asks for a space before a text.
     """
     names = ("tokenizer.json", "tokenizer_config.json")
     if not any((folder / name).is_file() for name in names):
