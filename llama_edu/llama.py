@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,14 +27,18 @@ from llama_edu.matmul.threads import check_threads
 from llama_edu.models import locate
 from llama_edu.rope import rope_frequencies
 from llama_edu.stated import Stated
+from llama_edu.text import one_line
 from llama_edu.tokenizer.choice import tokenizer_for
+from llama_edu.tokenizer.prompt import prompt_ids
 from llama_edu.tokenizer.protocol import Tokenizer
 from llama_edu.transformer.access_log import NO_LOG, AccessLog
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import PREFILL_CHUNK, Generation
+from llama_edu.transformer.generated_text import GeneratedText
 from llama_edu.transformer.model import Model, check_tokens, forward
 from llama_edu.transformer.sampling import SamplingSettings
 from llama_edu.transformer.step import step
+from llama_edu.unsendable import Unsendable
 
 
 class Lab(Protocol):
@@ -175,7 +179,7 @@ def _is_cut(tensor: TensorSpec | ShardedTensor) -> bool:
     return isinstance(tensor, ShardedTensor) and tensor.axis is not None
 
 
-class Llama(ClosedAtExit):
+class Llama(Unsendable, ClosedAtExit):
     """An open checkpoint: its weights, its tokenizer, and what can be done with them.
 
     A context manager; leaving it unmaps the file. All views of weights must have been deleted by
@@ -273,18 +277,28 @@ class Llama(ClosedAtExit):
         min_p: float = SamplingSettings.min_p,
         repeat_penalty: float = SamplingSettings.repeat_penalty,
         seed: int | None = None,
-    ) -> Iterator[str]:
-        """Continue a prompt; yields the new text token by token as it is generated.
+        stop: str | Sequence[str] = (),
+        special: bool = False,
+        logprobs: int = 0,
+    ) -> GeneratedText:
+        """Continue a prompt; the result yields the new text as it is generated, or is it as `str`.
 
         Args:
-            prompt: how the text begins; "" starts from BOS alone. BOS is prepended.
-            n_tokens: the largest number of new tokens; the text ends earlier at EOS.
+            prompt: how the text begins, with BOS in front where the model wants it. "" starts from
+                BOS alone, or from EOS for a model that has none.
+            n_tokens: the largest number of new tokens; the text ends earlier at an end token.
             temperature ... repeat_penalty: see SamplingSettings. temperature 0 is greedy.
             seed: the same seed gives the same text; None draws a new one.
+            stop: strings that end the text; no part of one is given out.
+            special: whether names of control pieces in the prompt become these pieces.
+            logprobs: keep every token, with its log probability and those of this many likeliest
+                tokens, in `steps` of the result.
         """
         settings = SamplingSettings(temperature, top_k, top_p, min_p, repeat_penalty)
-        generation = self.generate_tokens(prompt, n_tokens, settings, seed=seed)
-        return (token.text for token in generation)
+        generation = self.generate_tokens(
+            prompt, n_tokens, settings, seed=seed, stop=stop, special=special, logprobs=logprobs
+        )
+        return GeneratedText(generation, keep_steps=logprobs > 0)
 
     def generate_tokens(
         self,
@@ -294,22 +308,29 @@ class Llama(ClosedAtExit):
         *,
         seed: int | np.random.Generator | None = None,
         cache: KVCache | None = None,
+        stop: str | Sequence[str] = (),
+        special: bool = False,
+        logprobs: int = 0,
     ) -> Generation:
         """Continue a prompt (text, or ids with BOS); yields GeneratedToken with id and logits.
 
         Args:
+            stop, special, logprobs: as for `generate`.
             seed, cache: to continue where an earlier generation stopped, pass its `rng` and
                 `cache` with its `tokens` as the prompt. What the cache holds is not recomputed.
         """
         self._check_open()
-        tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        if isinstance(prompt, str):
+            tokens = prompt_ids(self.tokenizer, prompt, special=special)
+        else:
+            tokens = list(prompt)
         if isinstance(seed, int) and seed < 0:
             raise RequestError(f"seed is {seed}, expected 0 or more")
         rng = np.random.default_rng(seed)
         settings = settings or SamplingSettings()
         return Generation(
             self.model, self.tokenizer, tokens, n_tokens, settings, rng,
-            cache=cache, decode_model=lambda: self.decode_model,
+            cache=cache, decode_model=lambda: self.decode_model, stop=stop, logprobs=logprobs,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -317,6 +338,9 @@ class Llama(ClosedAtExit):
         self._weights.clear()
         for file in self._files:
             file.close()
+
+    def _send_instead(self) -> str:
+        return f"its path ({one_line(str(self.checkpoint.paths[0]))})"
 
     def _check_open(self) -> None:
         if not self._weights:

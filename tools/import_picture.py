@@ -30,17 +30,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vocabulary": set(),
     "rope": {"errors", "config"},
     "bundled": {"errors"},
+    "unsendable": {"errors"},
     "models": {"errors", "text", "table", "bundled"},
     "quants": {"errors"},
     "files": _GROUND | {"quants", "models"},
     "stated": {"errors", "config", "files"},
-    "tokenizer": _GROUND | {"files"},
+    "tokenizer": _GROUND | {"files", "unsendable"},
     "convert": _GROUND | {"quants", "models", "files", "stated"},
     "matmul": {"errors", "quants"},
-    "transformer": _GROUND | {"quants", "matmul", "tokenizer"},
+    "transformer": _GROUND | {"quants", "matmul", "tokenizer", "unsendable"},
     "pages": _GROUND | {"files"},
     "llama": _GROUND
-    | {"quants", "models", "files", "stated", "tokenizer", "matmul", "transformer"},
+    | {"quants", "models", "files", "stated", "tokenizer", "matmul", "transformer",
+       "unsendable"},
     "compare": _GROUND | {"quants", "files", "stated", "llama"},
 }  # fmt: skip
 MAY_IMPORT["experiments"] = set(MAY_IMPORT)

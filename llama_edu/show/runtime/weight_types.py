@@ -12,6 +12,7 @@ from llama_edu.convert import convert
 from llama_edu.convert.planning import TYPES, TypeName
 from llama_edu.llama import Llama, load
 from llama_edu.models import locate
+from llama_edu.stated import stated_for
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import score_next
 
@@ -65,6 +66,7 @@ class WeightTypes:
                     conversion = convert(
                         self._source, path, to="gguf", type=cast(TypeName, weights),
                         tokenizer=self._tokenizer, allow_requantize=True,
+                        stated=stated_for(self.stored.checkpoint),
                     )  # fmt: skip
                     self._losses[weights] = conversion.losses
                     self._converted[weights] = load(path)
