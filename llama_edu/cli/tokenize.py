@@ -37,13 +37,20 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _show(tokenizer: Tokenizer, args: argparse.Namespace) -> None:
-    from llama_edu.text import quoted
-
     tokens = tokenizer.encode(args.text)
     if args.ids:
         print(*tokens)
         return
     for token in tokens:
         piece = tokenizer.piece(token)
-        shown = quoted(piece.decode("utf-8", "backslashreplace")) if piece else "(control)"
-        print(f"{token:6d}  {shown}")
+        print(f"{token:6d}  {_shown(piece) if piece else '(control)'}")
+
+
+def _shown(piece: bytes) -> str:
+    """The piece as Python writes it: as text, or as bytes where it ends inside a character."""
+    from llama_edu.text import quoted
+
+    try:
+        return quoted(piece.decode("utf-8"))
+    except UnicodeDecodeError:
+        return quoted(piece)

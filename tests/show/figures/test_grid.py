@@ -50,7 +50,67 @@ def test_bands_are_named_by_layer_and_labels_never_lie_on_each_other():
     names = [band.name for band in grid.bands]
     assert names == ["token_embedding", *(f"layer {i}" for i in range(300))]
     tops = [top * grid.height for top, _ in grid.labels()]
-    assert len(tops) > 3 and min(np.diff(tops)) >= 13
+    assert len(tops) > 3 and min(np.diff(tops)) >= 12
+
+
+def layered(n_layers, n_bytes, header=3 * PAGE + 70, table=40 * PAGE):
+    """A record of a header, a table, layers of two tensors whose edges lie inside pages."""
+    specs = [TensorSpec("token_embedding", "f32", (table // 4,), header, table)]
+    for i in range(n_layers):
+        for kind, share in (("wq", 3), ("w_up", 5)):
+            name = f"layers.{i}.{kind}"
+            n = n_bytes * share // 32 * 4
+            specs.append(TensorSpec(name, "f32", (n // 4,), specs[-1].end, n))
+    tensors = {spec.name: spec for spec in specs}
+    return record_of(np.ones(-(-specs[-1].end // PAGE), bool), tensors=tensors)
+
+
+def own_rows(record, grid, layer):
+    """The rows of the picture in which cells of a layer's own pages lie."""
+    spans = [spec for spec in record.tensors.values() if spec.name.startswith(f"layers.{layer}.")]
+    pages = range(spans[0].offset // PAGE + 1, spans[-1].end // PAGE)
+    return {grid._layout.place_of(page)[0] for page in pages}
+
+
+@pytest.mark.parametrize(("n_layers", "n_bytes"), [(6, 1_700_000), (30, 2_217_000), (48, 9_000_000)])
+def test_each_layer_is_a_band_with_its_name_and_a_gap_above_it(n_layers, n_bytes):
+    record = layered(n_layers, n_bytes)
+    grid = PageGrid(record)
+    rows = [own_rows(record, grid, layer) for layer in range(n_layers)]
+    for above, below in zip(rows, rows[1:], strict=False):
+        assert max(above) < min(below)
+    assert grid.height <= 620 and grid.width <= 736
+    labels = dict((name, top) for top, name in grid.labels())
+    for layer, own in enumerate(rows):
+        if f"layer {layer}" in labels:
+            top = round(labels[f"layer {layer}"] * grid.height)
+            assert top == grid._layout.tops[min(own)]
+    image = decoded(grid.png(np.zeros(record.n_pages, np.int32), 3))
+    empty = np.flatnonzero(image[..., 3].max(1) == 0)
+    assert len(empty) >= n_layers  # the gaps go through the strip at the left as well
+
+
+def test_thirty_layers_of_many_pages_all_have_names_and_cells_that_can_be_seen():
+    grid = PageGrid(layered(30, 2_217_000, header=435 * PAGE, table=7344 * PAGE))
+    names = [name for _, name in grid.labels()]
+    assert names[:3] == ["header", "token_embedding", "layer 0"]
+    assert len(names) == 32 and grid.cell_px >= 5
+    assert grid.cell_words == "2 neighboring pages, 8,192 bytes"
+
+
+def test_where_labels_collide_a_weight_is_named_and_not_the_header():
+    grid = PageGrid(layered(30, 2_217_000, header=3 * PAGE, table=7344 * PAGE))
+    assert [name for _, name in grid.labels()][:2] == ["token_embedding", "layer 0"]
+
+
+def test_a_cell_of_several_pages_shows_the_highest_of_them():
+    record = layered(30, 2_217_000, header=435 * PAGE, table=7344 * PAGE)
+    grid = PageGrid(record)
+    values = np.full(record.n_pages, -1, np.int32)
+    values[435], values[436] = 2, 7  # the first cell of the table
+    cells = grid._layout.in_cells(values + 1)
+    row, column = grid._layout.place_of(436)
+    assert (row, column) == grid._layout.place_of(435) and cells[row, column] == 8
 
 
 def test_a_page_tells_its_rows():
