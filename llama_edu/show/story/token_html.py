@@ -37,11 +37,11 @@ _STORY_TEXT = (
 )
 
 
-def story_html(writing: Writing | None, marked: int | None = None) -> str:
+def story_html(writing: Writing | None, marked: range | None = None) -> str:
     """The text so far, the prompt in bold, one new token marked.
 
     Args:
-        marked: index into writing.choices, or None.
+        marked: indices into writing.choices, several for a character of several tokens; or None.
     """
     if writing is None:
         body = f'<span style="{MUTED}">The text will appear here.</span>'
@@ -51,9 +51,11 @@ def story_html(writing: Writing | None, marked: int | None = None) -> str:
         if marked is None:
             body += escaped_lines("".join([choice.text for choice in choices]))
         else:
-            body += escaped_lines("".join([choice.text for choice in choices[:marked]]))
-            body += f'<mark style="{MARK}">{escaped_lines(choices[marked].text)}</mark>'
-            body += escaped_lines("".join([choice.text for choice in choices[marked + 1 :]]))
+            texts = [choice.text for choice in choices]
+            now = escaped_lines("".join(texts[marked.start : marked.stop]))
+            body += escaped_lines("".join(texts[: marked.start]))
+            body += f'<mark style="{MARK}">{now}</mark>'
+            body += escaped_lines("".join(texts[marked.stop :]))
     return story_box(body)
 
 
@@ -66,15 +68,21 @@ def story_box(body: str) -> str:
 
 
 def choice_html(
-    choice: Choice, tokenizer: Tokenizer, followed: Mapping[int, str] | None = None
+    choice: Choice,
+    tokenizer: Tokenizer,
+    followed: Mapping[int, str] | None = None,
+    *,
+    label: str = "",
 ) -> str:
     """The likeliest tokens at one position as a table, which always includes the chosen one.
 
-    Positions are counted from BOS, which is at 0, as everywhere in the package.
+    Positions are counted from 0, which is BOS where texts begin with it, as everywhere in the
+    package.
 
     Args:
         followed: id -> the text that it would have led to, for one more column; ids whose text is
             not known yet may be missing.
+        label: the chosen token's, where it is a part of a character.
     """
     candidates = list(choice.likeliest)
     if all(candidate.id != choice.chosen.id for candidate in candidates):
@@ -86,6 +94,8 @@ def choice_html(
         )
     )
     chosen = escaped(token_label(tokenizer, choice.chosen.id))
+    part = f" (part of a character: {escaped(label)})" if label else ""
+    counted = "where BOS is 0" if tokenizer.adds_bos else "counted from 0, without a BOS"
     head = "".join(
         f'<th scope="col" style="text-align: {align}; padding: 0 8px; font-weight: normal; '
         f'{MUTED}">{title}</th>'
@@ -99,8 +109,8 @@ def choice_html(
     )
     return (
         f'<div style="line-height: 1.5; overflow-x: auto">'
-        f"<code>{chosen}</code> was chosen at position {choice.position}, where BOS is 0. The "
-        f"likeliest tokens there:"
+        f"<code>{chosen}</code>{part} was chosen at position {choice.position}, {counted}. The likeliest "
+        f"tokens there:"
         f'<table style="border-collapse: collapse; font-variant-numeric: tabular-nums">'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )

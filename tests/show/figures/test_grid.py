@@ -72,7 +72,9 @@ def own_rows(record, grid, layer):
     return {grid._layout.place_of(page)[0] for page in pages}
 
 
-@pytest.mark.parametrize(("n_layers", "n_bytes"), [(6, 1_700_000), (30, 2_217_000), (48, 9_000_000)])
+@pytest.mark.parametrize(
+    ("n_layers", "n_bytes"), [(6, 1_700_000), (30, 2_217_000), (48, 9_000_000)]
+)
 def test_each_layer_is_a_band_with_its_name_and_a_gap_above_it(n_layers, n_bytes):
     record = layered(n_layers, n_bytes)
     grid = PageGrid(record)
@@ -80,7 +82,7 @@ def test_each_layer_is_a_band_with_its_name_and_a_gap_above_it(n_layers, n_bytes
     for above, below in zip(rows, rows[1:], strict=False):
         assert max(above) < min(below)
     assert grid.height <= 620 and grid.width <= 736
-    labels = dict((name, top) for top, name in grid.labels())
+    labels = {name: top for top, name in grid.labels()}
     for layer, own in enumerate(rows):
         if f"layer {layer}" in labels:
             top = round(labels[f"layer {layer}"] * grid.height)
