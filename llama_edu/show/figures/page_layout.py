@@ -1,8 +1,8 @@
 """PageLayout: in which cell of a picture each page of a file lies.
 
 Every band (a layer, or a tensor that belongs to none) begins a line of cells of its own, with a gap
-above it, so that a file of 30 layers looks like 30 bands and not like one block of color. Cells stay
-large enough to be seen one by one: where a file has too many pages, a cell stands for several.
+above it, so that a file of 30 layers looks like 30 bands and not like one block of color. Cells
+stay large enough to be seen one by one: where a file has too many pages, a cell stands for several.
 """
 
 from __future__ import annotations

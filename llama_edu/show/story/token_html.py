@@ -109,8 +109,8 @@ def choice_html(
     )
     return (
         f'<div style="line-height: 1.5; overflow-x: auto">'
-        f"<code>{chosen}</code>{part} was chosen at position {choice.position}, {counted}. The likeliest "
-        f"tokens there:"
+        f"<code>{chosen}</code>{part} was chosen at position {choice.position}, {counted}. The "
+        f"likeliest tokens there:"
         f'<table style="border-collapse: collapse; font-variant-numeric: tabular-nums">'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from helpers.records import PAGE, decoded, record_of
@@ -79,7 +81,7 @@ def test_each_layer_is_a_band_with_its_name_and_a_gap_above_it(n_layers, n_bytes
     record = layered(n_layers, n_bytes)
     grid = PageGrid(record)
     rows = [own_rows(record, grid, layer) for layer in range(n_layers)]
-    for above, below in zip(rows, rows[1:], strict=False):
+    for above, below in pairwise(rows):
         assert max(above) < min(below)
     assert grid.height <= 620 and grid.width <= 736
     labels = {name: top for top, name in grid.labels()}

@@ -82,8 +82,9 @@ class ComparedText(ipywidgets.VBox):
 
 
 def compared_html(writing: Writing | None, n_same: int | None) -> str:
-    """A text as HTML, with a mark on the first token, or the character that it is a part of, that
-    differs from the other text's.
+    """A text as HTML, with a mark on the first token that differs from the other text's.
+
+    A token that is a part of a character marks the whole character.
 
     Args:
         n_same: how many new tokens are the same; None, if no difference is known, marks nothing.
