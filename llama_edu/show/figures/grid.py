@@ -14,7 +14,7 @@ import numpy as np
 from llama_edu.pages.arithmetic import page_range
 from llama_edu.pages.by_tensor import layer_of
 from llama_edu.pages.record import Record
-from llama_edu.show.figures.page_layout import SMALLEST_WITH_EDGE, laid_out
+from llama_edu.show.figures.page_layout import LABEL_PX, SMALLEST_WITH_EDGE, laid_out
 from llama_edu.show.figures.png import palette_png
 
 #: The strip at the left, whose two grays alternate from layer to layer.
@@ -87,7 +87,7 @@ class PageGrid:
         """The same image as (height, width, 4) uint8: red, green, blue, opacity."""
         return _PALETTE[self._pixels(values, n_values, None)]
 
-    def labels(self, least_px: int = 12) -> list[tuple[float, str]]:
+    def labels(self, least_px: int = LABEL_PX) -> list[tuple[float, str]]:
         """(distance from the top as a fraction, name) of the bands with space for their names."""
         shown: list[tuple[int, str]] = []
         for band in self.bands:

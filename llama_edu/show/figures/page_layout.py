@@ -16,6 +16,9 @@ import numpy as np
 #: that scaling loses no line; its height is below the second number where cells can be large, and
 #: always below the third.
 _WIDTH, _HEIGHT, _MOST_HEIGHT = 720, 420, 620
+#: The height of a name beside a band; and on a narrow page, which shrinks the picture to two thirds
+#: and not the names. Below the last band there is room for one.
+LABEL_PX, LABEL_PX_SHRUNK = 12, 18
 #: Between two bands. With the smallest cells that have an edge, two lines of them and a gap are as
 #: high as a label.
 _GAP = 3
@@ -88,9 +91,10 @@ def laid_out(n_pages: int, starts: Sequence[int]) -> PageLayout:
     run = np.arange(len(lengths)).repeat(n_cells)
     rows = int(n_rows.sum())
     gaps_above = np.arange(len(lengths)).repeat(n_rows)
+    below = max(0, LABEL_PX_SHRUNK - int(n_rows[-1]) * cell_px)
     return PageLayout(
         cell_px, pages_per_cell, columns, rows,
-        height=rows * cell_px + _GAP * (len(lengths) - 1),
+        height=rows * cell_px + _GAP * (len(lengths) - 1) + below,
         first_rows=first_rows,
         cell_starts=(np.cumsum(lengths) - lengths)[run] + number * pages_per_cell,
         places=first_rows[run] * columns + number,

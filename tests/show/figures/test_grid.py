@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -99,6 +100,7 @@ def test_thirty_layers_of_many_pages_all_have_names_and_cells_that_can_be_seen()
     names = [name for _, name in grid.labels()]
     assert names[:3] == ["header", "token_embedding", "layer 0"]
     assert len(names) == 32 and grid.cell_px >= 5
+    assert max(top for top, _ in grid.labels()) * grid.height + 12 <= grid.height
     assert grid.cell_words == "2 neighboring pages, 8,192 bytes"
 
 
@@ -131,3 +133,12 @@ def test_a_page_tells_its_rows():
 def test_a_legend_names_the_first_and_the_last_value_and_few_between():
     assert legend_values(1) == [0] and legend_values(3) == [0, 1, 2]
     assert legend_values(24) == [0, 5, 9, 14, 18, 23]
+
+
+def test_beside_a_map_that_a_narrow_page_shrinks_names_keep_their_distance():
+    pytest.importorskip("ipywidgets")
+    from llama_edu.show.panels.page_map.html import labels_html
+
+    grid = PageGrid(layered(30, 2_217_000, header=435 * PAGE, table=7344 * PAGE))
+    tops = np.array([float(top) for top in re.findall(r"top: ([\d.]+)%", labels_html(grid))])
+    assert len(tops) > 12 and np.diff(tops).min() / 100 * grid.height * 2 / 3 >= 12 - 0.1

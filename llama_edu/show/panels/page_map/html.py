@@ -13,6 +13,7 @@ from llama_edu.show.figures.grid import (
     scale_color,
     tensors_at,
 )
+from llama_edu.show.figures.page_layout import LABEL_PX_SHRUNK
 from llama_edu.text import one_line
 
 _TEXT = "color: var(--jp-content-font-color1, inherit); line-height: 1.5"
@@ -33,7 +34,8 @@ _HIGHEST: dict[Mode, str] = {"first": "latest", "last": "latest", "count": "most
 
 def labels_html(grid: PageGrid) -> str:
     """Names of the bands, to the left of the map, placed at fractions of its height."""
-    tops_and_names = [(top, escaped(one_line(name))) for top, name in grid.labels()]
+    shown = grid.labels(LABEL_PX_SHRUNK)
+    tops_and_names = [(top, escaped(one_line(name))) for top, name in shown]
     labels = "".join(
         f'<div title="{name}" style="position: absolute; right: 0; max-width: 100%; '
         f"top: {100 * top:.2f}%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; "
