@@ -1,6 +1,6 @@
 """Ask llama.cpp for its ids and scores on a real model, for notebook 07.
 
-    python tools/make_llama_cpp_reference.py MODEL.gguf     # writes notebooks/smollm2_llama_cpp.json
+    python tools/make_llama_cpp_reference.py FILE.gguf   # writes notebooks/smollm2_llama_cpp.json
 
 Twice: on the file as it is, and on a temporary file that holds the same numbers as 32-bit floats
 (half a gigabyte). On the first, llama.cpp rounds the activations to 8 bits before each product; on
