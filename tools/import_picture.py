@@ -30,15 +30,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vocabulary": set(),
     "rope": {"errors", "config"},
     "bundled": {"errors"},
+    "models": {"errors", "text", "bundled"},
     "quants": {"errors"},
-    "files": _GROUND | {"quants"},
+    "files": _GROUND | {"quants", "models"},
     "stated": {"errors", "config", "files"},
     "tokenizer": _GROUND | {"files"},
-    "convert": _GROUND | {"quants", "files", "stated"},
+    "convert": _GROUND | {"quants", "models", "files", "stated"},
     "matmul": {"errors", "quants"},
     "transformer": _GROUND | {"quants", "matmul", "tokenizer"},
     "pages": _GROUND | {"files"},
-    "llama": _GROUND | {"quants", "files", "stated", "tokenizer", "matmul", "transformer"},
+    "llama": _GROUND
+    | {"quants", "models", "files", "stated", "tokenizer", "matmul", "transformer"},
     "compare": _GROUND | {"quants", "files", "stated", "llama"},
 }  # fmt: skip
 MAY_IMPORT["experiments"] = set(MAY_IMPORT)

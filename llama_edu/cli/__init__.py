@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from llama_edu.cli.stdout import ReaderGone, guarded_stdout
+from llama_edu.cli.streams.stdout import ReaderGone, guarded_stdout
 from llama_edu.errors import LlamaEduError, LlamaEduWarning, RequestError
 from llama_edu.text import visible_lines
 
@@ -26,6 +26,7 @@ from llama_edu.text import visible_lines
 #: add_arguments() and run().
 COMMANDS = (
     "demo",
+    "models",
     "inspect",
     "convert",
     "generate",
