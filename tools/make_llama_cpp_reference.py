@@ -22,11 +22,11 @@ import numpy as np
 from llama_edu.convert import convert
 
 OUT = Path(__file__).resolve().parent.parent / "notebooks" / "smollm2_llama_cpp.json"
-PROMPT = "The capital of France is"
+PROMPT = "The sea is"
 N_GREEDY, N_LIKELIEST = 24, 20
 #: Their ids are compared: several languages, digits, spaces, an emoji of several characters.
 TEXTS = (
-    "The capital of France is", "na\u00efve caf\u00e9", "\u6771\u4eac", "1234567",
+    PROMPT, "na\u00efve caf\u00e9", "\u6771\u4eac", "1234567",
     "  two spaces\n\tand a tab", "\U0001f469\u200d\U0001f680",
 )  # fmt: skip
 F32 = 0  # GGML_TYPE_F32
