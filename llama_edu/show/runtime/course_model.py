@@ -14,7 +14,7 @@ from llama_edu.models.known import known_model
 
 
 def course_model(name: str | os.PathLike[str]) -> Path:
-    """The path of a model; where one with a short name is not installed, that of the bundled one.
+    """The absolute path of a model; where one with a short name is not installed, that of the bundled one.
 
     The latter is said in a printed sentence, with how to get the model.
 
@@ -25,7 +25,7 @@ def course_model(name: str | os.PathLike[str]) -> Path:
     """
     known = None if os.path.lexists(name) else known_model(os.fspath(name))
     if known is None or known.find() is not None:
-        return locate(name)
+        return locate(name).absolute()
     print(
         f"{known.name} is not installed; get it with: {known.how_to_get}\n"
         f"Until then the cells below run on the bundled model, stories, and not all that is "
