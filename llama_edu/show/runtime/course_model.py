@@ -14,9 +14,9 @@ from llama_edu.models.known import known_model
 
 
 def course_model(name: str | os.PathLike[str]) -> Path:
-    """The absolute path of a model; where one with a short name is not installed, that of the bundled one.
+    """The absolute path of a model; where one with a short name is missing, of the bundled one.
 
-    The latter is said in a printed sentence, with how to get the model.
+    The latter is said in a printed sentence, with how to get the model that is missing.
 
     Args:
         name: as for load().
