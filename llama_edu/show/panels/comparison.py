@@ -20,13 +20,13 @@ from llama_edu.show.runtime.presence import Presence
 from llama_edu.show.runtime.same_cell import stop_predecessors
 from llama_edu.show.runtime.weight_types import WeightTypes
 from llama_edu.show.runtime.worker import Worker, sentence
-from llama_edu.show.story.characters import character_runs, choice_label
 from llama_edu.show.story.description import (
     model_line,
     model_name,
     settings_line,
     writing_line,
 )
+from llama_edu.show.story.token_html import choice_label
 from llama_edu.show.story.writing import Writing
 from llama_edu.text import visible_lines
 
@@ -255,5 +255,4 @@ def _label(writing: Writing | None, n: int) -> str:
     """New token no. n, counted from 0, in quotes; or "nothing" where the text has ended."""
     if writing is None or n >= len(writing.choices):
         return "nothing"
-    run = character_runs(writing.choices, writing.tokenizer)[n]
-    return f"“{choice_label(writing.choices, n, run, writing.tokenizer)}”"
+    return f"“{choice_label(writing.choices, n, writing.tokenizer)}”"

@@ -215,7 +215,7 @@ class GenerationStudio(WriterPanel):
     def _show_followed(self) -> None:
         self.view.show_chosen()
 
-    def _story_html(self, writing: Writing | None, marked: range | None) -> str:
+    def _story_html(self, writing: Writing | None, marked: int | None) -> str:
         if writing is None or not self.colored.value:
             return story_html(writing, marked)
         return colored_story_html(writing, marked)

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llama_edu.show.story.token_html import token_label
 from llama_edu.show.story.writing import Choice
-from llama_edu.text import one_line
 from llama_edu.tokenizer.protocol import Tokenizer
 
 
@@ -26,11 +24,3 @@ def character_runs(choices: Sequence[Choice], tokenizer: Tokenizer) -> list[rang
             run = range(first, index + 1)
             runs += [run] * len(run)
     return runs
-
-
-def choice_label(choices: Sequence[Choice], index: int, run: range, tokenizer: Tokenizer) -> str:
-    """The label of a token in its text; one that is a part of a character says which; not HTML."""
-    if len(run) == 1:
-        return token_label(tokenizer, choices[index].chosen.id)
-    whole = "".join([choices[i].text for i in run]).replace(" ", "␣").replace("\n", "↵")
-    return f"{one_line(whole, 12) or '…'} {index - run.start + 1}/{len(run)}"

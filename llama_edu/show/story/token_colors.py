@@ -31,14 +31,14 @@ def opacity_of(probability: float) -> float:
     return next(opacity for bound, opacity, _ in SHADES if probability >= bound)
 
 
-def colored_story_html(writing: Writing, marked: range | None = None) -> str:
+def colored_story_html(writing: Writing, marked: int | None = None) -> str:
     """The text so far, prompt in bold, new tokens shaded by the model's own probability.
 
     A character of several tokens has the shade of its least likely one.
 
     Args:
-        marked: indices into writing.choices, several for a character of several tokens; or None
-            while the text grows. With indices, pointing at a token shows its probability and rank.
+        marked: index into writing.choices, or None while the text grows. With an index, pointing at
+            a token shows its probability and rank. A part of a character marks all of it.
     """
     choices = list(writing.choices)
     runs = list(dict.fromkeys(character_runs(choices, writing.tokenizer)))
@@ -49,8 +49,7 @@ def colored_story_html(writing: Writing, marked: range | None = None) -> str:
             body += _span(opacity, escaped_lines("".join([c.text for part in same for c in part])))
     else:
         body += "".join(
-            _part_html(part, is_marked=marked.start in run)
-            for run, part in zip(runs, parts, strict=True)
+            _part_html(part, is_marked=marked in run) for run, part in zip(runs, parts, strict=True)
         )
     return story_box(body)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from llama_edu.html import MUTED, escaped, escaped_lines
+from llama_edu.show.story.characters import character_runs
 from llama_edu.show.story.writing import Candidate, Choice, Writing
 from llama_edu.text import one_line
 from llama_edu.tokenizer.protocol import Tokenizer
@@ -37,11 +38,11 @@ _STORY_TEXT = (
 )
 
 
-def story_html(writing: Writing | None, marked: range | None = None) -> str:
+def story_html(writing: Writing | None, marked: int | None = None) -> str:
     """The text so far, the prompt in bold, one new token marked.
 
     Args:
-        marked: indices into writing.choices, several for a character of several tokens; or None.
+        marked: index into writing.choices, or None. A part of a character marks all of it.
     """
     if writing is None:
         body = f'<span style="{MUTED}">The text will appear here.</span>'
@@ -52,10 +53,11 @@ def story_html(writing: Writing | None, marked: range | None = None) -> str:
             body += escaped_lines("".join([choice.text for choice in choices]))
         else:
             texts = [choice.text for choice in choices]
-            now = escaped_lines("".join(texts[marked.start : marked.stop]))
-            body += escaped_lines("".join(texts[: marked.start]))
+            run = character_runs(choices, writing.tokenizer)[marked]
+            now = escaped_lines("".join(texts[run.start : run.stop]))
+            body += escaped_lines("".join(texts[: run.start]))
             body += f'<mark style="{MARK}">{now}</mark>'
-            body += escaped_lines("".join(texts[marked.stop :]))
+            body += escaped_lines("".join(texts[run.stop :]))
     return story_box(body)
 
 
@@ -68,11 +70,7 @@ def story_box(body: str) -> str:
 
 
 def choice_html(
-    choice: Choice,
-    tokenizer: Tokenizer,
-    followed: Mapping[int, str] | None = None,
-    *,
-    label: str = "",
+    choice: Choice, tokenizer: Tokenizer, followed: Mapping[int, str] | None = None
 ) -> str:
     """The likeliest tokens at one position as a table, which always includes the chosen one.
 
@@ -82,7 +80,6 @@ def choice_html(
     Args:
         followed: id -> the text that it would have led to, for one more column; ids whose text is
             not known yet may be missing.
-        label: the chosen token's, where it is a part of a character.
     """
     candidates = list(choice.likeliest)
     if all(candidate.id != choice.chosen.id for candidate in candidates):
@@ -94,7 +91,6 @@ def choice_html(
         )
     )
     chosen = escaped(token_label(tokenizer, choice.chosen.id))
-    part = f" (part of a character: {escaped(label)})" if label else ""
     counted = "where BOS is 0" if tokenizer.adds_bos else "counted from 0, without a BOS"
     head = "".join(
         f'<th scope="col" style="text-align: {align}; padding: 0 8px; font-weight: normal; '
@@ -109,7 +105,7 @@ def choice_html(
     )
     return (
         f'<div style="line-height: 1.5; overflow-x: auto">'
-        f"<code>{chosen}</code>{part} was chosen at position {choice.position}, {counted}. The "
+        f"<code>{chosen}</code> was chosen at position {choice.position}, {counted}. The "
         f"likeliest tokens there:"
         f'<table style="border-collapse: collapse; font-variant-numeric: tabular-nums">'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
@@ -159,6 +155,15 @@ def token_label(tokenizer: Tokenizer, token: int) -> str:
     except UnicodeDecodeError:  # a byte piece, or one that ends inside a character
         return "".join(f"<0x{byte:02X}>" for byte in piece)
     return one_line(text.replace(" ", "␣").replace("\n", "↵"), _LONGEST_LABEL) or "(nothing)"
+
+
+def choice_label(choices: Sequence[Choice], index: int, tokenizer: Tokenizer) -> str:
+    """The label of a token in its text; one that is a part of a character says which; not HTML."""
+    run = character_runs(choices, tokenizer)[index]
+    if len(run) == 1:
+        return token_label(tokenizer, choices[index].chosen.id)
+    whole = "".join([choices[i].text for i in run]).replace(" ", "␣").replace("\n", "↵")
+    return f"{one_line(whole, 12) or '…'} {index - run.start + 1}/{len(run)}"
 
 
 def percent(probability: float) -> str:

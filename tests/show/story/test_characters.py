@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llama_edu.show.story.characters import character_runs, choice_label
+from llama_edu.show.story.characters import character_runs
 from llama_edu.show.story.description import writing_line
 from llama_edu.show.story.lookahead import look_ahead
 from llama_edu.show.story.token_colors import SHADES, colored_story_html
-from llama_edu.show.story.token_html import choice_html, story_html
+from llama_edu.show.story.token_html import choice_html, choice_label, story_html
 from llama_edu.show.story.writing import N_LIKELIEST, Writing
 from llama_edu.transformer.sampling import GREEDY, SamplingSettings
 
@@ -38,7 +38,7 @@ def test_the_tokens_of_a_character_belong_together(write):
     assert writing.text.count(SPROUT) == 2
     runs = character_runs(writing.choices, writing.tokenizer)
     assert runs == [range(1), *[range(1, 5)] * 4, *[range(5, 9)] * 4, range(9, 10)]
-    labels = [choice_label(writing.choices, i, runs[i], writing.tokenizer) for i in range(1, 5)]
+    labels = [choice_label(writing.choices, i, writing.tokenizer) for i in range(1, 5)]
     assert labels == [f"{SPROUT} {part}/4" for part in (1, 2, 3, 4)]
 
 
@@ -54,12 +54,11 @@ def test_a_character_that_is_not_finished_is_one_run_and_the_end_is_said(write):
 
 def test_each_part_of_a_character_marks_all_of_it(write):
     writing = write([WORD, *FOUR, WORD])
-    runs = character_runs(writing.choices, writing.tokenizer)
     for html in (story_html, colored_story_html):
-        marked = [html(writing, runs[i]) for i in range(1, 5)]
+        marked = [html(writing, i) for i in range(1, 5)]
         assert len(set(marked)) == 1
         assert f">{SPROUT}</mark>" in marked[0] and marked[0].count("<mark") == 1
-    assert "4 tokens: " in colored_story_html(writing, runs[2])
+    assert "4 tokens: " in colored_story_html(writing, 2)
 
 
 def test_a_character_is_shaded_as_its_least_likely_token(write):
@@ -71,10 +70,9 @@ def test_a_character_is_shaded_as_its_least_likely_token(write):
     assert shades == [next(o for bound, o, _ in SHADES if lowest >= bound)]
 
 
-def test_the_table_says_which_part_was_chosen_and_how_positions_are_counted(write):
+def test_the_table_says_how_positions_are_counted(write):
     writing = write([*FOUR])
-    html = choice_html(writing.choices[1], writing.tokenizer, label="x 2/4")
-    assert "(part of a character: x 2/4)" in html and "where BOS is 0" in html
+    assert "where BOS is 0" in choice_html(writing.choices[1], writing.tokenizer)
     writing.tokenizer.adds_bos = False
     assert "counted from 0, without a BOS" in choice_html(writing.choices[1], writing.tokenizer)
 

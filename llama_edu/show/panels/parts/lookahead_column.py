@@ -70,10 +70,10 @@ class LookaheadColumn:
         self.wait()
         self._worker.failure = ""
 
-    def choice_html(self, choice: Choice, tokenizer: Tokenizer, label: str) -> str:
+    def choice_html(self, choice: Choice, tokenizer: Tokenizer) -> str:
         """The table of a choice's alternatives, with the column if this is the place looked at."""
         followed = self.followed if choice is self._looked_at else None
-        return choice_html(choice, tokenizer, followed, label=label)
+        return choice_html(choice, tokenizer, followed)
 
     def _look(
         self, llama: Llama, writing: Writing, choice: Choice, added: Callable[[], None]

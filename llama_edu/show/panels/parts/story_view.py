@@ -8,17 +8,11 @@ from typing import Any
 from llama_edu.errors import RequestError
 from llama_edu.show.panels.parts.range_box import RangeBox
 from llama_edu.show.runtime.optional import import_optional
-from llama_edu.show.story.characters import character_runs, choice_label
 from llama_edu.show.story.token_html import choice_html, story_html
 from llama_edu.show.story.writing import Choice, Writing
 from llama_edu.tokenizer.protocol import Tokenizer
 
 ipywidgets: Any = import_optional("ipywidgets", "the widgets")
-
-
-def plain_choice_html(choice: Choice, tokenizer: Tokenizer, label: str) -> str:
-    """The alternatives to a choice."""
-    return choice_html(choice, tokenizer, label=label)
 
 
 class StoryView:
@@ -31,15 +25,14 @@ class StoryView:
 
     def __init__(
         self,
-        story_html: Callable[[Writing | None, range | None], str] = story_html,
-        choice_html: Callable[[Choice, Tokenizer, str], str] = plain_choice_html,
+        story_html: Callable[[Writing | None, int | None], str] = story_html,
+        choice_html: Callable[[Choice, Tokenizer], str] = choice_html,
     ) -> None:
         """Build the widgets.
 
         Args:
-            story_html: makes HTML of a text, with the tokens of these indices marked.
-            choice_html: makes HTML of the alternatives to a choice, which has this label where it
-                is a part of a character.
+            story_html: makes HTML of a text, with the token of this index marked.
+            choice_html: makes HTML of the alternatives to a choice.
         """
         self._story_html, self._choice_html = story_html, choice_html
         self._writing: Writing | None = None
@@ -95,9 +88,5 @@ class StoryView:
         """Mark the chosen token in the text and list its alternatives."""
         writing, index = self._writing, self.index
         if writing and index is not None:
-            run = character_runs(writing.choices, writing.tokenizer)[index]
-            label = choice_label(writing.choices, index, run, writing.tokenizer)
-            self.story.value = self._story_html(writing, run)
-            self.table.value = self._choice_html(
-                writing.choices[index], writing.tokenizer, label if len(run) > 1 else ""
-            )
+            self.story.value = self._story_html(writing, index)
+            self.table.value = self._choice_html(writing.choices[index], writing.tokenizer)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llama_edu.show.runtime.optional import import_optional
-from llama_edu.show.story.characters import character_runs, choice_label
+from llama_edu.show.story.token_html import choice_label
 from llama_edu.show.story.writing import Choice
 from llama_edu.tokenizer.protocol import Tokenizer
 
@@ -51,11 +51,10 @@ class TokenRow(ipywidgets.HBox):
         """Label the buttons with the tokens around number `chosen`, counted from 0."""
         last_first = max(0, len(choices) - N_BUTTONS)
         self._first = min(max(0, chosen - N_BUTTONS // 2), last_first)
-        runs = character_runs(choices, tokenizer)
         for place, button in enumerate(self.buttons):
             index = self._first + place
             button.layout.display = "" if index < len(choices) else "none"
             if index < len(choices):
-                button.description = choice_label(choices, index, runs[index], tokenizer)
+                button.description = choice_label(choices, index, tokenizer)
                 button.tooltip = f"Look at new token no. {index + 1}"
                 button.button_style = "info" if index == chosen else ""
