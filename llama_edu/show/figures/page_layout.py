@@ -90,15 +90,18 @@ def laid_out(n_pages: int, starts: Sequence[int]) -> PageLayout:
     number = np.concatenate([np.arange(n) for n in n_cells])  # of a cell in its band
     run = np.arange(len(lengths)).repeat(n_cells)
     rows = int(n_rows.sum())
-    gaps_above = np.arange(len(lengths)).repeat(n_rows)
-    below = max(0, LABEL_PX_SHRUNK - int(n_rows[-1]) * cell_px)
+    for_labels = np.maximum(LABEL_PX_SHRUNK - n_rows * cell_px, 0)
+    gaps = np.maximum(for_labels, _GAP)  # below each band
+    if rows * cell_px + gaps.sum() > _MOST_HEIGHT:
+        gaps[:] = _GAP  # some names have no space then
+    gaps[-1] = for_labels[-1]
     return PageLayout(
         cell_px, pages_per_cell, columns, rows,
-        height=rows * cell_px + _GAP * (len(lengths) - 1) + below,
+        height=rows * cell_px + int(gaps.sum()),
         first_rows=first_rows,
         cell_starts=(np.cumsum(lengths) - lengths)[run] + number * pages_per_cell,
         places=first_rows[run] * columns + number,
-        tops=np.arange(rows) * cell_px + _GAP * gaps_above,
+        tops=np.arange(rows) * cell_px + (np.cumsum(gaps) - gaps).repeat(n_rows),
     )  # fmt: skip
 
 

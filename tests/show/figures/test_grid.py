@@ -104,6 +104,15 @@ def test_thirty_layers_of_many_pages_all_have_names_and_cells_that_can_be_seen()
     assert grid.cell_words == "2 neighboring pages, 8,192 bytes"
 
 
+def test_of_few_bands_the_small_ones_get_space_for_their_names():
+    specs = [TensorSpec("token_embedding", "f32", (90, 1024), 3 * PAGE, 90 * PAGE)]
+    for name, n in (("final_norm", 1), ("output", 90), ("layers.0.wq", 900)):
+        specs.append(TensorSpec(name, "f32", (n, 1024), specs[-1].end, n * PAGE))
+    grid = PageGrid(record_of(np.ones(1084, bool), tensors={spec.name: spec for spec in specs}))
+    expected = ["header", "token_embedding", "final_norm", "output", "layer 0"]
+    assert [name for _, name in grid.labels(18)] == expected
+
+
 def test_where_labels_collide_a_weight_is_named_and_not_the_header():
     grid = PageGrid(layered(30, 2_217_000, header=3 * PAGE, table=7344 * PAGE))
     assert [name for _, name in grid.labels()][:2] == ["token_embedding", "layer 0"]
