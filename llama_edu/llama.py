@@ -149,7 +149,10 @@ def load(
     copied_bytes = sum(t.n_bytes for t in checkpoint.tensors.values() if not mmap or _is_cut(t))
     mapped_bytes = checkpoint.n_bytes - copied_bytes
     loading = Loading(mapped_bytes, copied_bytes, time.perf_counter() - start)
-    return Llama(checkpoint, weights, given_tokenizer, files, loading, model, lab, kernels)
+    return Llama(
+        checkpoint, weights, given_tokenizer, files, loading, model, lab, kernels,
+        stated=stated, tokenizer_path=None if tokenizer is None else Path(tokenizer),
+    )  # fmt: skip
 
 
 class _Weights(dict[str, np.ndarray]):
@@ -191,7 +194,7 @@ class Llama(Unsendable, ClosedAtExit):
         tokenizer: text to ids and back, made when it is first asked for.
         loading: what was mapped and what was copied.
         lab: the lab whose mapping holds the weights, or None.
-        model: what forward() takes. kernels: as given to load().
+        model: what forward() takes. kernels, stated, tokenizer_path: as given to load().
     """
 
     def __init__(
@@ -204,6 +207,9 @@ class Llama(Unsendable, ClosedAtExit):
         model: Model,
         lab: Lab | None = None,
         kernels: Kernels = "numpy",
+        *,
+        stated: Stated = Stated(),  # noqa: B008  (frozen)
+        tokenizer_path: Path | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.config: ModelConfig = checkpoint.config
@@ -212,7 +218,7 @@ class Llama(Unsendable, ClosedAtExit):
         self._tokenizer = tokenizer
         self._files = tuple(files)
         self.loading = loading
-        self.kernels = kernels
+        self.kernels, self.stated, self.tokenizer_path = kernels, stated, tokenizer_path
         self.model = self._with_kernels(model) if kernels == "jit" else model
         self.lab = lab
 

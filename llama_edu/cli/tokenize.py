@@ -55,8 +55,15 @@ def _show(tokenizer: Tokenizer, args: argparse.Namespace) -> None:
         return
     for token in tokens:
         piece = tokenizer.piece(token)
-        if piece:
-            shown = quoted(piece.decode("utf-8", "backslashreplace"))
-        else:
-            shown = f"(control) {quoted(tokenizer.name(token))}"
+        shown = _shown(piece) if piece else f"(control) {quoted(tokenizer.name(token))}"
         print(f"{token:6d}  {shown}")
+
+
+def _shown(piece: bytes) -> str:
+    """The piece as Python writes it: as text, or as bytes where it ends inside a character."""
+    from llama_edu.text import quoted
+
+    try:
+        return quoted(piece.decode("utf-8"))
+    except UnicodeDecodeError:
+        return quoted(piece)

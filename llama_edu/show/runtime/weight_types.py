@@ -12,7 +12,6 @@ from llama_edu.convert import convert
 from llama_edu.convert.planning import TYPES, TypeName
 from llama_edu.llama import Llama, load
 from llama_edu.models import locate
-from llama_edu.stated import stated_for
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import score_next
 
@@ -23,6 +22,9 @@ WEIGHT_TYPES = (AS_STORED, *(name for name in TYPES if name != "keep"))
 
 class WeightTypes:
     """Opens a checkpoint as stored, and converted copies of it.
+
+    What was given to load() (a tokenizer, a stated context or rope_theta, threads, kernels) holds
+    for the copies too.
 
     A copy is written to a temporary folder, which is removed as soon as the file in it is mapped:
     on Linux and macOS the bytes stay until the mapping is closed, so that nothing is left behind,
@@ -38,7 +40,6 @@ class WeightTypes:
             FormatError: it cannot be opened.
         """
         self._is_own = not isinstance(model, Llama)
-        self._tokenizer = Path(tokenizer) if tokenizer is not None else None
         self.stored = model if isinstance(model, Llama) else load(model, tokenizer=tokenizer)
         paths = self.stored.checkpoint.paths
         if not isinstance(model, Llama):
@@ -65,11 +66,13 @@ class WeightTypes:
                     path = Path(folder) / f"{self._source.stem}-{weights}.gguf"
                     conversion = convert(
                         self._source, path, to="gguf", type=cast(TypeName, weights),
-                        tokenizer=self._tokenizer, allow_requantize=True,
-                        stated=stated_for(self.stored.checkpoint),
+                        tokenizer=self.stored.tokenizer_path, stated=self.stored.stated,
+                        allow_requantize=True,
                     )  # fmt: skip
                     self._losses[weights] = conversion.losses
-                    self._converted[weights] = load(path)
+                    self._converted[weights] = load(
+                        path, threads=self.stored.model.threads, kernels=self.stored.kernels
+                    )
             return self._ready(self._converted[weights])
 
     def _ready(self, llama: Llama) -> Llama:

@@ -43,6 +43,8 @@ def writing_line(writing: Writing) -> str:
     if writing.first_token_s is not None:
         parts.append(f"first token after {1e3 * writing.first_token_s:.0f} ms")
     parts.append(REASONS.get(writing.reason, "writing"))
+    if writing.reason and writing.choices and writing.choices[-1].text.endswith("\ufffd"):
+        parts.append("its last character is incomplete")
     return " · ".join(parts)
 
 

@@ -50,4 +50,6 @@ def look_ahead(
             text += following.text
             if stopping.is_set():
                 return
+        if generation.reason == "length":  # the end of looking, perhaps inside a character
+            text = text.removesuffix("\ufffd")
         yield token, text + _ENDS.get(generation.reason, "")

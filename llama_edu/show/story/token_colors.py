@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from llama_edu.html import escaped, escaped_lines
+from llama_edu.show.story.characters import character_runs
 from llama_edu.show.story.token_html import MARK, percent, story_box
 from llama_edu.show.story.writing import Choice, Writing
 
@@ -33,18 +34,22 @@ def opacity_of(probability: float) -> float:
 def colored_story_html(writing: Writing, marked: int | None = None) -> str:
     """The text so far, prompt in bold, new tokens shaded by the model's own probability.
 
+    A character of several tokens has the shade of its least likely one.
+
     Args:
         marked: index into writing.choices, or None while the text grows. With an index, pointing at
-            a token shows its probability and rank.
+            a token shows its probability and rank. A part of a character marks all of it.
     """
     choices = list(writing.choices)
+    runs = list(dict.fromkeys(character_runs(choices, writing.tokenizer)))
+    parts = [[choices[i] for i in run] for run in runs]
     body = f"<b>{escaped_lines(writing.prompt)}</b>"
     if marked is None:
-        for opacity, run in groupby(choices, lambda c: opacity_of(c.chosen.probability)):
-            body += _span(opacity, escaped_lines("".join([choice.text for choice in run])))
+        for opacity, same in groupby(parts, _opacity):
+            body += _span(opacity, escaped_lines("".join([c.text for part in same for c in part])))
     else:
         body += "".join(
-            _token_html(choice, is_marked=index == marked) for index, choice in enumerate(choices)
+            _part_html(part, is_marked=marked in run) for run, part in zip(runs, parts, strict=True)
         )
     return story_box(body)
 
@@ -63,11 +68,19 @@ def legend_html() -> str:
     )
 
 
-def _token_html(choice: Choice, *, is_marked: bool) -> str:
-    hover = f'title="{escaped(percent(choice.chosen.probability))}, likeliest no. {choice.rank}"'
+def _opacity(part: list[Choice]) -> float:
+    return opacity_of(min(choice.chosen.probability for choice in part))
+
+
+def _part_html(part: list[Choice], *, is_marked: bool) -> str:
+    """A token, or the tokens of one character, whose probabilities are listed."""
+    says = [f"{percent(c.chosen.probability)}, likeliest no. {c.rank}" for c in part]
+    together = f"{len(part)} tokens: " if len(part) > 1 else ""
+    hover = f'title="{escaped(together + "; ".join(says))}"'
+    text = escaped_lines("".join([choice.text for choice in part]))
     if is_marked:
-        return f'<mark style="{MARK}" {hover}>{escaped_lines(choice.text)}</mark>'
-    return _span(opacity_of(choice.chosen.probability), escaped_lines(choice.text), hover)
+        return f'<mark style="{MARK}" {hover}>{text}</mark>'
+    return _span(_opacity(part), text, hover)
 
 
 def _span(opacity: float, html: str, hover: str = "") -> str:

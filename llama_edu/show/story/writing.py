@@ -17,7 +17,7 @@ from llama_edu.tokenizer.streaming import StreamDecoder
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import GeneratedToken, Reason
 from llama_edu.transformer.kernels import softmax
-from llama_edu.transformer.sampling import SamplingSettings, candidates
+from llama_edu.transformer.sampling import SamplingSettings, chances
 
 #: How many of the likeliest tokens are remembered for each position.
 N_LIKELIEST = 10
@@ -176,12 +176,15 @@ def choice_of(token: GeneratedToken, settings: SamplingSettings, seen: list[int]
         seen: the ids before it, BOS included, for the repeat penalty.
     """
     probabilities = softmax(token.logits.astype(np.float64))
-    order = np.argsort(-probabilities, kind="stable")
-    ids, chances = candidates(token.logits, settings, seen)
-    chance_of = dict(zip(ids.tolist(), chances.tolist(), strict=True))
+    # of a large vocabulary, only what is as likely as the last one shown is sorted
+    n_shown = min(N_LIKELIEST, len(probabilities))
+    least = np.partition(probabilities, -n_shown)[-n_shown]
+    likely = np.flatnonzero(probabilities >= least)
+    order = likely[np.argsort(-probabilities[likely], kind="stable")]
+    chance_of = chances(token.logits, settings, seen)
 
     def candidate(id: int) -> Candidate:
-        return Candidate(id, float(probabilities[id]), chance_of.get(id, 0.0))
+        return Candidate(id, float(probabilities[id]), float(chance_of[id]))
 
     return Choice(
         position=token.position,

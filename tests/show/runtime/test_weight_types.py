@@ -8,7 +8,7 @@ from helpers.tiny import write_tiny
 
 import llama_edu
 from llama_edu.show.runtime.weight_types import WeightTypes
-from llama_edu.stated import Stated, stated_for
+from llama_edu.stated import Stated
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from llama_edu.stated import Stated, stated_for
 def test_a_converted_copy_keeps_what_was_stated_of_the_model(tmp_path, rng, stated):
     path, tokenizer = write_tiny(tmp_path, rng)
     with llama_edu.load(path, tokenizer=tokenizer, **stated) as llama:
-        assert stated_for(llama.checkpoint) == Stated(**stated)
+        assert llama.stated == Stated(**stated)
         types = WeightTypes(llama, tokenizer)
         copy = types.open("f32")
         assert copy.config.max_seq_len == llama.config.max_seq_len

@@ -216,13 +216,13 @@ class PageMapWidget(Panel):
                     shown_at = time.monotonic()
                 if self._pace:
                     stopping.wait(1 / self._pace)
-            path, reason = lab.path, steps.reason
+            path, stated, reason = lab.path, llama.stated, steps.reason
             del llama, lab, generation, steps  # views on the mapping, which is closed now
         self.view.end()
         self._n_planned = len(touches)
         self._show()
         read = [step.tokens for step in touches.steps]
-        touches.plain_faults |= plain_faults(path, read, stopping)
+        touches.plain_faults |= plain_faults(path, read, stopping, stated)
         self._reason = reason
 
     def _open(self, stack: ExitStack) -> tuple[Llama, PageLab]:

@@ -33,8 +33,9 @@ FIRST_VALUES: dict[str, Any] = {
     **{name: getattr(SamplingSettings(), name) for name in SETTING_NAMES}, "seed": 1, "pace": 0,
 }  # fmt: skip
 
-#: The length slider ends here for longer contexts.
-_LONGEST = 4096
+#: The length slider ends here for longer contexts: beyond, one pixel would be dozens of tokens, and
+#: a text that has reached its length can be continued.
+_LONGEST = 1024
 
 
 class Controls:
