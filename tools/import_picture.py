@@ -38,7 +38,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "matmul": {"errors", "quants"},
     "transformer": _GROUND | {"quants", "matmul", "tokenizer"},
     "pages": _GROUND | {"files"},
-    "llama": _GROUND | {"quants", "files", "stated", "tokenizer", "matmul", "transformer"},
+    "chat": _GROUND | {"files", "tokenizer", "transformer"},
+    "llama": _GROUND
+    | {"quants", "files", "stated", "tokenizer", "matmul", "transformer", "chat"},
     "compare": _GROUND | {"quants", "files", "stated", "llama"},
 }  # fmt: skip
 MAY_IMPORT["experiments"] = set(MAY_IMPORT)
