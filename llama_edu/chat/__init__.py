@@ -5,7 +5,8 @@
 | typed.py | text that remembers which of its characters a person or a model wrote |
 | sandbox.py | the program of the process that renders templates, and does nothing else |
 | renderer.py | that process, seen from here: started, limited in time, ended |
-| template.py | which template a checkpoint has, or one of ours by name |
+| named.py, template.py | templates of ours; which template a checkpoint has |
 | prompt.py | messages to ids; what somebody types never becomes a special token |
-| conversation.py | messages in, text out, over a cache that is kept from turn to turn |
+| messages.py | what a message is |
+| conversation.py, answer.py | messages in, text out, over a cache that is kept between turns |
 """

@@ -19,7 +19,7 @@ the rendered text with parse_special=true.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from llama_edu.chat.renderer import Renderer
@@ -37,12 +37,14 @@ class Prompt:
 
     Attributes:
         text: what the template wrote. ids: what the model reads, BOS included where it reads one.
-        n_typed_specials: how many special tokens' names stand in it as text, because a message
+        specials: the special tokens that the template wrote.
+        n_typed_specials: how often names of special tokens stand in it as text, because a message
             brought or completed them.
     """
 
     text: str
     ids: tuple[int, ...]
+    specials: frozenset[int] = frozenset()
     n_typed_specials: int = 0
 
 
@@ -55,16 +57,16 @@ class PromptWriter:
         self.template = template
         self._tokenizer = tokenizer
         self._renderer = renderer or Renderer()
-        special = {token: tokenizer.name(token) for token in tokenizer.special_ids}
-        self._names = {token: name for token, name in special.items() if name}
-        self._ids = {name: token for token, name in sorted(self._names.items(), reverse=True)}
-        self._pattern = _any_of(self._ids)
-        self._characters = "".join(sorted(set().union(*map(set, self._ids))))
+        names = tokenizer.special_names
+        self._characters = "".join(sorted(set().union(*map(set, names))))
+        self._control = {token for token in names.values() if not tokenizer.piece(token)}
+        self._control_names = _any_of(n for n, token in names.items() if token in self._control)
 
     @property
     def missing_pieces(self) -> tuple[str, ...]:
         """Special pieces that the template needs, and the vocabulary does not have."""
-        return tuple(name for name in self.template.needs if name not in self._ids)
+        names = self._tokenizer.special_names
+        return tuple(name for name in self.template.needs if name not in names)
 
     def prompt(
         self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = True
@@ -78,11 +80,11 @@ class PromptWriter:
             FormatError: the template cannot be used. RequestError: it refuses these messages, or a
                 message has half a surrogate pair.
         """
-        where = self.template.where
+        where, tokenizer = self.template.where, self._tokenizer
         stand_ins = self._stand_ins(messages)
         variables = {
-            "bos_token": self._names.get(self._tokenizer.bos_id, ""),
-            "eos_token": self._names.get(self._tokenizer.eos_id, ""),
+            "bos_token": tokenizer.name(tokenizer.bos_id) if tokenizer.bos_id >= 0 else "",
+            "eos_token": tokenizer.name(tokenizer.eos_id) if tokenizer.eos_id >= 0 else "",
             "add_generation_prompt": add_generation_prompt,
             "tools": None,
             "documents": None,
@@ -97,22 +99,49 @@ class PromptWriter:
                 f"text could not be told from its own special tokens; give another one with "
                 f"--template, or template= in Python"
             )
-        cut = self._pattern.split(written.marked)
-        parts: list[str | int] = [
-            self._ids[part] if i % 2 else part.translate(real) for i, part in enumerate(cut)
-        ]
-        n_typed = len(self._pattern.findall(written.text)) - len(cut) // 2
-        return Prompt(written.text, tuple(self._encoded(parts)), n_typed)
+        return self._encoded(written.text, tokenizer.special_parts(written.marked), real)
 
     def close(self) -> None:
         """End the process that renders."""
         self._renderer.close()
 
-    def _encoded(self, parts: Sequence[str | int]) -> list[int]:
-        """The ids; BOS comes from the template, or else from the file, but not from both."""
-        filled = [part for part in parts if part != ""]
-        has_bos = bool(filled) and filled[0] == self._tokenizer.bos_id
-        return self._tokenizer.encode_parts(filled, bos=not has_bos)
+    def _encoded(self, text: str, marked: Sequence[str | int], real: Mapping[int, str]) -> Prompt:
+        """The prompt of these parts, the texts of which still have stand-ins in them.
+
+        A user-defined piece is found in any text, which is right for a run of spaces and wrong for
+        the name of a role. So one that the template wrote itself is taken apart where it was typed.
+        """
+        tokenizer = self._tokenizer
+        specials = frozenset(part for part in marked if isinstance(part, int))
+        roles = {
+            token
+            for token in specials - self._control
+            if len(tokenizer.name(token)) > 1 and not tokenizer.name(token).isspace()
+        }
+        in_typed = _any_of(map(tokenizer.name, roles))
+        parts: list[str | int] = []
+        n_typed = 0
+        for part in marked:
+            if isinstance(part, int):
+                parts.append(part)
+                continue
+            typed = part.translate(real)
+            n_typed += sum(1 for _ in self._control_names.finditer(typed))
+            cuts = [match.start() + 1 for match in in_typed.finditer(typed)]
+            n_typed += len(cuts)
+            edges = zip([0, *cuts], [*cuts, len(typed)], strict=True)
+            parts += [typed[start:end] for start, end in edges]
+        # BOS comes from the template, or else from the file, but not from both
+        has_bos = bool(parts) and parts[0] == tokenizer.bos_id
+        ids = tokenizer.encode_parts(parts, bos=not has_bos)
+        commands = [token for token in ids if token in self._control or token in roles]
+        expected = [part for part in parts if part in self._control or part in roles]
+        if commands not in (expected, [tokenizer.bos_id, *expected]):
+            raise RequestError(
+                f"{self.template.where}: typed text became a special token of this vocabulary; "
+                f"leave out what looks like one"
+            )
+        return Prompt(text, tuple(ids), specials, n_typed)
 
     def _stand_ins(self, messages: Sequence[Mapping[str, str]]) -> str:
         """As many code points as there are characters to hide, none of which occurs anywhere."""
@@ -129,7 +158,6 @@ class PromptWriter:
         )
 
 
-def _any_of(names: Mapping[str, int]) -> re.Pattern[str]:
-    """Finds any of these names, the longest first; nothing if there are none."""
-    longest_first = sorted(names, key=len, reverse=True)
-    return re.compile("(" + ("|".join(map(re.escape, longest_first)) or "(?!)") + ")")
+def _any_of(names: Iterable[str]) -> re.Pattern[str]:
+    """Finds every place where one of these names begins, also within another one."""
+    return re.compile(f"(?={'|'.join(map(re.escape, sorted(filter(None, names)))) or '(?!)'})")

@@ -29,6 +29,7 @@ COMMANDS = (
     "inspect",
     "convert",
     "generate",
+    "chat",
     "pages",
     "residency",
     "experiment",
@@ -157,7 +158,7 @@ def _check_text(args: argparse.Namespace) -> None:
 
     Python hands on such a byte as half a surrogate pair.
     """
-    for name in ("prompt", "text"):
+    for name in ("prompt", "text", "system"):
         text = getattr(args, name, None) or ""
         wrong = next((c for c in text if 0xDC80 <= ord(c) <= 0xDCFF), None)
         if wrong is not None:
@@ -170,7 +171,7 @@ def _check_text(args: argparse.Namespace) -> None:
 
 def _expand_home(args: argparse.Namespace) -> None:
     """Put the home folder in the place of "~" in paths, which a shell leaves in quotes."""
-    for name in ("destination", "out", "text_file", "tokenizer"):
+    for name in ("destination", "out", "text_file", "tokenizer", "template", "history"):
         path = getattr(args, name, None)
         if isinstance(path, str):
             setattr(args, name, os.path.expanduser(path))  # noqa: PTH111 - keeps "" and "./x"

@@ -58,7 +58,8 @@ def conversation(*contents: str) -> list[dict[str, str]]:
 
 
 def specials(ids) -> list[int]:
-    return [i for i in ids if i < len(SPECIAL)]
+    """The control tokens; user-defined pieces are text that happens to have an id of its own."""
+    return [i for i in ids if not LettersTokenizer().piece(i)]
 
 
 @pytest.mark.parametrize("name", VERBATIM)
@@ -86,6 +87,33 @@ def test_where_nothing_special_is_typed_the_ids_are_those_of_the_whole_text(
     if name != "half a marker" or "<|im_end|>" not in found.text:  # it lacks only what is typed
         assert list(found.ids) == expected
     assert found.n_typed_specials == 0 or name == "half a marker"
+
+
+@given(contents=st.lists(typed, min_size=4, max_size=4))
+@example(contents=["aaa", "a", "a a", "baab"])
+def test_a_user_defined_piece_is_special_only_where_the_template_uses_it_as_such(
+    renderer, contents
+):
+    writer = writer_of("{% for m in messages %}aa{{ m.content }}\n{% endfor %}", renderer)
+    ids = writer.prompt(conversation(*contents)).ids
+    tokenizer = LettersTokenizer()
+    assert "".join(map(tokenizer.name, ids)) == "".join(f"aa{c}\n" for c in contents)
+    assert ids.count(SPECIAL.index("aa")) == 4
+    unused = writer_of("{% for m in messages %}{{ m.content }}\n{% endfor %}", renderer)
+    text = "".join(f"{c}\n" for c in contents)
+    assert list(unused.prompt(conversation(*contents)).ids) == tokenizer.encode(text)
+
+
+def test_a_tokenizer_that_makes_a_command_of_text_is_found_out(renderer):
+    class Careless(LettersTokenizer):
+        def encode_parts(self, parts, *, bos=True):
+            found = [self.special_parts(p) if isinstance(p, str) else [p] for p in parts]
+            return super().encode_parts(sum(found, []), bos=bos)
+
+    template = ChatTemplate("{{ messages[0].content }}", "its template")
+    writer = PromptWriter(template, Careless(), renderer)
+    with pytest.raises(RequestError, match="typed text became a special token"):
+        writer.prompt([{"role": "user", "content": "</s>"}])
 
 
 def test_a_marker_that_is_typed_stays_text_and_is_counted(renderer):
