@@ -170,8 +170,10 @@ class Conversation:
         tokenizer = self._model.tokenizer
         found: list[Seen] = []
         decoder = StreamDecoder(tokenizer, at_start=False)
+        by_template = self._prompt.specials if self._prompt else frozenset()
         for token in self.tokens:
-            is_special = token in tokenizer.special_ids
+            is_control = token in tokenizer.special_ids and not tokenizer.piece(token)
+            is_special = is_control or token in by_template
             text = tokenizer.name(token) if is_special else decoder.push(token)
             found.append(Seen(token, text, is_special))
         return found
@@ -190,19 +192,21 @@ class Conversation:
         message = {"role": "user", "content": checked_text(text, "message")}
         return self._answered([*self._messages, message])
 
-    def regenerate(self) -> Answer:
+    def regenerate(self, kept: Sequence[int] = ()) -> Answer:
         """Answer the last message of the user's again; the random numbers go on.
 
+        Args:
+            kept: ids with which the answer begins.
         Raises:
             RequestError: nothing was said yet.
         """
         self._end_answer()
-        kept = self._messages
-        while kept and kept[-1]["role"] == "assistant":
-            kept = kept[:-1]
-        if not kept or kept[-1]["role"] != "user":
+        messages = self._messages
+        while messages and messages[-1]["role"] == "assistant":
+            messages = messages[:-1]
+        if not messages or messages[-1]["role"] != "user":
             raise RequestError("conversation: nothing was said yet, so there is nothing to answer")
-        return self._answered(kept)
+        return self._answered(messages, kept)
 
     def reset(self) -> None:
         """Forget everything but the system's message."""
@@ -248,28 +252,29 @@ class Conversation:
         name = self._model.checkpoint.paths[0].name
         return f"Conversation({name!r}, {self.template.name} template, {n} messages)"
 
-    def _answered(self, messages: list[Message]) -> Answer:
+    def _answered(self, messages: list[Message], kept: Sequence[int] = ()) -> Answer:
         """Start the answer to these messages, which become the conversation if it can start."""
         prompt = self._writer.prompt(messages)
+        tokens = [*prompt.ids, *kept]
         context = self._model.config.max_seq_len
-        if len(prompt.ids) >= context:
+        if len(tokens) >= context:
             raise ContextFull(
-                f"context: the conversation has {len(prompt.ids):,} tokens, the model's context is "
+                f"context: the conversation has {len(tokens):,} tokens, the model's context is "
                 f"{context:,}; drop_oldest() drops its oldest turn, reset() all of them"
             )
-        n_common = _common(self._cached, prompt.ids)
         if self._cache is not None:
-            self._cache.truncate(min(n_common, self._cache.length))
+            self._cache.truncate(min(_common(self._cached, tokens), self._cache.length))
         generation = self._model.generate_tokens(
-            list(prompt.ids), self.n_tokens, self.settings, seed=self._rng, cache=self._cache,
+            tokens, self.n_tokens, self.settings, seed=self._rng, cache=self._cache,
             stop=[*self.stop, *self._stop_of_template()],
         )  # fmt: skip
         self._cache = generation.cache
         self.n_reused = generation.cache.length
         self._prompt = prompt
-        answer = {"role": "assistant", "content": ""}
-        self._messages = [*messages, answer]
-        self._answer = Answer(generation, answer, self.n_reused, self._remember)
+        decoder = StreamDecoder(self._model.tokenizer, at_start=False)
+        message = {"role": "assistant", "content": "".join([decoder.push(t) for t in kept])}
+        self._messages = [*messages, message]
+        self._answer = Answer(generation, message, self.n_reused, self._remember)
         return self._answer
 
     def _stop_of_template(self) -> tuple[str, ...]:
@@ -284,3 +289,9 @@ class Conversation:
     def _remember(self, generation: Generation) -> None:
         """Note what the cache holds."""
         self._cached = list(generation.tokens[: generation.cache.length])
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many ids two lists have in common at their beginning."""
+    n = min(len(a), len(b))
+    return next((i for i in range(n) if a[i] != b[i]), n)

@@ -6,6 +6,7 @@ transparent, so that they suit light and dark themes, and the text stays readabl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 
 from llama_edu.html import escaped, escaped_lines
@@ -37,16 +38,22 @@ def colored_story_html(writing: Writing, marked: int | None = None) -> str:
         marked: index into writing.choices, or None while the text grows. With an index, pointing at
             a token shows its probability and rank.
     """
-    choices = list(writing.choices)
     body = f"<b>{escaped_lines(writing.prompt)}</b>"
+    return story_box(body + token_spans(writing.choices, marked))
+
+
+def token_spans(choices: Sequence[Choice], marked: int | None, *, shaded: bool = True) -> str:
+    """The texts of tokens, one of them marked, shaded by probability or not."""
     if marked is None:
-        for opacity, run in groupby(choices, lambda c: opacity_of(c.chosen.probability)):
-            body += _span(opacity, escaped_lines("".join([choice.text for choice in run])))
-    else:
-        body += "".join(
-            _token_html(choice, is_marked=index == marked) for index, choice in enumerate(choices)
+        by_shade = groupby(list(choices), lambda c: opacity_of(c.chosen.probability))
+        return "".join(
+            _span(opacity if shaded else 0, escaped_lines("".join([c.text for c in run])))
+            for opacity, run in by_shade
         )
-    return story_box(body)
+    return "".join(
+        _token_html(choice, is_marked=index == marked, is_shaded=shaded)
+        for index, choice in enumerate(list(choices))
+    )
 
 
 def legend_html() -> str:
@@ -63,11 +70,12 @@ def legend_html() -> str:
     )
 
 
-def _token_html(choice: Choice, *, is_marked: bool) -> str:
+def _token_html(choice: Choice, *, is_marked: bool, is_shaded: bool) -> str:
     hover = f'title="{escaped(percent(choice.chosen.probability))}, likeliest no. {choice.rank}"'
     if is_marked:
         return f'<mark style="{MARK}" {hover}>{escaped_lines(choice.text)}</mark>'
-    return _span(opacity_of(choice.chosen.probability), escaped_lines(choice.text), hover)
+    opacity = opacity_of(choice.chosen.probability) if is_shaded else 0
+    return _span(opacity, escaped_lines(choice.text), hover)
 
 
 def _span(opacity: float, html: str, hover: str = "") -> str:

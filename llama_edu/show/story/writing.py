@@ -144,24 +144,33 @@ class Writing:
         Raises:
             RequestError: there is no such choice, or the token is not among its likeliest.
         """
-        if not 0 <= index < len(self.choices):
-            raise RequestError(
-                f"choice {index}: this text has {len(self.choices)} new tokens, counted from 0"
-            )
-        choice = self.choices[index]
-        for rank, candidate in enumerate(choice.likeliest, 1):
-            if candidate.id == token:
-                other = replace(choice, chosen=candidate, rank=rank)
-                return [*self.choices[:index], other]
-        raise RequestError(
-            f"token {token}: is not among the {len(choice.likeliest)} likeliest at position "
-            f"{choice.position}; choose one that the table lists"
-        )
+        return instead(self.choices, index, token)
 
     def end(self) -> None:
         """End the text early; what was generated stays, and the reason is "stopped"."""
         self.generation.close()
         self.reason = "stopped"
+
+
+def instead(choices: Sequence[Choice], index: int, token: int) -> list[Choice]:
+    """The choices before number `index`, then one of its alternatives in place of that choice.
+
+    Raises:
+        RequestError: there is no such choice, or the token is not among its likeliest.
+    """
+    if not 0 <= index < len(choices):
+        raise RequestError(
+            f"choice {index}: this text has {len(choices)} new tokens, counted from 0"
+        )
+    choice = choices[index]
+    for rank, candidate in enumerate(choice.likeliest, 1):
+        if candidate.id == token:
+            other = replace(choice, chosen=candidate, rank=rank)
+            return [*choices[:index], other]
+    raise RequestError(
+        f"token {token}: is not among the {len(choice.likeliest)} likeliest at position "
+        f"{choice.position}; choose one that the table lists"
+    )
 
 
 def choice_of(token: GeneratedToken, settings: SamplingSettings, seen: list[int]) -> Choice:
