@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ def _show(tokenizer: Tokenizer, args: argparse.Namespace) -> None:
     from llama_edu.text import quoted
 
     tokens = tokenizer.encode(args.text)
+    if tokenizer.asks_for_eos:
+        print(
+            "llama-edu: the tokenizer's file asks for EOS after a text (add_eos_token); it is left "
+            "out, because a text that is to be continued has no end",
+            file=sys.stderr,
+        )
     if args.ids:
         print(*tokens)
         return

@@ -91,6 +91,10 @@ def settings(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text('{"padding_side": "left"}')
 
 
+def llama_class(folder: Path) -> None:
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+
+
 def with_lm_head(folder: Path) -> None:
     from safetensors.numpy import load_file, save_file
 
@@ -136,6 +140,10 @@ SAYS: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
     "no BOS, or no space, before a text": (
         lambda f: gguf(f, vocabulary=spm(add_bos=False, add_space_prefix=False)),
         ("vocabulary.add_bos", "vocabulary.add_space_prefix", "vocabulary")),
+    "EOS after a text": (
+        lambda f: gguf(f, vocabulary=spm(add_eos=True)), ("vocabulary.add_eos", "vocabulary")),
+    "no second space before a text that begins with one": (
+        lambda f: huggingface(f, llama_class), ("vocabulary.doubles_space", "vocabulary")),
     "byte-level pieces with merges": (
         lambda f: gguf(f, vocabulary=bpe()), ("vocabulary.pieces", "vocabulary")),
     "a chat template": (

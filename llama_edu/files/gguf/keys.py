@@ -51,10 +51,11 @@ ID_KEYS = tuple(
     f"tokenizer.ggml.{name}"
     for name in (
         "bos_token_id", "eos_token_id", "unknown_token_id", "add_bos_token", "add_space_prefix",
-        "remove_extra_whitespaces",
+        "remove_extra_whitespaces", "add_eos_token",
     )
 )  # fmt: skip
 
+ADD_EOS = "tokenizer.ggml.add_eos_token"
 ADD_BOS = "tokenizer.ggml.add_bos_token"
 
 #: Left out where heads side by side are as wide as the model.
@@ -95,6 +96,8 @@ def with_stored_types(
         elif key in own:
             idle = key == ADD_BOS and bos.value == NO_TOKEN  # the flag of a BOS that is not there
             values[key] = value if idle or _says(value, own[key]) else own[key]
+        elif key == ADD_EOS:  # stated, and overruled by another file of the same folder
+            values[key] = TypedValue("bool", False)
         elif key in HEAD_DIM_KEYS:
             values[key] = TypedValue("u32", head_dim)
         elif key in STATED_KEYS:  # the source's own way of saying what the sizes say

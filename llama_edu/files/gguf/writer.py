@@ -170,6 +170,8 @@ def _vocabulary_values(vocabulary: Vocabulary | None, config: ModelConfig) -> di
             values[f"{name}_token_id"] = TypedValue("u32", NO_TOKEN)
     values["add_bos_token"] = TypedValue("bool", vocabulary.add_bos)
     values["add_space_prefix"] = TypedValue("bool", vocabulary.add_space_prefix)
+    if vocabulary.add_eos:
+        values["add_eos_token"] = TypedValue("bool", True)
     if vocabulary.removes_spaces:
         values["remove_extra_whitespaces"] = TypedValue("bool", True)
     if vocabulary.charsmap:

@@ -28,6 +28,7 @@ from llama_edu.files.huggingface.config_json import (
     config_from_json,
     config_to_json,
     dialect_of,
+    window_of,
 )
 from llama_edu.files.huggingface.safetensors_writer import (
     TORCH_DTYPES,
@@ -105,7 +106,7 @@ def read_huggingface(folder: Path, files: OpenFiles) -> Checkpoint:
         tokenizer_path=next((folder / n for n in TOKENIZERS if (folder / n).is_file()), None),
         sections=tuple(stored.sections),
         ignored=(*ignored, *stored.other_names),
-        metadata=values,
+        metadata={**values, **window_of(values)},
         carried={
             **carried_from_config(values),
             **carried_from_companions(companions),
