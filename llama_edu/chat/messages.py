@@ -41,8 +41,8 @@ def _checked(where: str, message: object) -> Message:
     more = [key for key in message if key not in ("role", "content")]
     if more:
         raise RequestError(
-            f"{where}: has {quoted(more[0], 40)}, expected role and content alone; tools, names and "
-            f"pictures are not supported"
+            f"{where}: has {quoted(more[0], 40)}, expected role and content alone; tools, names "
+            f"and pictures are not supported"
         )
     return {"role": role, "content": checked_text(content, f"{where}: content")}
 

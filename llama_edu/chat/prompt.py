@@ -105,7 +105,7 @@ class PromptWriter:
         """End the process that renders."""
         self._renderer.close()
 
-    def _encoded(self, text: str, marked: Sequence[str | int], real: Mapping[int, str]) -> Prompt:
+    def _encoded(self, text: str, marked: Sequence[str | int], real: Mapping[int, int]) -> Prompt:
         """The prompt of these parts, the texts of which still have stand-ins in them.
 
         A user-defined piece is found in any text, which is right for a run of spaces and wrong for

@@ -26,14 +26,15 @@ _BUBBLE = (
     "width: fit-content; box-sizing: border-box"
 )
 _TEXT = (
-    "white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.6; margin: 0; min-height: 1.6em; "
-    "font-family: var(--jp-content-font-family, sans-serif); font-size: 15px; background: none; "
+    "white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.6; margin: 0; "
+    "min-height: 1.6em; font-family: var(--jp-content-font-family, sans-serif); font-size: 15px; background: none; "
     "color: var(--jp-content-font-color1, inherit)"
 )
 # The sides and the borders tell the speakers apart, not the background alone.
 _SIDES = {
     "system": "margin-left: auto; margin-right: auto; border-style: dashed",
-    "user": "margin-left: auto; border-width: 2px; background: var(--jp-layout-color2, transparent)",
+    "user": "margin-left: auto; border-width: 2px; "
+    "background: var(--jp-layout-color2, transparent)",
     "assistant": "margin-right: auto",
 }
 _SPECIAL = (
