@@ -144,6 +144,11 @@ class Conversation:
         self._messages = said + kept
 
     @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer."""
+        return self._model.tokenizer
+
+    @property
     def missing_pieces(self) -> tuple[str, ...]:
         """Special tokens that a template of ours needs and this model does not have."""
         return self._writer.missing_pieces

@@ -167,12 +167,9 @@ class _Talker:
             out.append(_styled(f"[[{text}]]", "7", self.is_terminal) if piece.is_special else text)
         sys.stdout.write("".join(out) + "\n")
         n_special = sum(piece.is_special for piece in seen)
-        typed = self._conversation.n_typed_specials
-        stays = f" {typed} more were typed: they are text, cut into pieces." if typed else ""
-        self.note(
-            f"{len(seen):,} tokens; {n_special:,} special ones, in [[ ]], all written by the "
-            f"template or the file.{stays}"
-        )
+        n_typed = self._conversation.n_typed_specials
+        stays = f" Names that were typed, {n_typed} here, are text." if n_typed else ""
+        self.note(f"{len(seen):,} tokens, {n_special:,} of them special, in [[ ]].{stays}")
 
 
 def _styled(text: str, code: str, is_terminal: bool = True) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
+from dataclasses import replace
 
 from llama_edu.chat.conversation import Seen
 from llama_edu.chat.messages import Message
 from llama_edu.html import MUTED, escaped, escaped_lines
 from llama_edu.show.story.reply import Reply
 from llama_edu.show.story.token_colors import token_spans
+from llama_edu.show.story.writing import Choice
 from llama_edu.text import one_line
 
 #: Who speaks, in words; a screen reader reads them before the text.
@@ -26,8 +27,10 @@ _BUBBLE = (
     "width: fit-content; box-sizing: border-box"
 )
 _TEXT = (
-    "white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.6; margin: 0; "
-    "min-height: 1.6em; font-family: var(--jp-content-font-family, sans-serif); font-size: 15px; background: none; "
+    "white-space: pre-wrap; overflow-wrap: anywhere; word-break: normal; line-height: 1.6; "
+    "margin: 0; "
+    "min-height: 1.6em; font-family: var(--jp-content-font-family, sans-serif); font-size: 15px; "
+    "background: none; "
     "color: var(--jp-content-font-color1, inherit)"
 )
 # The sides and the borders tell the speakers apart, not the background alone.
@@ -37,7 +40,12 @@ _SIDES = {
     "background: var(--jp-layout-color2, transparent)",
     "assistant": "margin-right: auto",
 }
+_SEEN_BOX = (
+    f"border: {_BORDER}; border-radius: 3px; padding: 8px 12px; max-height: 24em; overflow-y: auto; "
+    "box-sizing: border-box"
+)
 _SPECIAL = (
+    "display: inline-block; line-height: 1.3; max-width: 100%; overflow-wrap: anywhere; "
     "border: 1px solid currentColor; border-radius: 3px; padding: 0 3px; margin: 0 1px; "
     "font-weight: bold; color: var(--jp-brand-color1, #1976d2)"
 )
@@ -61,7 +69,7 @@ def conversation_html(
     for i, message in enumerate(messages):
         is_latest = reply is not None and i == len(messages) - 1
         if is_latest and reply is not None and reply.choices and (shaded or marked is not None):
-            text = token_spans(reply.choices, marked, shaded=shaded)
+            text = token_spans(_without_first_space(reply.choices), marked, shaded=shaded)
         else:
             text = escaped_lines(message["content"].lstrip())
         bubbles.append(_bubble(message["role"], text))
@@ -72,6 +80,12 @@ def conversation_html(
         f'<div style="{_BOX}"><div role="log" aria-live="polite" style="margin: 0 0 auto 0">'
         f"{body}</div></div>"
     )
+
+
+def _without_first_space(choices: Sequence[Choice]) -> list[Choice]:
+    """Choices whose text begins where the first word does, as in the other bubbles."""
+    kept = list(choices)
+    return [replace(kept[0], text=kept[0].text.lstrip()), *kept[1:]]
 
 
 def _bubble(role: str, text: str) -> str:
@@ -88,19 +102,18 @@ def seen_html(seen: Sequence[Seen], n_typed_specials: int = 0) -> str:
     if not seen:
         return f'<p style="{MUTED}">The model has not read anything yet.</p>'
     parts = []
-    for is_special, run in groupby(seen, key=lambda piece: piece.is_special):
-        for piece in run:
-            if is_special:
-                label = escaped(one_line(piece.text, 60))
-                parts.append(f'<b style="{_SPECIAL}" title="special token {piece.id}">{label}</b>')
-            else:
-                parts.append(
-                    f'<span style="{_PLAIN_TOKEN}" title="token {piece.id}">'
-                    f"{escaped_lines(piece.text)}</span>"
-                )
+    for piece in seen:
+        if piece.is_special:
+            label = escaped(one_line(piece.text, 60))
+            parts.append(f'<b style="{_SPECIAL}" title="special token {piece.id}">{label}</b>')
+        else:
+            parts.append(
+                f'<span style="{_PLAIN_TOKEN}" title="token {piece.id}">'
+                f"{escaped_lines(piece.text)}</span>"
+            )
     n_special = sum(piece.is_special for piece in seen)
     typed = (
-        f" {n_typed_specials} more names of special tokens were typed: they are text, cut into "
+        f" Names of special tokens that were typed, {n_typed_specials} here, are text, cut into "
         f"ordinary pieces."
         if n_typed_specials
         else ""
@@ -109,6 +122,5 @@ def seen_html(seen: Sequence[Seen], n_typed_specials: int = 0) -> str:
         f'<p style="margin: 0 0 4px 0; line-height: 1.5">{len(seen):,} tokens. {n_special:,} of '
         f"them are special (in boxes): the template or the file wrote them, or the model chose "
         f"them.{typed}</p>"
-        f'<div style="{_BOX}; max-height: 20em"><pre style="{_TEXT}; margin: 0 0 auto 0">'
-        f"{''.join(parts)}</pre></div>"
+        f'<div style="{_SEEN_BOX}"><pre style="{_TEXT}">{"".join(parts)}</pre></div>'
     )

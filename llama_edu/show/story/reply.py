@@ -11,7 +11,6 @@ from llama_edu.chat.answer import Answer
 from llama_edu.show.story.writing import Choice, choice_of
 from llama_edu.tokenizer.protocol import Tokenizer
 from llama_edu.tokenizer.streaming import StreamDecoder
-from llama_edu.transformer.generate import Generation
 from llama_edu.transformer.sampling import SamplingSettings
 
 
@@ -19,7 +18,7 @@ class Reply:
     """One answer. Iterating writes it; any thread may read it meanwhile.
 
     Attributes:
-        choices: one per token of the answer, in order.
+        generation: the tokens behind it. choices: one per token of the answer, in order.
         reason: why it ended: as Generation.reason, or "stopped"; "" until then.
         first_token_s: seconds from the start to the first new token; None until then.
     """
@@ -41,17 +40,13 @@ class Reply:
             stopping: set by any thread, it ends the answer before its next token is computed.
         """
         self.answer, self.tokenizer, self.settings = answer, tokenizer, settings
+        self.generation = answer.generation
         decoder = StreamDecoder(tokenizer, at_start=False)
         self.choices = [replace(choice, text=decoder.push(choice.chosen.id)) for choice in kept]
         self.reason = ""
         self.first_token_s: float | None = None
         self._stopping = stopping or threading.Event()
         self._clock = clock
-
-    @property
-    def generation(self) -> Generation:
-        """The tokens behind the answer."""
-        return self.answer.generation
 
     @property
     def tokens(self) -> list[int]:

@@ -6,15 +6,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
 from llama_edu.errors import RequestError
 from llama_edu.llama import Llama
+from llama_edu.tokenizer.protocol import Tokenizer
 from llama_edu.tokenizer.streaming import StreamDecoder
 from llama_edu.transformer.cache import KVCache
-from llama_edu.transformer.generate import GeneratedToken, Reason
+from llama_edu.transformer.generate import GeneratedToken, Generation, Reason
 from llama_edu.transformer.kernels import softmax
 from llama_edu.transformer.sampling import SamplingSettings, candidates
 
@@ -51,6 +52,18 @@ class Choice:
     chosen: Candidate
     rank: int
     likeliest: tuple[Candidate, ...]
+
+
+class Written(Protocol):
+    """What can be looked at token by token: a Writing, or a reply in a conversation."""
+
+    choices: list[Choice]
+    tokenizer: Tokenizer
+    generation: Generation
+
+    @property
+    def tokens(self) -> list[int]:
+        """All ids so far, those before the first choice included."""
 
 
 class Writing:
