@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,20 +20,24 @@ from llama_edu.files.layout import Checkpoint, ShardedTensor, TensorSpec
 from llama_edu.files.mapped import ClosedAtExit, MappedFile
 from llama_edu.files.shards import join
 from llama_edu.html import facts_html
-from llama_edu.matmul.blas import blas_threads
 from llama_edu.matmul.choice import Kernels, check_kernels, matmul_for
 from llama_edu.matmul.heap import keep_freed_memory
 from llama_edu.matmul.product import blas_can_read, matmul
 from llama_edu.matmul.threads import check_threads
 from llama_edu.rope import rope_frequencies
 from llama_edu.stated import Stated
+from llama_edu.text import one_line
 from llama_edu.tokenizer.choice import tokenizer_for
+from llama_edu.tokenizer.prompt import prompt_ids
 from llama_edu.tokenizer.protocol import Tokenizer
 from llama_edu.transformer.access_log import NO_LOG, AccessLog
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import PREFILL_CHUNK, Generation
+from llama_edu.transformer.generated_text import GeneratedText
 from llama_edu.transformer.model import Model, check_tokens, forward
 from llama_edu.transformer.sampling import SamplingSettings
+from llama_edu.transformer.step import step
+from llama_edu.unsendable import Unsendable
 
 if TYPE_CHECKING:
     from llama_edu.chat.conversation import Conversation
@@ -50,6 +54,9 @@ class Lab(Protocol):
 
     def view(self, tensor: TensorSpec) -> np.ndarray:
         """A read-only view of one tensor, in the lab's own mapping."""
+
+    def check_bytes_unchanged(self) -> None:
+        """Raise FormatError if the bytes of the file changed."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,10 @@ def load(
         file = files[spec.file]
         return file.view(spec) if mmap else file.read(spec)
 
+    def check_files() -> None:
+        for file in (lab,) if lab is not None else files if mmap else ():
+            file.check_bytes_unchanged()
+
     weights = _Weights({n: _weight(tensor, array) for n, tensor in checkpoint.tensors.items()})
     weights.where = checkpoint.paths[0]
     stored_divisors = checkpoint.metadata.get("rope_freqs")
@@ -133,6 +144,7 @@ def load(
         threads=threads,
         blas_threads=threads if _all_float32(weights) else 1,
         log=lab.ledger if lab is not None else NO_LOG,
+        check_files=check_files,
     )
     copied_bytes = sum(t.n_bytes for t in checkpoint.tensors.values() if not mmap or _is_cut(t))
     mapped_bytes = checkpoint.n_bytes - copied_bytes
@@ -167,7 +179,7 @@ def _is_cut(tensor: TensorSpec | ShardedTensor) -> bool:
     return isinstance(tensor, ShardedTensor) and tensor.axis is not None
 
 
-class Llama(ClosedAtExit):
+class Llama(Unsendable, ClosedAtExit):
     """An open checkpoint: its weights, its tokenizer, and what can be done with them.
 
     A context manager; leaving it unmaps the file. All views of weights must have been deleted by
@@ -238,6 +250,7 @@ class Llama(ClosedAtExit):
             (T, vocab_size) float32; row t is what the model expects after tokens[: t + 1].
         Raises:
             RequestError: an unknown id, no ids, or more ids than the context holds.
+            FormatError: a mapped file was cut off or written over since it was opened.
         """
         self._check_open()
         check_tokens(tokens, self.config)
@@ -247,10 +260,9 @@ class Llama(ClosedAtExit):
             )
         cache = KVCache(self.config, len(tokens))
         out = np.empty((len(tokens), self.config.vocab_size), np.float32)
-        # damaged weights show in the scores
-        with blas_threads(self.model.blas_threads), np.errstate(over="ignore", invalid="ignore"):
-            for start in range(0, len(tokens), PREFILL_CHUNK):
-                chunk = tokens[start : start + PREFILL_CHUNK]
+        for start in range(0, len(tokens), PREFILL_CHUNK):
+            chunk = tokens[start : start + PREFILL_CHUNK]
+            with step(self.model):
                 out[start : start + len(chunk)] = forward(self.model, chunk, cache)
         return out
 
@@ -265,18 +277,28 @@ class Llama(ClosedAtExit):
         min_p: float = SamplingSettings.min_p,
         repeat_penalty: float = SamplingSettings.repeat_penalty,
         seed: int | None = None,
-    ) -> Iterator[str]:
-        """Continue a prompt; yields the new text token by token as it is generated.
+        stop: str | Sequence[str] = (),
+        special: bool = False,
+        logprobs: int = 0,
+    ) -> GeneratedText:
+        """Continue a prompt; the result yields the new text as it is generated, or is it as `str`.
 
         Args:
-            prompt: how the text begins; "" starts from BOS alone. BOS is prepended.
-            n_tokens: the largest number of new tokens; the text ends earlier at EOS.
+            prompt: how the text begins, with BOS in front where the model wants it. "" starts from
+                BOS alone, or from EOS for a model that has none.
+            n_tokens: the largest number of new tokens; the text ends earlier at an end token.
             temperature ... repeat_penalty: see SamplingSettings. temperature 0 is greedy.
             seed: the same seed gives the same text; None draws a new one.
+            stop: strings that end the text; no part of one is given out.
+            special: whether names of control pieces in the prompt become these pieces.
+            logprobs: keep every token, with its log probability and those of this many likeliest
+                tokens, in `steps` of the result.
         """
         settings = SamplingSettings(temperature, top_k, top_p, min_p, repeat_penalty)
-        generation = self.generate_tokens(prompt, n_tokens, settings, seed=seed)
-        return (token.text for token in generation)
+        generation = self.generate_tokens(
+            prompt, n_tokens, settings, seed=seed, stop=stop, special=special, logprobs=logprobs
+        )
+        return GeneratedText(generation, keep_steps=logprobs > 0)
 
     def generate_tokens(
         self,
@@ -286,22 +308,29 @@ class Llama(ClosedAtExit):
         *,
         seed: int | np.random.Generator | None = None,
         cache: KVCache | None = None,
+        stop: str | Sequence[str] = (),
+        special: bool = False,
+        logprobs: int = 0,
     ) -> Generation:
         """Continue a prompt (text, or ids with BOS); yields GeneratedToken with id and logits.
 
         Args:
+            stop, special, logprobs: as for `generate`.
             seed, cache: to continue where an earlier generation stopped, pass its `rng` and
                 `cache` with its `tokens` as the prompt. What the cache holds is not recomputed.
         """
         self._check_open()
-        tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        if isinstance(prompt, str):
+            tokens = prompt_ids(self.tokenizer, prompt, special=special)
+        else:
+            tokens = list(prompt)
         if isinstance(seed, int) and seed < 0:
             raise RequestError(f"seed is {seed}, expected 0 or more")
         rng = np.random.default_rng(seed)
         settings = settings or SamplingSettings()
         return Generation(
             self.model, self.tokenizer, tokens, n_tokens, settings, rng,
-            cache=cache, decode_model=lambda: self.decode_model,
+            cache=cache, decode_model=lambda: self.decode_model, stop=stop, logprobs=logprobs,
         )  # fmt: skip
 
     def chat(
@@ -343,6 +372,9 @@ class Llama(ClosedAtExit):
         self._weights.clear()
         for file in self._files:
             file.close()
+
+    def _send_instead(self) -> str:
+        return f"its path ({one_line(str(self.checkpoint.paths[0]))})"
 
     def _check_open(self) -> None:
         if not self._weights:

@@ -30,17 +30,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vocabulary": set(),
     "rope": {"errors", "config"},
     "bundled": {"errors"},
+    "unsendable": {"errors"},
     "quants": {"errors"},
     "files": _GROUND | {"quants"},
     "stated": {"errors", "config", "files"},
-    "tokenizer": _GROUND | {"files"},
+    "tokenizer": _GROUND | {"files", "unsendable"},
     "convert": _GROUND | {"quants", "files", "stated"},
     "matmul": {"errors", "quants"},
-    "transformer": _GROUND | {"quants", "matmul", "tokenizer"},
+    "transformer": _GROUND | {"quants", "matmul", "tokenizer", "unsendable"},
     "pages": _GROUND | {"files"},
-    "chat": _GROUND | {"files", "tokenizer", "transformer"},
+    "chat": _GROUND | {"files", "tokenizer", "transformer", "unsendable"},
     "llama": _GROUND
-    | {"quants", "files", "stated", "tokenizer", "matmul", "transformer", "chat"},
+    | {"quants", "files", "stated", "tokenizer", "matmul", "transformer", "chat", "unsendable"},
     "compare": _GROUND | {"quants", "files", "stated", "llama"},
 }  # fmt: skip
 MAY_IMPORT["experiments"] = set(MAY_IMPORT)

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 
 from llama_edu.chat.messages import Message
 from llama_edu.transformer.generate import GeneratedToken, Generation
+from llama_edu.unsendable import Unsendable
 
 
-class Answer:
+class Answer(Unsendable):
     """Iterating writes the answer and gives its pieces of text; what was written stays.
 
     Attributes:
@@ -26,9 +27,11 @@ class Answer:
         """Nothing is computed yet.
 
         Args:
-            message: its content grows with the answer. ended: called once, when the answer ends.
+            message: its content grows with the answer, from what is there already.
+            ended: called once, when the answer ends.
         """
         self.generation = generation
+        self._begins = message["content"]
         self.n_reused = n_reused
         self._message = message
         self._ended = ended
@@ -61,7 +64,7 @@ class Answer:
             if token is None:
                 self.close()
                 return
-            self._message["content"] += token.text
+            self._message["content"] = self._begins + self.generation.text
             yield token
 
     def __iter__(self) -> Iterator[str]:
@@ -72,6 +75,7 @@ class Answer:
         if not self._is_over:
             self._is_over = True
             self.generation.close()
+            self._message["content"] = self._begins + self.generation.text
             self._ended(self.generation)
 
     def __str__(self) -> str:

@@ -28,6 +28,7 @@ from llama_edu.tokenizer.streaming import StreamDecoder
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import Generation
 from llama_edu.transformer.sampling import SamplingSettings
+from llama_edu.unsendable import Unsendable
 
 #: The largest number of tokens of an answer, unless another is given.
 N_TOKENS = 512
@@ -74,7 +75,7 @@ class Seen:
     is_special: bool
 
 
-class Conversation:
+class Conversation(Unsendable):
     """Messages and the answers to them; made by `Llama.chat`.
 
         >>> conversation = llama.chat(system="Answer in one sentence.")
@@ -256,6 +257,9 @@ class Conversation:
         n = len(self._messages)
         name = self._model.checkpoint.paths[0].name
         return f"Conversation({name!r}, {self.template.name} template, {n} messages)"
+
+    def _send_instead(self) -> str:
+        return "its messages and the path of its model"
 
     def _answered(self, messages: list[Message], kept: Sequence[int] = ()) -> Answer:
         """Start the answer to these messages, which become the conversation if it can start."""

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from llama_edu.chat.renderer import Renderer
 from llama_edu.chat.template import ChatTemplate
 from llama_edu.errors import FormatError, RequestError
+from llama_edu.tokenizer.prompt import first_id
 from llama_edu.tokenizer.protocol import Tokenizer
 
 #: Code points that mean nothing to anybody: the two private planes, without their last two.
@@ -141,7 +142,7 @@ class PromptWriter:
                 f"{self.template.where}: typed text became a special token of this vocabulary; "
                 f"leave out what looks like one"
             )
-        return Prompt(text, tuple(ids), specials, n_typed)
+        return Prompt(text, tuple(ids or [first_id(tokenizer)]), specials, n_typed)
 
     def _stand_ins(self, messages: Sequence[Mapping[str, str]]) -> str:
         """As many code points as there are characters to hide, none of which occurs anywhere."""

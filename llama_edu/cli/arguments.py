@@ -20,6 +20,17 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_no_mmap(parser: argparse.ArgumentParser) -> None:
+    """--no-mmap, which becomes `mmap`: whether the weights are mapped."""
+    parser.add_argument(
+        "--no-mmap",
+        action="store_false",
+        dest="mmap",
+        help="read the weights into memory and map nothing: for files that cannot be mapped, or "
+        "that may change meanwhile",
+    )
+
+
 #: Field of Stated -> letter of its value, its type, and its meaning.
 _STATED = {
     "context": ("N", int, "positions that the model can hold"),
@@ -94,3 +105,36 @@ def sampling_settings(args: argparse.Namespace) -> SamplingSettings:
     from llama_edu.transformer.sampling import SamplingSettings
 
     return SamplingSettings(**{name: getattr(args, name) for name in _SAMPLING})
+
+
+def read_text(name: str) -> str:
+    """The UTF-8 text of a file, or of standard input for "-". A mark at its beginning is dropped.
+
+    Raises:
+        RequestError: it cannot be read, or it is not UTF-8.
+    """
+    import sys
+    from pathlib import Path
+
+    from llama_edu.errors import RequestError
+
+    where = "standard input" if name == "-" else name
+    try:
+        if name != "-":
+            data = Path(name).expanduser().read_bytes()
+        elif sys.stdin is None:
+            raise RequestError("standard input: is closed, expected a text")
+        else:
+            if sys.stdin.isatty():
+                print("llama-edu: type the text, and Ctrl+D at its end", file=sys.stderr)
+            data = sys.stdin.buffer.read()
+    except OSError as error:
+        raise RequestError(f"{where}: cannot be read ({error.strerror})") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = data[error.start]
+        raise RequestError(
+            f"{where}: byte {error.start:,} is 0x{byte:02x}, which is not UTF-8, expected a text "
+            f"file; if it is Latin-1, convert it with: iconv -f latin1 -t utf-8"
+        ) from None

@@ -14,7 +14,7 @@ EXAMPLE = "llama-edu compare data/stories stories.ggjt --tolerance 0"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A, B, --tolerance."""
-    from llama_edu.cli.arguments import add_stated
+    from llama_edu.cli.arguments import add_no_mmap, add_stated
 
     parser.add_argument("a", metavar="A", help="a weight file or a folder")
     parser.add_argument("b", metavar="B", help="another one")
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="D",
         help="largest difference that counts as the same (default 0)",
     )
+    add_no_mmap(parser)
     add_stated(parser)
 
 
@@ -33,6 +34,6 @@ def run(args: argparse.Namespace) -> int:
     from llama_edu.cli.arguments import stated
     from llama_edu.compare import compare
 
-    comparison = compare(args.a, args.b, args.tolerance, stated(args))
+    comparison = compare(args.a, args.b, args.tolerance, stated(args), mmap=args.mmap)
     print(comparison)
     return 0 if comparison.same else 1

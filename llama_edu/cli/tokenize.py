@@ -20,27 +20,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_model(parser)
     parser.add_argument("text", metavar="TEXT", help="a text; BOS is added if the model expects it")
+    parser.add_argument(
+        "--special",
+        action="store_true",
+        help="names of control pieces in the text, such as <s>, become these pieces",
+    )
     parser.add_argument("--ids", action="store_true", help="print only the ids, on one line")
 
 
 def run(args: argparse.Namespace) -> None:
     """Print one line per token, or the ids alone."""
-    from llama_edu.files.detect import vocabulary_alone
-    from llama_edu.llama import load
-    from llama_edu.tokenizer.choice import tokenizer_of
+    from llama_edu.files.detect import read_checkpoint, vocabulary_alone
+    from llama_edu.tokenizer.choice import tokenizer_for, tokenizer_of
 
     vocabulary = vocabulary_alone(args.file) if args.tokenizer is None else None
     if vocabulary is not None:
         _show(tokenizer_of(vocabulary), args)
-        return
-    with load(args.file, tokenizer=args.tokenizer) as llama:
-        _show(llama.tokenizer, args)
+    else:
+        _show(tokenizer_for(read_checkpoint(args.file), args.tokenizer), args)
 
 
 def _show(tokenizer: Tokenizer, args: argparse.Namespace) -> None:
     from llama_edu.text import quoted
 
-    tokens = tokenizer.encode(args.text)
+    tokens = tokenizer.encode(args.text, special=args.special)
     if tokenizer.asks_for_eos:
         print(
             "llama-edu: the tokenizer's file asks for EOS after a text (add_eos_token); it is left "
@@ -52,5 +55,8 @@ def _show(tokenizer: Tokenizer, args: argparse.Namespace) -> None:
         return
     for token in tokens:
         piece = tokenizer.piece(token)
-        shown = quoted(piece.decode("utf-8", "backslashreplace")) if piece else "(control)"
+        if piece:
+            shown = quoted(piece.decode("utf-8", "backslashreplace"))
+        else:
+            shown = f"(control) {quoted(tokenizer.name(token))}"
         print(f"{token:6d}  {shown}")

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from llama_edu.config import ModelConfig
-from llama_edu.convert.keys import changed, check_keys, parsed
+from llama_edu.convert.keys import changed, check_keys, parsed, without_dropped_ends
 from llama_edu.convert.loading import load_as
 from llama_edu.convert.losses import facts_of, lost_on_the_way
 from llama_edu.convert.output_formats import (
@@ -139,6 +139,8 @@ def convert(
         vocabulary = _vocabulary(checkpoint, tokenizer, output)
         planned = plan(checkpoint, output, type)
         rounded = rounding(checkpoint, planned, allowed=allow_requantize)
+        if vocabulary is not None:
+            vocabulary = without_dropped_ends(vocabulary, checkpoint.carried, drop_keys)
         facts = facts_of(checkpoint, vocabulary, lambda spec: files[spec.file].view(spec))
 
         def check_source() -> None:

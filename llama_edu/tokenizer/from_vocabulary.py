@@ -12,10 +12,11 @@ from llama_edu.files.vocabularies.spelling import spelled
 from llama_edu.tokenizer.protocol import check_token, encodable
 from llama_edu.tokenizer.special import SpecialPieces
 from llama_edu.tokenizer.streaming import decode
+from llama_edu.unsendable import Unsendable
 from llama_edu.vocabulary import CONTROL, UNKNOWN, UNUSED, USER_DEFINED, Vocabulary
 
 
-class VocabularyTokenizer:
+class VocabularyTokenizer(Unsendable):
     """Ids to text and to names, and the special pieces in a text. Encoding is left to others."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:

@@ -15,10 +15,11 @@ from llama_edu.files.vocabularies.sentencepiece import open_sentencepiece, sente
 from llama_edu.tokenizer.protocol import check_token, encodable
 from llama_edu.tokenizer.special import SpecialPieces, with_what_precedes
 from llama_edu.tokenizer.streaming import decode
+from llama_edu.unsendable import Unsendable
 from llama_edu.vocabulary import CONTROL, SPACE_MARK, UNKNOWN, USER_DEFINED
 
 
-class SentencePieceTokenizer:
+class SentencePieceTokenizer(Unsendable):
     """A tokenizer.model file, read by the sentencepiece library.
 
     Tokens that JSON files beside it add are found in a text before it is cut. Rows of the embedding

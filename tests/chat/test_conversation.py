@@ -229,14 +229,14 @@ def test_a_full_context_is_said_and_dropping_the_oldest_turn_makes_room(chat, ll
         str(conversation.say(text))
     before = conversation.messages
     with pytest.raises(ContextFull) as caught:
-        conversation.say("x d " * 12)
+        conversation.say("x d " * 30)
     sentence = str(caught.value)
     assert "the model's context is 150; drop_oldest() drops its oldest turn" in sentence
     assert conversation.messages == before
     assert conversation.drop_oldest() == 2
     assert [c for _, c in said(conversation)] == ["s", "c d " * 8, "a" * 9]
     mouth.put("z", end_of(llama))
-    assert str(conversation.say("x d " * 12)) == "z"
+    assert str(conversation.say("x d " * 30)) == "z"
     assert 0 < conversation.n_reused < 9  # the system's message is still the beginning
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import overload
 
 import numpy as np
@@ -135,7 +136,7 @@ def read_gguf_vocabulary(header: GgufHeader) -> Vocabulary | None:
     if is_spm:
         charsmap = header.numbers("tokenizer.ggml.precompiled_charsmap", ("u8", "i8"))
     adds_bos = is_spm or pre_tokenizer in _BOS_BY_PRE_TOKENIZER
-    return Vocabulary(
+    vocabulary = Vocabulary(
         pieces=GgufPieces(tokens.raw, kinds, model),
         scores=scores,
         kinds=kinds,
@@ -148,13 +149,13 @@ def read_gguf_vocabulary(header: GgufHeader) -> Vocabulary | None:
         add_eos=header.flag("tokenizer.ggml.add_eos_token", False),
         cuts_at_user_defined=True,
         finds_longest_first=True,
-        other_end_ids=_other_ends(header, tokens.raw, kinds),
         names=_StoredNames(tokens.raw),
         merges=merges,
         pre_tokenizer=pre_tokenizer,
         charsmap=b"" if charsmap is None else charsmap.astype(np.uint8).tobytes(),
         removes_spaces=is_spm and header.flag("tokenizer.ggml.remove_extra_whitespaces", False),
     )
+    return _with_ends(header, vocabulary)
 
 
 def default_ids(model: VocabularyModel) -> dict[str, int]:
@@ -266,9 +267,16 @@ class _StoredNames(Mapping[int, bytes]):
         return len(self._stored)
 
 
-def _other_ends(header: GgufHeader, tokens: ByteStrings, kinds: np.ndarray) -> tuple[int, ...]:
-    """The ends of a turn and of a message, by key and, as in llama.cpp, by name."""
-    stated = (_token_id(header, name, -1, len(tokens)) for name in ("eot", "eom"))
-    special = np.flatnonzero((kinds == CONTROL) | (kinds == USER_DEFINED)).tolist()
-    by_name = ends_by_name((token, tokens[token]) for token in special)
-    return tuple(dict.fromkeys(token for token in (*stated, *by_name) if token >= 0))
+def named_ends(vocabulary: Vocabulary) -> tuple[int, ...]:
+    """Those special pieces that end a text by their names."""
+    special = np.flatnonzero(np.isin(vocabulary.kinds, (CONTROL, USER_DEFINED))).tolist()
+    return ends_by_name((token, spelled(vocabulary, token)) for token in special)
+
+
+def _with_ends(header: GgufHeader, vocabulary: Vocabulary) -> Vocabulary:
+    """The vocabulary with the ends of a turn and of a message, by key and by name."""
+    n = len(vocabulary)
+    stated = (_token_id(header, name, -1, n) for name in ("eot", "eom"))
+    ends = dict.fromkeys((*stated, *named_ends(vocabulary)))
+    others = tuple(token for token in ends if token >= 0 and token != vocabulary.eos_id)
+    return replace(vocabulary, other_end_ids=others)

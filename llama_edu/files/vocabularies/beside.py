@@ -114,6 +114,16 @@ def template_ends(step: object) -> tuple[bool, bool]:
     )
 
 
+def first_of_template(step: object) -> str:
+    """The name of the special piece with which a text begins; "" for none."""
+    for item in _template(step):
+        special = item.get("SpecialToken")
+        if not isinstance(special, dict):
+            break
+        return str(special.get("id"))
+    return ""
+
+
 def _template(step: object) -> list[dict[str, object]]:
     """The items of `single` in a post-processor: what precedes and follows a text."""
     if not isinstance(step, dict):

@@ -44,7 +44,11 @@ def ends_of(
 
 
 def with_stated_ends(vocabulary: Vocabulary, carried: Mapping[str, TypedValue]) -> Vocabulary:
-    """The vocabulary with the ends that the files of its folder name."""
+    """The vocabulary with the ends that the files of its folder name, and BOS where it has none."""
+    begin = carried.get("config.json:bos_token_id")
+    token = begin.value if begin is not None and type(begin.value) is int else -1
+    if vocabulary.bos_id < 0 <= token < len(vocabulary):
+        vocabulary = replace(vocabulary, bos_id=token)
     stated = stated_ends(carried)
     if stated is None:
         return vocabulary

@@ -42,8 +42,9 @@ class GenerationWidget(WriterPanel):
                 is closed by `close`.
             tokenizer: a vocabulary file, for a path to weights without one.
             examples: prompts to choose from.
-            values: the first values of the controls: prompt, n_tokens, temperature, top_k, top_p,
-                min_p, repeat_penalty, seed, pace (most tokens per second; 0 is no limit).
+            values: the first values of the controls: prompt, stop (strings that end the text),
+                n_tokens, temperature, top_k, top_p, min_p, repeat_penalty, seed, pace (most tokens
+                per second; 0 is no limit).
         Raises:
             RequestError: an unknown name, or a value out of range.
         """

@@ -41,8 +41,8 @@ _SIDES = {
     "assistant": "margin-right: auto",
 }
 _SEEN_BOX = (
-    f"border: {_BORDER}; border-radius: 3px; padding: 8px 12px; max-height: 24em; overflow-y: auto; "
-    "box-sizing: border-box"
+    f"border: {_BORDER}; border-radius: 3px; padding: 8px 12px; max-height: 24em; "
+    "overflow-y: auto; box-sizing: border-box"
 )
 _SPECIAL = (
     "display: inline-block; line-height: 1.3; max-width: 100%; overflow-wrap: anywhere; "

@@ -12,6 +12,7 @@ from llama_edu.transformer.sampling import SamplingSettings
 #: Why a text ended, for readers.
 REASONS = {
     "eos": "the model ended the text",
+    "stop": "a stop string ended the text",
     "length": "the requested length is reached",
     "context": "the model's context is full",
     "stopped": "stopped",

@@ -138,12 +138,15 @@ def _row(
 
 
 def token_label(tokenizer: Tokenizer, token: int) -> str:
-    """A token's piece on one line, with visible spaces and line ends; text, not HTML."""
+    """A token's piece on one line, with visible spaces and line ends; text, not HTML.
+
+    Pieces that add no text have their names; BOS and EOS are called what they do.
+    """
     if token == tokenizer.bos_id:
         return "(begin)"
     if token == tokenizer.eos_id:
         return "(end)"
-    piece = tokenizer.piece(token)
+    piece = tokenizer.piece(token) or tokenizer.name(token).encode()
     try:
         text = piece.decode("utf-8")
     except UnicodeDecodeError:  # a byte piece, or one that ends inside a character

@@ -12,6 +12,7 @@ import numpy as np
 
 from llama_edu.errors import RequestError
 from llama_edu.llama import Llama
+from llama_edu.tokenizer.prompt import prompt_ids
 from llama_edu.tokenizer.protocol import Tokenizer
 from llama_edu.tokenizer.streaming import StreamDecoder
 from llama_edu.transformer.cache import KVCache
@@ -71,7 +72,7 @@ class Writing:
 
     Attributes:
         prompt: how it begins. choices: one per new token, in order. n_tokens: their largest number.
-        reason: why it ended: "eos", "length", "context" or "stopped"; "" until then.
+        reason: why it ended: "eos", "stop", "length", "context" or "stopped"; "" until then.
         first_token_s: seconds from the start to the first new token; None until then.
     """
 
@@ -86,6 +87,7 @@ class Writing:
         kept: Sequence[Choice] = (),
         cache: KVCache | None = None,
         pace: float = 0.0,
+        stop: str | Sequence[str] = (),
         stopping: threading.Event | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -97,6 +99,7 @@ class Writing:
             kept: choices of an earlier text, to be placed between the prompt and the new tokens.
             cache: the cache of an earlier text with the same beginning, to be reused.
             pace: the largest number of tokens per second, for readers to follow; 0 is no limit.
+            stop: strings that end the text; no part of one is shown.
             stopping: set by any thread, it ends the text before the next token is computed.
         Raises:
             RequestError: the prompt is longer than the context, or a number is out of range.
@@ -104,9 +107,11 @@ class Writing:
         if not pace >= 0:
             raise RequestError(f"pace is {pace}, expected 0 (as fast as it goes) or more")
         self.tokenizer = llama.tokenizer
-        before = self.tokenizer.encode(prompt)
+        before = prompt_ids(self.tokenizer, prompt)
         tokens = before + [choice.chosen.id for choice in kept]
-        self.generation = llama.generate_tokens(tokens, n_tokens, settings, seed=seed, cache=cache)
+        self.generation = llama.generate_tokens(
+            tokens, n_tokens, settings, seed=seed, cache=cache, stop=stop
+        )
         self.prompt, self.n_tokens, self.settings = prompt, len(kept) + n_tokens, settings
         # a character that was cut off where the earlier text ended may be finished now
         decoder = StreamDecoder(self.tokenizer, at_start=True)
@@ -139,8 +144,8 @@ class Writing:
                 return
             if self.first_token_s is None:
                 self.first_token_s = self._clock() - start
-            if self.choices and self.choices[-1].position == token.position:
-                # no new token: the text ended inside a character, and this is its decoded rest
+            if self.choices and token.position == len(self.generation.tokens):
+                # no new token: an end, before which text had been held back
                 last = self.choices[-1]
                 self.choices[-1] = replace(last, text=last.text + token.text)
             else:

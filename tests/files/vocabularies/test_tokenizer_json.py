@@ -159,12 +159,18 @@ def test_a_tokenizer_json_is_known_by_its_content_and_encodes(trained, tmp_path,
 def test_where_no_config_json_names_the_ends_tokenizer_config_json_does(trained):
     _, path, _ = trained
     path.with_name("config.json").unlink()
-    assert (read_tokenizer_json(path).bos_id, read_tokenizer_json(path).eos_id) == (-1, -1)
+    vocabulary = read_tokenizer_json(path)
+    assert (vocabulary.bos_id, vocabulary.eos_id) == (0, -1)  # the template names BOS
+    written = json.loads(path.read_text())
+    path.write_text(json.dumps(written | {"post_processor": None}))
+    assert read_tokenizer_json(path).bos_id == -1
+    path.write_text(json.dumps(written))
     named = {"bos_token": SPECIALS[0], "eos_token": {"content": SPECIALS[1]}}
     path.with_name("tokenizer_config.json").write_text(json.dumps(named))
     vocabulary = read_tokenizer_json(path)
     assert (vocabulary.bos_id, vocabulary.eos_id, vocabulary.add_bos) == (0, 1, True)
     path.with_name("tokenizer_config.json").write_text(json.dumps({"bos_token": ["?"]}))
+    path.write_text(json.dumps(written | {"post_processor": None}))
     assert read_tokenizer_json(path).bos_id == -1
 
 

@@ -184,7 +184,7 @@ def test_impossible_settings_are_refused_when_the_widget_is_made(llama):
         GenerationWidget(llama, temperature=float("nan"))
     with pytest.raises(RequestError, match="sampling: top_p is 2"):
         GenerationWidget(llama, top_p=2.0)
-    with pytest.raises(RequestError, match="'temprature': no such control, expected prompt, n_to"):
+    with pytest.raises(RequestError, match="'temprature': no such control, expected prompt, stop,"):
         GenerationWidget(llama, temprature=1.0)
 
 
