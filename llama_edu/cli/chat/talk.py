@@ -82,6 +82,10 @@ class _Talker:
                 )
             elif command:
                 self._print(self._conversation.say(line))
+        except KeyboardInterrupt:  # before the answer began
+            if not self.is_terminal:
+                raise
+            self.note("\n(stopped)")
         except LlamaEduError as error:
             if not self.is_terminal:
                 raise
