@@ -51,7 +51,7 @@ def test_the_last_line_needs_no_end(pipe, chat_model):
 
 
 def test_system_template_and_stop_reach_the_conversation(pipe, chat_model):
-    code, out, err = pipe("x y\n/tokens\n", "--system", "be", "--template", "plain")
+    code, out, _ = pipe("x y\n/tokens\n", "--system", "be", "--template", "plain")
     assert code == 0 and "be\n\nUser: x y\nAssistant:" in out
     whole = answers(chat_model, "x y")[0]
     stop = whole[2:4]
@@ -80,7 +80,7 @@ def test_in_a_pipe_the_first_error_ends_it(pipe, lines, says):
 
 
 def test_input_that_is_no_text_is_a_sentence(pipe):
-    code, out, err = pipe("\udcff\udcfe\n")
+    code, _, err = pipe("\udcff\udcfe\n")
     assert code == 2 and "standard input: is not utf-8" in err and "iconv" in err
 
 
@@ -113,7 +113,7 @@ def test_impossible_options_are_sentences(pipe, options, says):
 
 def test_a_model_without_a_template_says_what_to_give(run_cli, model, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("x\n"))
-    code, out, err = run_cli("chat", *model)
+    code, _, err = run_cli("chat", *model)
     assert code == 2 and "m.bin: has no chat template; give one with --template" in err
 
 

@@ -54,8 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Talk until the input ends."""
     from llama_edu.cli.arguments import sampling_settings, stated
+    from llama_edu.cli.chat.lines import is_terminal
     from llama_edu.cli.chat.talk import talk
     from llama_edu.llama import load
+    from llama_edu.transformer.sampling import GREEDY
 
     settings = sampling_settings(args)
     with (
@@ -75,4 +77,8 @@ def run(args: argparse.Namespace) -> None:
             seed=args.seed,
         ) as conversation,
     ):
+        if is_terminal():
+            # kernels that are compiled or loaded now say so here, and not inside the first answer
+            for _ in llama.generate_tokens("", 2, GREEDY):
+                pass
         talk(conversation, args.history)

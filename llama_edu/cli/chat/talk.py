@@ -139,7 +139,7 @@ class _Talker:
             facts = [
                 *([end] if end else []),
                 f"{answer.n_prompt:,} tokens read, {answer.n_reused:,} of them from the cache",
-                *([f"{speed:,.0f} tokens/s"] if speed else []),
+                *([f"{speed:,.{int(speed < 10)}f} tokens/s"] if speed else []),
             ]
             self.note(f"({'; '.join(facts)})")
         elif end:
