@@ -82,10 +82,30 @@ class Stated:
             config = replace(checkpoint.config, **changes)  # type: ignore[arg-type]
         except ShapeError as error:
             raise RequestError(f"{checkpoint.paths[0]}: {error}") from None
-        reasons = {_FIELDS[name][0]: f"stated with {_FIELDS[name][1]}" for name in given}
+        reasons = {_FIELDS[name][0]: _reason(name) for name in given}
         return replace(
             checkpoint,
             config=config,
             metadata=metadata,
             assumed={**checkpoint.assumed, **reasons},
         )
+
+
+def _reason(name: str) -> str:
+    return f"stated with {_FIELDS[name][1]}"
+
+
+def stated_for(checkpoint: Checkpoint) -> Stated:
+    """What a user has stated of an open checkpoint, to state it again of the same file."""
+    config = checkpoint.config
+    factor = 1.0 if config.rope_scaling is None else config.rope_scaling.factor
+    values = {
+        "context": config.max_seq_len, "rope_theta": config.rope_theta, "rope_factor": factor,
+        "norm_eps": config.norm_eps,
+    }  # fmt: skip
+    given = {
+        name: value
+        for name, value in values.items()
+        if checkpoint.assumed.get(_FIELDS[name][0]) == _reason(name)
+    }
+    return Stated(**given)  # type: ignore[arg-type]

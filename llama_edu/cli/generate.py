@@ -129,13 +129,23 @@ def _table(tokenizer: Tokenizer, steps: list[GeneratedToken], generation: Genera
     from llama_edu.table import lay_out
     from llama_edu.text import quoted
 
-    rows = []
-    for step in steps:
-        if step.position >= len(generation.tokens):  # an end, before which text was held back
-            continue
-        others = "  ".join(f"{quoted(text, 24)} {logprob:.3f}" for _, text, logprob in step.top)
-        piece = tokenizer.piece(step.id).decode("utf-8", "replace")
-        shown = quoted(piece or tokenizer.name(step.id), 24)
-        rows.append((step.position, step.id, shown, f"{step.logprob:.3f}", others))
+    def label(token: int) -> str:
+        try:
+            text = tokenizer.piece(token).decode()
+        except UnicodeDecodeError:  # a part of a character
+            text = ""
+        return quoted(text or tokenizer.name(token), 24)
+
+    rows = [
+        (
+            step.position,
+            step.id,
+            label(step.id),
+            f"{step.logprob:.3f}",
+            "  ".join(f"{label(token)} {logprob:.3f}" for token, _, logprob in step.top),
+        )
+        for step in steps
+        if step.position < len(generation.tokens)  # no end, before which text was held back
+    ]
     heads = ("position", "id", "token", "log p", "likeliest")
     return "\n" + lay_out(heads, rows, align=">><><")

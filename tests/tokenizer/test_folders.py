@@ -265,6 +265,15 @@ def test_a_folder_is_read_as_transformers_reads_it(tmp_path, stated):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("stated", STATED)
+def test_special_pieces_are_those_that_transformers_finds(tmp_path, stated):
+    """It always looks for control pieces in a text; we do where that is asked for."""
+    tokenizer = stated_folder(tmp_path, stated)
+    for text in ("Snow</s>fell!", "<s> Snow <im> fell", "</s></s>.", "a<im>[ASK] <unk>b", "<im> "):
+        assert tokenizer.encode(text, special=True) == judged(tmp_path, text), text
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("legacy", [..., True, False])
 @pytest.mark.parametrize("add_prefix_space", [..., True, False])
 @pytest.mark.parametrize("add_bos_token", [..., True, False])

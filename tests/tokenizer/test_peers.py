@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from helpers.special_vocabularies import TEXTS, VOCABULARIES, Judge, spm, write
 from hypothesis import HealthCheck, given, settings
@@ -48,6 +50,13 @@ def test_the_ends_that_keys_name_are_llama_cpps(tmp_path, keys):
     write(tmp_path / "m.gguf", spm(), keys)
     with load(tmp_path / "m.gguf") as llama:
         assert set(llama.tokenizer.end_ids) == Judge(tmp_path / "m.gguf").ends()
+
+
+def test_the_ends_of_a_folder_are_llama_cpps_after_conversion(tmp_path):
+    write(tmp_path / "m.gguf", replace(spm(), other_end_ids=(261, 262)))
+    with load(tmp_path / "m.gguf") as llama:
+        ends = Judge(tmp_path / "m.gguf").ends()
+        assert {2, 261, 262} < ends == set(llama.tokenizer.end_ids)
 
 
 @settings(max_examples=200)

@@ -11,6 +11,7 @@ from typing import cast
 from llama_edu.convert import convert
 from llama_edu.convert.planning import TYPES, TypeName
 from llama_edu.llama import Llama, load
+from llama_edu.stated import stated_for
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import score_next
 
@@ -64,6 +65,7 @@ class WeightTypes:
                     conversion = convert(
                         self._source, path, to="gguf", type=cast(TypeName, weights),
                         tokenizer=self._tokenizer, allow_requantize=True,
+                        stated=stated_for(self.stored.checkpoint),
                     )  # fmt: skip
                     self._losses[weights] = conversion.losses
                     self._converted[weights] = load(path)
