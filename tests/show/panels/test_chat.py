@@ -44,7 +44,9 @@ def test_enter_sends_and_the_answer_is_that_of_the_conversation(llama, make):
         assert str(conversation.say("x y")) == panel.text
     assert said(panel) == [("user", "x y"), ("assistant", panel.text)]
     assert panel.controls.message.value == ""
-    assert "7 new tokens" in panel._status.value and "0 reused from the cache" in panel._status.value
+    assert (
+        "7 new tokens" in panel._status.value and "0 reused from the cache" in panel._status.value
+    )
     panel.controls.message.value = "cd"
     panel.controls.send_button.click()
     assert panel.wait(20) and len(panel.messages) == 4
@@ -148,7 +150,9 @@ def test_what_the_model_saw_marks_special_tokens_by_more_than_color(llama, make)
 
 def test_the_bundled_model_is_talked_to_through_a_named_template(make):
     panel = make()
-    assert "trained on stories alone" in panel._title.value and "template plain" in panel._title.value
+    assert (
+        "trained on stories alone" in panel._title.value and "template plain" in panel._title.value
+    )
     assert panel.send("Hi").wait(60) and panel.conversation.rendered == "User: Hi\nAssistant:"
 
 

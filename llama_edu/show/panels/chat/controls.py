@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from llama_edu.errors import RequestError
+from llama_edu.show.panels.chat.talker import Talker
 from llama_edu.show.panels.parts.controls import SETTING_NAMES, setting_sliders, settings_of
-from llama_edu.show.panels.parts.talker import Talker
 from llama_edu.show.runtime.optional import import_optional
 from llama_edu.transformer.sampling import SamplingSettings
 

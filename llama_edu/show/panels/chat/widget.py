@@ -10,12 +10,12 @@ from llama_edu.chat.messages import Message
 from llama_edu.errors import RequestError
 from llama_edu.html import note_html
 from llama_edu.llama import Llama
+from llama_edu.show.panels.chat.controls import ChatControls
+from llama_edu.show.panels.chat.talker import Talker
 from llama_edu.show.panels.parts.alternatives import AlternativePicker
-from llama_edu.show.panels.parts.chat_controls import ChatControls
 from llama_edu.show.panels.parts.lookahead_column import LookaheadColumn
 from llama_edu.show.panels.parts.panel import Panel
 from llama_edu.show.panels.parts.story_view import StoryView
-from llama_edu.show.panels.parts.talker import Talker
 from llama_edu.show.panels.parts.token_row import TokenRow
 from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.runtime.same_cell import stop_predecessors
