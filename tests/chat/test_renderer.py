@@ -145,11 +145,13 @@ def test_many_threads_get_their_own_answers(own_renderer):
 def test_a_forked_process_starts_its_own_and_leaves_the_first_alone():
     """In a fresh Python: this one may have threads, which a fork would leave behind."""
     program = """
-import os
+import os, threading, time
 from llama_edu.chat.renderer import Renderer
 M = [{"role": "user", "content": ""}]
 renderer = Renderer()
 renderer.render("{{ 1 }}", M, {})
+while threading.active_count() > 1:  # the clock of the rendering
+    time.sleep(0.01)
 child = os.fork()
 if child == 0:
     ok = renderer.render("{{ 2 }}", M, {}).text == "2"

@@ -119,8 +119,8 @@ def seen_html(seen: Sequence[Seen], n_typed_specials: int = 0) -> str:
         else ""
     )
     return (
-        f'<p style="margin: 0 0 4px 0; line-height: 1.5">{len(seen):,} tokens. {n_special:,} of '
-        f"them are special (in boxes): the template or the file wrote them, or the model chose "
-        f"them.{typed}</p>"
+        f'<p style="margin: 0 0 4px 0; line-height: 1.5">{len(seen):,} tokens, {n_special:,} of '
+        f"them special (in boxes): written by the template or the file, or chosen by the model."
+        f"{typed}</p>"
         f'<div style="{_SEEN_BOX}"><pre style="{_TEXT}">{"".join(parts)}</pre></div>'
     )
