@@ -17,7 +17,8 @@ def is_done(panel):
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (800, False), (800, True)])
+@pytest.mark.parametrize("width", [1280, 800])
+@pytest.mark.parametrize("dark", [False, True])
 def test_two_turns_a_stop_and_another_answer(run_cells, width, dark):
     page = run_cells(
         "from llama_edu.show import ChatPanel",
