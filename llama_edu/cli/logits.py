@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> None:
     from llama_edu.errors import RequestError
     from llama_edu.files.output import atomic_output
     from llama_edu.llama import load
+    from llama_edu.text import visible
 
     with load(args.file, args.mmap, tokenizer=args.tokenizer, **vars(stated(args))) as llama:
         if args.tokens is not None:
@@ -45,4 +46,4 @@ def run(args: argparse.Namespace) -> None:
         logits = llama.logits(tokens)
     with atomic_output(Path(args.out), logits.nbytes + 128) as file:
         np.save(file, logits)
-    print(f"{args.out}: {logits.shape[0]} positions x {logits.shape[1]} scores, float32")
+    print(f"{visible(args.out)}: {logits.shape[0]} positions x {logits.shape[1]} scores, float32")

@@ -19,7 +19,7 @@ import numpy as np
 from llama_edu.convert.planning import vocabulary_of
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.gguf.keys import END_KEYS, is_owned
+from llama_edu.files.gguf.keys import END_KEYS, is_owned, keys_of_vocabulary
 from llama_edu.files.gguf.vocabulary import gguf_spelling
 from llama_edu.files.huggingface.companions import is_said_otherwise
 from llama_edu.files.huggingface.folder import read_huggingface
@@ -94,10 +94,13 @@ def facts_of(
     for name in checkpoint.ignored:
         if not _MADE_AGAIN.fullmatch(name):
             facts[f"tensor {name}"] = None
+    in_keys = keys_of_vocabulary(checkpoint.carried) if vocabulary is None else {}
     for key, typed in checkpoint.carried.items():
         if key in END_KEYS and vocabulary is not None:  # vocabulary.end_ids
             continue
-        if not is_owned(key) and not is_said_otherwise(key, typed.value, vocabulary):
+        if (key in in_keys or not is_owned(key)) and not is_said_otherwise(
+            key, typed.value, vocabulary
+        ):
             facts[key] = typed.value
     if not checkpoint.carried:
         for key, value in checkpoint.metadata.items():

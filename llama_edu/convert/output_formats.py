@@ -74,6 +74,7 @@ class OutputFormat:
         tied_output: whether a tied output can be expressed by leaving it out.
         shards: whether tensors may be cut over several files.
         divisors: whether RoPE's divisors can be stored as a tensor.
+        carries_keys: whether any key of GGUF can be stored as it is.
         check: raises FormatError for sizes that the format cannot express.
         write: carries out a WriteRequest.
     """
@@ -84,6 +85,7 @@ class OutputFormat:
     tied_output: bool
     shards: bool
     divisors: bool
+    carries_keys: bool
     check: Callable[[ModelConfig], object]
     write: Callable[[WriteRequest], None]
 
@@ -111,6 +113,7 @@ def _ggml_format(name: ggml_write.FormatName) -> OutputFormat:
         tied_output=False,
         shards=name in ("ggml", "ggmf"),
         divisors=False,
+        carries_keys=False,
         check=ggml_write.expressible,
         write=write,
     )
@@ -212,6 +215,7 @@ _GGUF = OutputFormat(
     tied_output=True,
     shards=False,
     divisors=True,
+    carries_keys=True,
     check=_anything,
     write=_write_gguf,
 )
@@ -222,6 +226,7 @@ _SAFETENSORS = OutputFormat(
     tied_output=True,
     shards=False,
     divisors=False,
+    carries_keys=False,
     check=_anything,
     write=_write_safetensors,
 )

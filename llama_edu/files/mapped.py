@@ -23,6 +23,7 @@ from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.cursor import FileBytes
 from llama_edu.files.layout import TensorSpec
 from llama_edu.quants.scaled import ScaledArray
+from llama_edu.text import visible
 
 #: The class of mappings, under a name that no attribute hides.
 Mapping = mmap.mmap
@@ -248,10 +249,11 @@ class MappedFile(ClosedAtExit):
             self._file.close()
         except BufferError:
             held = self.held_views
-            names = ", ".join(held[:3]) + (f" and {len(held) - 3} more" if len(held) > 3 else "")
+            names = visible(", ".join(held[:3]))
+            names += f" and {len(held) - 3} more" if len(held) > 3 else ""
             raise BufferError(
-                f"{self.path}: {len(held)} views are still held ({names}); delete them before "
-                f"closing the file"
+                f"{visible(str(self.path))}: {len(held)} views are still held ({names}); "
+                f"delete them before closing the file"
             ) from None
 
     def __repr__(self) -> str:

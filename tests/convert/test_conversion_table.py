@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,6 +119,13 @@ def user_defined() -> Vocabulary:
     return spm(kinds=kinds, pieces=pieces, names={271: b"[ASK]"})
 
 
+def unknown(folder: Path) -> Path:
+    path = gguf(folder)
+    key = b"tokenizer.ggml.model" + struct.pack("<IQ", 8, 5)
+    path.write_bytes(path.read_bytes().replace(key + b"llama", key + b"plamo"))
+    return path
+
+
 ids = {
     f"tokenizer.ggml.{name}_token_id": TypedValue("u32", 270 + i)
     for i, name in enumerate(("padding", "eot"))
@@ -156,6 +164,7 @@ SAYS: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
         lambda f: huggingface(f, llama_class), ("vocabulary.doubles_space", "vocabulary")),
     "byte-level pieces with merges": (
         lambda f: gguf(f, vocabulary=bpe()), ("vocabulary.pieces", "vocabulary")),
+    "a vocabulary of a kind that is not known": (unknown, ("tokenizer.ggml.tokens",)),
     "a chat template": (
         lambda f: gguf(f, keys={"tokenizer.chat_template": "{{ m }}"}),
         ("tokenizer.chat_template",)),
