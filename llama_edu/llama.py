@@ -340,7 +340,7 @@ class Llama(Unsendable, ClosedAtExit):
         messages: Iterable[Mapping[str, object]] = (),
         template: str | os.PathLike[str] | None = None,
         n_tokens: int = 512,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         seed: int | np.random.Generator | None = None,
         settings: SamplingSettings | None = None,
         **sampling: float,

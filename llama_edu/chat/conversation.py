@@ -97,7 +97,7 @@ class Conversation(Unsendable):
         template: str | os.PathLike[str] | None = None,
         n_tokens: int = N_TOKENS,
         settings: SamplingSettings | None = None,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         seed: int | np.random.Generator | None = None,
     ) -> None:
         """Find the template and check what is given; nothing is computed yet.

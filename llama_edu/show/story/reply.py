@@ -68,8 +68,8 @@ class Reply:
                 return
             if self.first_token_s is None:
                 self.first_token_s = self._clock() - start
-            if self.choices and self.choices[-1].position >= token.position:
-                # no new token: text that was held back, or the rest of a character
+            if self.choices and token.position == len(self.generation.tokens):
+                # no new token: an end, before which text had been held back
                 last = self.choices[-1]
                 self.choices[-1] = replace(last, text=last.text + token.text)
             else:

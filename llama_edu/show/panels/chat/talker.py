@@ -38,6 +38,7 @@ class Talker:
         model: Llama | str | os.PathLike[str] | None,
         tokenizer: str | os.PathLike[str] | None,
         template: str | os.PathLike[str] | None,
+        stop: str | Sequence[str],
         seed: int | None,
         changed: Callable[[], None],
         before_answer: Callable[[], None],
@@ -45,7 +46,7 @@ class Talker:
         """Open the model; if that fails, `failure` says why, and nothing is raised.
 
         Args:
-            model, tokenizer: as Writer. template: as Llama.chat.
+            model, tokenizer: as Writer. template, stop, seed: as Llama.chat.
             changed: called when something that a screen shows has changed.
             before_answer: called before an answer starts, on the thread that writes it.
         """
@@ -65,7 +66,7 @@ class Talker:
                 path = bundled_checkpoint() if model is None else model
                 self.llama = load(path, tokenizer=tokenizer)
             name = _FOR_BUNDLED if model is None and template is None else template
-            self.conversation = self.llama.chat(template=name, seed=seed)
+            self.conversation = self.llama.chat(template=name, stop=stop, seed=seed)
         except (LlamaEduError, OSError) as error:
             self._opening_failure = self._worker.failure = sentence(error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, Self
 
 from llama_edu.chat.conversation import Conversation
@@ -49,6 +50,7 @@ class ChatPanel(Panel):
         template: str | os.PathLike[str] | None = None,
         system: str = "",
         n_tokens: int = 256,
+        stop: str | Sequence[str] = (),
         seed: int | None = None,
         shaded: bool = False,
         **settings: float,
@@ -62,6 +64,7 @@ class ChatPanel(Panel):
             template: in place of the file's own; see Llama.chat.
             system: what the model is told beforehand, at first.
             n_tokens: the largest number of tokens of an answer, at first.
+            stop, seed: as Llama.chat.
             shaded: whether tokens are shaded by their probability at first.
             settings: the first values of the sampling sliders, such as temperature=0.
         Raises:
@@ -69,7 +72,7 @@ class ChatPanel(Panel):
         """
         self._ahead = LookaheadColumn(self._show_ahead)
         self.controls = ChatControls(self, system, n_tokens, shaded, settings)
-        self.talker = Talker(model, tokenizer, template, seed, self._show, self._ahead.end)
+        self.talker = Talker(model, tokenizer, template, stop, seed, self._show, self._ahead.end)
         self.view: StoryView[Reply] = StoryView(self._bubbles_html, self._ahead.choice_html)
         self.view.position_slider.description = "answer's token"
         self.view.position_slider.observe(self._on_move, "value")
