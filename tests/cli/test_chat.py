@@ -170,16 +170,20 @@ def test_special_tokens_stand_out_in_a_terminal_with_styles(terminal):
 
 
 @pseudo_terminal
-def test_ctrl_c_stops_an_answer_and_at_the_prompt_the_conversation(terminal):
-    """The context ends the answer if the key comes too late; either way the talk goes on."""
-    shown = terminal("--n-tokens", "100000", "--temperature", "5")
-    at = shown.wait_for("/help lists")
+def test_ctrl_c_stops_an_answer_and_at_the_prompt_the_conversation(terminal, in_folder):
+    with open_chat_model(in_folder, max_seq_len=60_000, endless=True):
+        pass
+    shown = terminal("--n-tokens", "59000")
+    at = shown.wait_for("> ", shown.wait_for("/help lists"))
     shown.type("x y\n")
     at = shown.wait_for("x y\n", at)
+    shown.wait_for_more(at, 99)  # the answer has begun, and takes minutes
     shown.type("\x03")
+    at = shown.wait_for("(stopped; ", at)
     at = shown.wait_for("> ", at)
     shown.type("/system still here\n")
     at = shown.wait_for("The model is told: still here", at)
+    at = shown.wait_for("> ", at)
     shown.type("\x03")
     assert shown.end() == 0
     assert "Traceback" not in shown.shown

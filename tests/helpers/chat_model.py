@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import llama_edu
-from helpers.special_vocabularies import spm, write
+from helpers.special_vocabularies import SPECIAL, spm, write
 from llama_edu.files.layout import TypedValue
 from llama_edu.transformer import generate
 
@@ -14,11 +14,18 @@ TEMPLATE = (
 )
 
 
-def open_chat_model(folder, *, template=TEMPLATE, max_seq_len=150):
-    """The model, loaded."""
+def open_chat_model(folder, *, template=TEMPLATE, max_seq_len=150, endless=False):
+    """The model, loaded. An endless one never ends an answer where the likeliest token is taken."""
     path = folder / "chat.gguf"
+    vocabulary = spm()
+    ends = [vocabulary.bos_id, *range(len(vocabulary) - len(SPECIAL), len(vocabulary)), 2]
+
+    def change(weights):
+        if endless:  # another piece always has twice their scores
+            weights["output"][ends] = weights["output"][300] / 2
+
     keys = {} if template is None else {"tokenizer.chat_template": TypedValue("string", template)}
-    write(path, spm(), keys, max_seq_len=max_seq_len)
+    write(path, vocabulary, keys, change=change, max_seq_len=max_seq_len)
     return llama_edu.load(path)
 
 

@@ -87,9 +87,10 @@ class Judge:
         return self._api.llama_vocab_get_text(self._vocab, token).decode("utf-8", "replace")
 
 
-def write(path, vocabulary, keys=None, **sizes):
+def write(path, vocabulary, keys=None, *, change=lambda weights: None, **sizes):
     config = small_config(vocab_size=len(vocabulary), **sizes)
     weights = random_weights(config, np.random.default_rng(3))
+    change(weights)
     planned = [PlannedTensor(name, "f32", array.shape) for name, array in weights.items()]
     with path.open("wb") as file:
         write_gguf(file, config, vocabulary, planned, lambda t: weights[t.name], keys)

@@ -44,6 +44,11 @@ class Terminal:
             assert self._read(), f"ended without {text!r}: {self.shown[since:]!r}"
         return self.shown.index(text, since) + len(text)
 
+    def wait_for_more(self, since, n_characters):
+        """Read until so much was shown after position `since`."""
+        while len(self.shown) < since + n_characters:
+            assert self._read(), "ended"
+
     def end(self):
         """Read until the program ends; its exit code."""
         while self._read():
