@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -39,6 +39,9 @@ from llama_edu.transformer.model import Model, check_tokens, forward
 from llama_edu.transformer.sampling import SamplingSettings
 from llama_edu.transformer.step import step
 from llama_edu.unsendable import Unsendable
+
+if TYPE_CHECKING:
+    from llama_edu.chat.conversation import Conversation
 
 
 class Lab(Protocol):
@@ -337,6 +340,40 @@ class Llama(Unsendable, ClosedAtExit):
         return Generation(
             self.model, self.tokenizer, tokens, n_tokens, settings, rng,
             cache=cache, decode_model=lambda: self.decode_model, stop=stop, logprobs=logprobs,
+        )  # fmt: skip
+
+    def chat(
+        self,
+        system: str | None = None,
+        *,
+        messages: Iterable[Mapping[str, object]] = (),
+        template: str | os.PathLike[str] | None = None,
+        n_tokens: int = 512,
+        stop: str | Sequence[str] = (),
+        seed: int | np.random.Generator | None = None,
+        settings: SamplingSettings | None = None,
+        **sampling: float,
+    ) -> Conversation:
+        """A conversation through the chat template of the file; needs jinja2, the extra `chat`.
+
+        Args:
+            system: what the model is told beforehand. messages: what was said already.
+            template: in place of the file's own: the name of another one in the file, or of one of
+                ours ("chatml", "llama2", "llama3", "zephyr", "plain"), or a file.
+            n_tokens: the largest number of tokens of an answer.
+            stop: texts at which an answer ends, besides the end tokens.
+            settings, sampling: see SamplingSettings; both may be given: `chat(temperature=0)`.
+        Raises:
+            RequestError: there is no such template, or a message has no known role or no text.
+            FormatError: the file's template is no text.
+        """
+        from llama_edu.chat.conversation import Conversation
+
+        self._check_open()
+        settings = replace(settings or SamplingSettings(), **sampling)  # type: ignore[arg-type]
+        return Conversation(
+            self, system=system, messages=messages, template=template, n_tokens=n_tokens,
+            settings=settings, stop=stop, seed=seed,
         )  # fmt: skip
 
     def close(self) -> None:

@@ -40,8 +40,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "matmul": {"errors", "quants"},
     "transformer": _GROUND | {"quants", "matmul", "tokenizer", "unsendable"},
     "pages": _GROUND | {"files"},
+    "chat": _GROUND | {"files", "tokenizer", "transformer", "unsendable"},
     "llama": _GROUND
-    | {"quants", "models", "files", "stated", "tokenizer", "matmul", "transformer",
+    | {"quants", "models", "files", "stated", "tokenizer", "matmul", "transformer", "chat",
        "unsendable"},
     "compare": _GROUND | {"quants", "files", "stated", "llama"},
 }  # fmt: skip

@@ -25,7 +25,7 @@ PACKAGE = "llama_edu"
 #: Files of the project that are pages or images of the site, under the same paths.
 TAKEN = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/*.png",
-    "docs/conversion.md", "docs/text.md", "docs/interference.md",
+    "docs/chat.md", "docs/conversion.md", "docs/text.md", "docs/interference.md",
     "notebooks/*.ipynb", "benchmarks/RESULTS.md", "benchmarks/*.png", "data/stories/README.md",
 )  # fmt: skip
 
@@ -43,6 +43,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         {"API": _contents(ROOT / PACKAGE)},
         {"The bundled model": "data/stories/README.md"},
         {"Text": "docs/text.md"},
+        {"Conversations": "docs/chat.md"},
         {"Conversion": "docs/conversion.md"},
         {"What disturbs a count": "docs/interference.md"},
         {"Speed": "benchmarks/RESULTS.md"},

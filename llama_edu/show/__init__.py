@@ -9,6 +9,7 @@ import importlib
 
 #: Public name -> the module that defines it.
 _PARTS = {
+    "ChatPanel": "llama_edu.show.panels.chat.widget",
     "ComparisonWidget": "llama_edu.show.panels.comparison",
     "GenerationStudio": "llama_edu.show.panels.studio",
     "GenerationWidget": "llama_edu.show.panels.generation",

@@ -8,12 +8,13 @@ ids.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.vocabularies.byte_level import PRE_TOKENIZERS, WHOLE_PIECES_FIRST, to_text
 from llama_edu.tokenizer.from_vocabulary import VocabularyTokenizer
-from llama_edu.tokenizer.protocol import encodable
+from llama_edu.tokenizer.special import with_what_precedes
 from llama_edu.vocabulary import CONTROL, UNKNOWN, UNUSED, USER_DEFINED, Vocabulary
 
 
@@ -48,8 +49,15 @@ class BpeTokenizer(VocabularyTokenizer):
                 "<|eot_id|>" is text. User-defined pieces are always found.
         Raises RequestError for half a surrogate pair, which has no UTF-8 form.
         """
+        return self.encode_parts(self.special_parts(text) if special else [text], bos=bos)
+
+    def encode_parts(self, parts: Iterable[str | int], *, bos: bool = True) -> list[int]:
+        """The ids of texts, in which only user-defined pieces are found, and of ids between them.
+
+        Two texts side by side are encoded apart from each other.
+        """
         ids = [self.bos_id] if bos and self.adds_bos else []
-        for part in self._cut(encodable(text), special):
+        for part, _ in with_what_precedes(parts, self._search(False)):
             if isinstance(part, int):
                 ids.append(part)
             else:

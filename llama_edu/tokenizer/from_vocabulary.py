@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 import numpy as np
 
 from llama_edu.files.vocabularies.end_pieces import END_NAMES
 from llama_edu.files.vocabularies.spelling import spelled
-from llama_edu.tokenizer.protocol import check_token
+from llama_edu.tokenizer.protocol import check_token, encodable
 from llama_edu.tokenizer.special import SpecialPieces
 from llama_edu.tokenizer.streaming import decode
 from llama_edu.unsendable import Unsendable
@@ -29,7 +29,8 @@ class VocabularyTokenizer(Unsendable):
         self._vocabulary = vocabulary
         self._kinds = vocabulary.kinds
         self._pieces = vocabulary.pieces
-        self._searches: dict[tuple[bool, bool], SpecialPieces] = {}
+        self._searches: dict[bool, SpecialPieces] = {}
+        self._cuts_at_user_defined = True
 
     def __len__(self) -> int:
         """How many ids there are."""
@@ -59,22 +60,26 @@ class VocabularyTokenizer(Unsendable):
         ids: list[int] = np.flatnonzero(self._kinds == kind).tolist()
         return ids
 
-    def _cut(self, text: str, special: bool, user_defined: bool = True) -> list[str | int]:
-        """A text as ids of special pieces and the texts between them.
+    @property
+    def special_names(self) -> Mapping[str, int]:
+        """Text -> id of every piece that `encode` finds with special=True."""
+        return self._search(True).ids
 
-        Args:
-            special: whether control pieces are looked for, too.
-            user_defined: whether user-defined pieces end the text before them.
-        """
-        key = (special, user_defined)
-        if key not in self._searches:
-            kinds = [USER_DEFINED] * user_defined + [UNKNOWN, CONTROL] * special
+    def special_parts(self, text: str) -> list[str | int]:
+        """A text as ids of special pieces and the texts between them, none of them empty."""
+        return self._search(True).cut(encodable(text))
+
+    def _search(self, special: bool) -> SpecialPieces:
+        """Finds the pieces that end the text before them; control pieces only if `special`."""
+        if special not in self._searches:
+            user_defined = [USER_DEFINED] * self._cuts_at_user_defined
+            kinds = [*user_defined, *([UNKNOWN, CONTROL] if special else [])]
             ids = {self.name(t): t for kind in kinds for t in self._ids_of(kind)}
             if not special:
                 ids = {name: t for name, t in ids.items() if not self._is_end_by_name(name)}
             longest_first = self._vocabulary.finds_longest_first
-            self._searches[key] = SpecialPieces(ids, longest_first=longest_first)
-        return self._searches[key].cut(text)
+            self._searches[special] = SpecialPieces(ids, longest_first=longest_first)
+        return self._searches[special]
 
     def _is_end_by_name(self, name: str) -> bool:
         """Whether llama.cpp takes a user-defined piece for a control piece."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from llama_edu.errors import RequestError
@@ -36,6 +36,20 @@ class Tokenizer(Protocol):
         Args:
             special: whether the names of control pieces in the text become these pieces; otherwise
                 they are text. User-defined pieces are always found.
+        """
+
+    @property
+    def special_names(self) -> Mapping[str, int]:
+        """Text -> id of every piece that `encode` finds with special=True."""
+
+    def special_parts(self, text: str) -> list[str | int]:
+        """A text as ids of special pieces and the texts between them, none of them empty."""
+
+    def encode_parts(self, parts: Iterable[str | int], *, bos: bool = True) -> list[int]:
+        """The ids of texts, in which only user-defined pieces are found, and of ids between them.
+
+        `encode_parts(special_parts(text))` is `encode(text, special=True)`. Two texts side by side
+        are encoded apart from each other, and no space is put between them.
         """
 
     def decode(self, tokens: Iterable[int]) -> str:

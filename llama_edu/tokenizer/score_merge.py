@@ -10,11 +10,11 @@ never merged.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 
 from llama_edu.tokenizer.from_vocabulary import VocabularyTokenizer
 from llama_edu.tokenizer.normalization import Normalizer
-from llama_edu.tokenizer.protocol import encodable
-from llama_edu.tokenizer.special import SpecialPieces
+from llama_edu.tokenizer.special import Before, SpecialPieces, with_what_precedes
 from llama_edu.vocabulary import (
     BYTE,
     CONTROL,
@@ -36,6 +36,7 @@ class ScoreMergeTokenizer(VocabularyTokenizer):
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__(vocabulary)
+        self._cuts_at_user_defined = vocabulary.cuts_at_user_defined
         self._unk_id = vocabulary.unk_id
         self._scores = vocabulary.scores
         self._ids: dict[str, int] = {}
@@ -55,23 +56,29 @@ class ScoreMergeTokenizer(VocabularyTokenizer):
             special: whether the names of control pieces in the text become these pieces; otherwise
                 they are text. User-defined pieces are always found.
         """
+        return self.encode_parts(self.special_parts(text) if special else [text], bos=bos)
+
+    def encode_parts(self, parts: Iterable[str | int], *, bos: bool = True) -> list[int]:
+        """The ids of texts, in which only user-defined pieces are found, and of ids between them.
+
+        Two texts side by side are encoded apart from each other, and no space is put between them.
+        """
         ids = [self.bos_id] if bos and self.adds_bos else []
-        if not encodable(text):  # needs no index, which takes longer to build than opening a file
-            return ids
-        self._build_index()
-        parts = self._cut(text, special, self._vocabulary.cuts_at_user_defined)
-        for i, part in enumerate(parts):
-            ids += [part] if isinstance(part, int) else self._encode_part(part, at_start=i == 0)
+        for part, before in with_what_precedes(parts, self._search(False)):
+            ids += [part] if isinstance(part, int) else self._encode_part(part, before)
         return ids
 
-    def _encode_part(self, part: str, at_start: bool) -> list[int]:
+    def _encode_part(self, part: str, before: Before) -> list[int]:
         """The ids of a text without special pieces, or of one between two of them."""
+        self._build_index()  # takes longer than opening a file, so not for an empty text
         part = part.replace(SPACE_MARK, " ")
         if self._normalized is not None:
             part = self._normalized(part)
         if not part:
             return []
-        is_prefixed = self.adds_space and (at_start or self._vocabulary.prefixes_every_part)
+        every = self._vocabulary.prefixes_every_part
+        may_prefix = before == "nothing" or (before == "special" and every)
+        is_prefixed = self.adds_space and may_prefix
         if is_prefixed and (self._vocabulary.doubles_space or not part.startswith(" ")):
             part = " " + part
         ids: list[int] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from llama_edu.errors import RequestError
 from llama_edu.files.vocabularies.ends import ends_of
 from llama_edu.files.vocabularies.sentencepiece import open_sentencepiece, sentencepiece_piece
 from llama_edu.tokenizer.protocol import check_token, encodable
-from llama_edu.tokenizer.special import SpecialPieces
+from llama_edu.tokenizer.special import SpecialPieces, with_what_precedes
 from llama_edu.tokenizer.streaming import decode
 from llama_edu.unsendable import Unsendable
 from llama_edu.vocabulary import CONTROL, SPACE_MARK, UNKNOWN, USER_DEFINED
@@ -68,13 +68,30 @@ class SentencePieceTokenizer(Unsendable):
             special: whether the names of control pieces in the text become these pieces; otherwise
                 they are text. User-defined pieces are always found.
         """
+        return self.encode_parts(self.special_parts(text) if special else [text], bos=bos)
+
+    @property
+    def special_names(self) -> Mapping[str, int]:
+        """Text -> id of every piece that `encode` finds with special=True."""
+        return self._all_special.ids
+
+    def special_parts(self, text: str) -> list[str | int]:
+        """A text as ids of special pieces and the texts between them, none of them empty."""
+        return self._all_special.cut(encodable(text))
+
+    def encode_parts(self, parts: Iterable[str | int], *, bos: bool = True) -> list[int]:
+        """The ids of texts, in which only user-defined pieces are found, and of ids between them.
+
+        Two texts side by side are encoded apart from each other, and no space is put between them.
+        """
         ids = [self.bos_id] if bos and self.adds_bos else []
-        search = self._all_special if special else self._user_defined
-        for i, part in enumerate(search.cut(encodable(text))):
+        every = self._around.prefixes_every_part
+        for part, before in with_what_precedes(parts, self._user_defined):
             if isinstance(part, int):
                 ids.append(part)
             else:
-                ids += self._encode_part(part, i == 0 or self._around.prefixes_every_part)
+                may_prefix = before == "nothing" or (before == "special" and every)
+                ids += self._encode_part(part, may_prefix)
         return ids
 
     def decode(self, tokens: Iterable[int]) -> str:

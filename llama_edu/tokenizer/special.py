@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+
+from llama_edu.tokenizer.protocol import encodable
+
+#: What stands before a part of a text: it decides whether a space is put there.
+Before = Literal["nothing", "special", "text"]
 
 
 class SpecialPieces:
-    """Finds pieces by their texts.
+    """Finds pieces by their texts, which are in `ids` with the id of each.
 
     Where two overlap, the one that begins first wins, and the longest of those (the tokenizers
     library); or the longest of all, the first of those (llama.cpp).
@@ -20,10 +26,10 @@ class SpecialPieces:
             ids: text -> id; an empty text is not searched for.
             longest_first: the rule of llama.cpp.
         """
-        self._ids = {text: token for text, token in ids.items() if text}
+        self.ids: Mapping[str, int] = {text: token for text, token in ids.items() if text}
         self._longest_first = longest_first
-        self._lengths = sorted({len(text) for text in self._ids}, reverse=True)
-        first = {re.escape(text[0]) for text in self._ids}
+        self._lengths = sorted({len(text) for text in self.ids}, reverse=True)
+        first = {re.escape(text[0]) for text in self.ids}
         self._may_begin = re.compile("[" + "".join(sorted(first)) + "]") if first else None
 
     def cut(self, text: str) -> list[str | int]:
@@ -36,7 +42,7 @@ class SpecialPieces:
             if start > end:
                 parts.append(text[end:start])
             end = start + length
-            parts.append(self._ids[text[start:end]])
+            parts.append(self.ids[text[start:end]])
         if end < len(text):
             parts.append(text[end:])
         return parts
@@ -48,7 +54,7 @@ class SpecialPieces:
             (start.start(), length)
             for start in self._may_begin.finditer(text)
             for length in self._lengths
-            if text[start.start() : start.start() + length] in self._ids
+            if text[start.start() : start.start() + length] in self.ids
         ]
         if self._longest_first:
             found.sort(key=lambda place: (-len(text[place[0] : sum(place)].encode()), place[0]))
@@ -59,3 +65,14 @@ class SpecialPieces:
                 taken[start : start + length] = b"\1" * length
                 chosen.append((start, length))
         return sorted(chosen)
+
+
+def with_what_precedes(
+    parts: Iterable[str | int], search: SpecialPieces
+) -> Iterator[tuple[str | int, Before]]:
+    """Ids, and texts cut once more, each with what stands before it."""
+    before: Before = "nothing"
+    for part in parts:
+        for inner in [part] if isinstance(part, int) else search.cut(encodable(part)):
+            yield inner, before
+            before = "special" if isinstance(inner, int) else "text"

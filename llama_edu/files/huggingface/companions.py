@@ -20,7 +20,9 @@ from llama_edu.vocabulary import Vocabulary
 TOKENIZERS = ("tokenizer.model", "tokenizer.json")
 
 _TOKENIZER_CONFIG = "tokenizer_config.json"
-_SETTINGS = ("generation_config.json", _TOKENIZER_CONFIG, "special_tokens_map.json")
+_SETTINGS = (
+    "generation_config.json", _TOKENIZER_CONFIG, "special_tokens_map.json", "chat_template.json",
+)  # fmt: skip
 _TEMPLATE_FILE = "chat_template.jinja"
 
 #: Files that are copied from folder to folder, whatever they say.

@@ -6,16 +6,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
 from llama_edu.errors import RequestError
 from llama_edu.llama import Llama
 from llama_edu.tokenizer.prompt import prompt_ids
+from llama_edu.tokenizer.protocol import Tokenizer
 from llama_edu.tokenizer.streaming import StreamDecoder
 from llama_edu.transformer.cache import KVCache
-from llama_edu.transformer.generate import GeneratedToken, Reason
+from llama_edu.transformer.generate import GeneratedToken, Generation, Reason
 from llama_edu.transformer.kernels import softmax
 from llama_edu.transformer.sampling import SamplingSettings, chances
 
@@ -52,6 +53,18 @@ class Choice:
     chosen: Candidate
     rank: int
     likeliest: tuple[Candidate, ...]
+
+
+class Written(Protocol):
+    """What can be looked at token by token: a Writing, or a reply in a conversation."""
+
+    choices: list[Choice]
+    tokenizer: Tokenizer
+    generation: Generation
+
+    @property
+    def tokens(self) -> list[int]:
+        """All ids so far, those before the first choice included."""
 
 
 class Writing:
@@ -149,24 +162,33 @@ class Writing:
         Raises:
             RequestError: there is no such choice, or the token is not among its likeliest.
         """
-        if not 0 <= index < len(self.choices):
-            raise RequestError(
-                f"choice {index}: this text has {len(self.choices)} new tokens, counted from 0"
-            )
-        choice = self.choices[index]
-        for rank, candidate in enumerate(choice.likeliest, 1):
-            if candidate.id == token:
-                other = replace(choice, chosen=candidate, rank=rank)
-                return [*self.choices[:index], other]
-        raise RequestError(
-            f"token {token}: is not among the {len(choice.likeliest)} likeliest at position "
-            f"{choice.position}; choose one that the table lists"
-        )
+        return instead(self.choices, index, token)
 
     def end(self) -> None:
         """End the text early; what was generated stays, and the reason is "stopped"."""
         self.generation.close()
         self.reason = "stopped"
+
+
+def instead(choices: Sequence[Choice], index: int, token: int) -> list[Choice]:
+    """The choices before number `index`, then one of its alternatives in place of that choice.
+
+    Raises:
+        RequestError: there is no such choice, or the token is not among its likeliest.
+    """
+    if not 0 <= index < len(choices):
+        raise RequestError(
+            f"choice {index}: this text has {len(choices)} new tokens, counted from 0"
+        )
+    choice = choices[index]
+    for rank, candidate in enumerate(choice.likeliest, 1):
+        if candidate.id == token:
+            other = replace(choice, chosen=candidate, rank=rank)
+            return [*choices[:index], other]
+    raise RequestError(
+        f"token {token}: is not among the {len(choice.likeliest)} likeliest at position "
+        f"{choice.position}; choose one that the table lists"
+    )
 
 
 def choice_of(token: GeneratedToken, settings: SamplingSettings, seen: list[int]) -> Choice:
