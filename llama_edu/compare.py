@@ -11,7 +11,8 @@ import numpy as np
 from llama_edu.config import output_name
 from llama_edu.errors import RequestError
 from llama_edu.files.row_order import rows_side_by_side
-from llama_edu.llama import Llama, load
+from llama_edu.llama import Llama
+from llama_edu.loading import load
 from llama_edu.quants.blocks import dequantize
 from llama_edu.stated import Stated
 from llama_edu.table import lay_out

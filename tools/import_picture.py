@@ -42,9 +42,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pages": _GROUND | {"files"},
     "chat": _GROUND | {"files", "tokenizer", "transformer", "unsendable"},
     "llama": _GROUND
-    | {"quants", "models", "files", "stated", "tokenizer", "matmul", "transformer", "chat",
-       "unsendable"},
-    "compare": _GROUND | {"quants", "files", "stated", "llama"},
+    | {"files", "stated", "tokenizer", "matmul", "transformer", "chat", "unsendable"},
+    "loading": _GROUND
+    | {"models", "files", "stated", "tokenizer", "matmul", "transformer", "llama"},
+    "compare": _GROUND | {"quants", "files", "stated", "llama", "loading"},
 }  # fmt: skip
 MAY_IMPORT["experiments"] = set(MAY_IMPORT)
 MAY_IMPORT["show"] = set(MAY_IMPORT)

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     """Write the text, or the ids."""
     from llama_edu.cli.arguments import read_text, sampling_settings, stated
     from llama_edu.cli.streams.stdout import for_output
-    from llama_edu.llama import load
+    from llama_edu.loading import load
 
     settings = sampling_settings(args)
     prompt = args.prompt

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     """Score and print."""
     from llama_edu.cli.arguments import read_text, stated
     from llama_edu.cli.streams.progress import progress_bar
-    from llama_edu.llama import load
+    from llama_edu.loading import load
     from llama_edu.transformer.perplexity import perplexity
 
     text = read_text(args.text_file)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llama_edu.llama import load
+from llama_edu.loading import load
 from llama_edu.pages.faults import FaultCounts, process_faults
 from llama_edu.pages.lab import PageLab
 from llama_edu.stated import Stated

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llama_edu.chat.prompt import PromptWriter
 from llama_edu.chat.template import ChatTemplate
-from llama_edu.llama import load
+from llama_edu.loading import load
 from llama_edu.vocabulary import CONTROL
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ from helpers.small_models import random_weights, small_config
 from helpers.trained import trained
 
 from llama_edu.convert import convert
-from llama_edu.llama import load
+from llama_edu.loading import load
 
 pytest.importorskip("safetensors")
 

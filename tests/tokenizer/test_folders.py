@@ -11,7 +11,7 @@ from helpers.trained import trained
 
 from llama_edu.convert import convert
 from llama_edu.files.vocabularies.sentencepiece import read_sentencepiece
-from llama_edu.llama import load
+from llama_edu.loading import load
 from llama_edu.tokenizer.sentencepiece import SentencePieceTokenizer
 
 

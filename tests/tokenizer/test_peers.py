@@ -9,7 +9,7 @@ from helpers.special_vocabularies import TEXTS, VOCABULARIES, Judge, spm, write
 from hypothesis import HealthCheck, given, settings
 
 from llama_edu.files.layout import TypedValue
-from llama_edu.llama import load
+from llama_edu.loading import load
 
 pytestmark = pytest.mark.slow
 

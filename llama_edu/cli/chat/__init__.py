@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     from llama_edu.cli.arguments import sampling_settings, stated
     from llama_edu.cli.chat.lines import is_terminal
     from llama_edu.cli.chat.talk import talk
-    from llama_edu.llama import load
+    from llama_edu.loading import load
     from llama_edu.transformer.sampling import GREEDY
 
     settings = sampling_settings(args)

@@ -10,7 +10,8 @@ from typing import cast
 
 from llama_edu.convert import convert
 from llama_edu.convert.planning import TYPES, TypeName
-from llama_edu.llama import Llama, load
+from llama_edu.llama import Llama
+from llama_edu.loading import load
 from llama_edu.models import locate
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import score_next

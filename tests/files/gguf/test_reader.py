@@ -13,7 +13,7 @@ from llama_edu.errors import FormatError
 from llama_edu.files.gguf import string_array
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.names import to_ours
-from llama_edu.llama import load
+from llama_edu.loading import load
 from llama_edu.quants.blocks import dequantize
 
 VARIANTS = [

@@ -13,7 +13,7 @@ from llama_edu.compare import compare
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.vocabularies.detect import read_vocabulary
 from llama_edu.files.vocabularies.rows import AddedPiece, added_pieces, with_rows
-from llama_edu.llama import load
+from llama_edu.loading import load
 from llama_edu.tokenizer.streaming import decode
 from llama_edu.vocabulary import CONTROL, UNUSED, USER_DEFINED
 

@@ -12,7 +12,7 @@ from llama_edu.files.layout import PlannedTensor
 from llama_edu.files.vocabularies.byte_level import PRE_TOKENIZERS
 from llama_edu.files.vocabularies.detect import read_vocabulary
 from llama_edu.files.vocabularies.tokenizer_json import read_tokenizer_json
-from llama_edu.llama import load
+from llama_edu.loading import load
 from llama_edu.tokenizer.bpe import BpeTokenizer
 from llama_edu.tokenizer.score_merge import ScoreMergeTokenizer
 from llama_edu.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from llama_edu.bundled import bundled_checkpoint
 from llama_edu.chat.conversation import Conversation
 from llama_edu.errors import LlamaEduError
-from llama_edu.llama import Llama, load
+from llama_edu.llama import Llama
+from llama_edu.loading import load
 from llama_edu.show.panels.parts.writer import UPDATE_INTERVAL_S
 from llama_edu.show.runtime.presence import Presence
 from llama_edu.show.runtime.worker import Worker, sentence

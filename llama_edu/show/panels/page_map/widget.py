@@ -18,7 +18,8 @@ from llama_edu.experiments.plain_faults import plain_faults
 from llama_edu.experiments.token_pages import TokenPages
 from llama_edu.experiments.token_steps import TokenSteps
 from llama_edu.html import note_html
-from llama_edu.llama import Llama, load
+from llama_edu.llama import Llama
+from llama_edu.loading import load
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
 from llama_edu.pages.touches import Step, Touches
