@@ -113,7 +113,7 @@ def compare(
     options = vars(stated or Stated())
     with load(a_path, mmap, **options) as a, load(b_path, mmap, **options) as b:
         _check_same_sizes(a, b)
-        tensors = tuple(_tensor_difference(name, a, b) for name in a.config.tensor_shapes())
+        tensors = tuple(_tensor_difference(name, a, b) for name in _names(a, b))
         tokens = [t for t in _FIXED_TOKENS if t < a.config.vocab_size]
         with np.errstate(over="ignore", invalid="ignore"):  # damaged weights are named below
             a_logits, b_logits = a.logits(tokens), b.logits(tokens)
@@ -139,6 +139,14 @@ def _check_same_sizes(a: Llama, b: Llama) -> None:
                 f"{field} is {values[0]} in {a.checkpoint.paths[0].name} and {values[1]} in "
                 f"{b.checkpoint.paths[0].name}; these are different models"
             )
+
+
+def _names(a: Llama, b: Llama) -> list[str]:
+    """The tensors to compare; an output that is the embedding in both is compared once."""
+    names = list(a.config.tensor_shapes())
+    if all("output" not in llama.checkpoint.tensors for llama in (a, b)):
+        names.remove("output")
+    return names
 
 
 def _tensor_difference(name: str, a: Llama, b: Llama) -> TensorDifference:

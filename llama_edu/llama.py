@@ -24,6 +24,7 @@ from llama_edu.matmul.choice import Kernels, check_kernels, matmul_for
 from llama_edu.matmul.heap import keep_freed_memory
 from llama_edu.matmul.product import blas_can_read, matmul
 from llama_edu.matmul.threads import check_threads
+from llama_edu.models import locate
 from llama_edu.rope import rope_frequencies
 from llama_edu.stated import Stated
 from llama_edu.text import one_line
@@ -87,7 +88,9 @@ def load(
     across several files are the exception: they are joined in memory, and `loading` counts them.
 
     Args:
-        path: a weight file, or a folder in Meta's or Hugging Face's layout.
+        path: a weight file; a folder in Meta's or Hugging Face's layout; or a name: "smollm2",
+            "org/name" on the Hugging Face hub, or "hf://org/name/file.gguf" (`models.locate`). What
+            exists as a path is never taken for a name.
         mmap: False reads every weight into private memory instead, as loaders did before 2023,
             and maps nothing.
         tokenizer: a tokenizer.model, tokenizer.json or tokenizer.bin, for files that have no
@@ -114,7 +117,7 @@ def load(
     stated = Stated(context, rope_theta, rope_factor, norm_eps)
     checkpoint, files = open_checkpoint(path, mmap=mmap)
     checkpoint = stated.apply(checkpoint)
-    given_tokenizer = None if tokenizer is None else tokenizer_for(checkpoint, tokenizer)
+    given_tokenizer = None if tokenizer is None else tokenizer_for(checkpoint, locate(tokenizer))
     if lab is not None:
         _check_lab(lab, checkpoint, mmap)
         for file in files:

@@ -31,17 +31,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rope": {"errors", "config"},
     "bundled": {"errors"},
     "unsendable": {"errors"},
+    "models": {"errors", "text", "table", "bundled"},
     "quants": {"errors"},
-    "files": _GROUND | {"quants"},
+    "files": _GROUND | {"quants", "models"},
     "stated": {"errors", "config", "files"},
     "tokenizer": _GROUND | {"files", "unsendable"},
-    "convert": _GROUND | {"quants", "files", "stated"},
+    "convert": _GROUND | {"quants", "models", "files", "stated"},
     "matmul": {"errors", "quants"},
     "transformer": _GROUND | {"quants", "matmul", "tokenizer", "unsendable"},
     "pages": _GROUND | {"files"},
     "chat": _GROUND | {"files", "tokenizer", "transformer", "unsendable"},
     "llama": _GROUND
-    | {"quants", "files", "stated", "tokenizer", "matmul", "transformer", "chat", "unsendable"},
+    | {"quants", "models", "files", "stated", "tokenizer", "matmul", "transformer", "chat",
+       "unsendable"},
     "compare": _GROUND | {"quants", "files", "stated", "llama"},
 }  # fmt: skip
 MAY_IMPORT["experiments"] = set(MAY_IMPORT)

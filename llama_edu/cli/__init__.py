@@ -19,7 +19,7 @@ from typing import Any
 
 from llama_edu.cli.endings.bus_error import bus_error_explained
 from llama_edu.cli.endings.signals import Ended, signals_clean_up
-from llama_edu.cli.stdout import ReaderGone, guarded_stdout
+from llama_edu.cli.streams.stdout import ReaderGone, guarded_stdout
 from llama_edu.errors import LlamaEduError, LlamaEduWarning, RequestError
 from llama_edu.text import visible, visible_lines
 
@@ -27,6 +27,7 @@ from llama_edu.text import visible, visible_lines
 #: add_arguments() and run().
 COMMANDS = (
     "demo",
+    "models",
     "inspect",
     "convert",
     "generate",

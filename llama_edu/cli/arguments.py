@@ -10,9 +10,18 @@ if TYPE_CHECKING:
     from llama_edu.transformer.sampling import SamplingSettings
 
 
+def add_file(parser: argparse.ArgumentParser) -> None:
+    """FILE, which is a path or a name."""
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help="a weight file, a folder with weights, or a name (see: llama-edu models)",
+    )
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """FILE and --tokenizer."""
-    parser.add_argument("file", metavar="FILE", help="a weight file, or a folder in Meta's layout")
+    add_file(parser)
     parser.add_argument(
         "--tokenizer",
         metavar="FILE",

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from llama_edu.convert.output_formats import OUTPUT_FORMATS
     from llama_edu.convert.planning import TYPES
 
-    parser.add_argument("source", metavar="SRC", help="a weight file, or a folder with weights")
+    parser.add_argument("source", metavar="SRC", help="a weight file, a folder, or a name")
     parser.add_argument(
         "destination", metavar="DST", help="the file to write (safetensors: a folder)"
     )
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Convert and print what was done."""
     from llama_edu.cli.arguments import stated
-    from llama_edu.cli.progress import progress_bar
+    from llama_edu.cli.streams.progress import progress_bar
     from llama_edu.convert import convert
     from llama_edu.convert.keys import assigned
 

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Score and print."""
     from llama_edu.cli.arguments import read_text, stated
-    from llama_edu.cli.progress import progress_bar
+    from llama_edu.cli.streams.progress import progress_bar
     from llama_edu.llama import load
     from llama_edu.transformer.perplexity import perplexity
 

@@ -43,6 +43,15 @@ def test_add_bos_token_decides_about_bos(tmp_path):
     assert not tokenizer.adds_bos and tokenizer.bos_id == -1
 
 
+def test_a_tokenizer_model_that_no_json_describes_is_read_as_it_is(tmp_path):
+    """A config.json says nothing about texts: BOS is put in front, as its own readers do."""
+    library, _ = folder_with(tmp_path)
+    (tmp_path / "tokenizer_config.json").unlink()
+    tokenizer = SentencePieceTokenizer(tmp_path / "tokenizer.model", library.vocab_size())
+    for text in ("Snow fell", " Snow", "Snow  fell"):
+        assert tokenizer.encode(text) == [library.bos_id(), *library.encode(text)]
+
+
 def test_the_ends_are_the_tokens_that_the_folder_names(tmp_path):
     library, tokenizer = folder_with(tmp_path, bos_token="<im>", eos_token={"content": "[ASK]"})
     n = library.vocab_size()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from llama_edu.chat.answer import Answer
 from llama_edu.chat.conversation import ContextFull, Conversation
 from llama_edu.cli.chat.lines import is_terminal, lines_from
-from llama_edu.cli.stdout import for_output
+from llama_edu.cli.streams.stdout import for_output
 from llama_edu.errors import LlamaEduError, RequestError
 from llama_edu.text import one_line, quoted, visible_lines
 

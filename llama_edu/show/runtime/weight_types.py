@@ -11,6 +11,7 @@ from typing import cast
 from llama_edu.convert import convert
 from llama_edu.convert.planning import TYPES, TypeName
 from llama_edu.llama import Llama, load
+from llama_edu.models import locate
 from llama_edu.stated import stated_for
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import score_next
@@ -41,7 +42,7 @@ class WeightTypes:
         self.stored = model if isinstance(model, Llama) else load(model, tokenizer=tokenizer)
         paths = self.stored.checkpoint.paths
         if not isinstance(model, Llama):
-            self._source = Path(model)
+            self._source = locate(model)
         else:
             self._source = paths[0] if len(paths) == 1 else paths[0].parent
         self._converted: dict[str, Llama] = {}
