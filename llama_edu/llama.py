@@ -234,19 +234,17 @@ class Llama(Unsendable, ClosedAtExit):
 
         Args:
             system: what the model is told beforehand. messages: what was said already.
-            template: in place of the file's own: the name of another one in the file, or of one of
-                ours ("chatml", "llama2", "llama3", "zephyr", "plain"), or a file.
-            n_tokens: the largest number of tokens of an answer.
-            stop: texts at which an answer ends, besides the end tokens.
-            settings, sampling: see SamplingSettings; both may be given: `chat(temperature=0)`.
+            template: in place of the file's own: the name of another one in it, one of ours
+                ("chatml", "llama2", "llama3", "zephyr", "plain"), or a file.
+            n_tokens: the largest number of tokens of an answer. stop: texts that end one.
+            settings, sampling: see SamplingSettings; `chat(temperature=0)` works as well.
         Raises:
-            RequestError: there is no such template, or a message has no known role or no text.
-            FormatError: the file's template is no text.
+            RequestError, FormatError: the template or a message cannot be used.
         """
-        from llama_edu.chat.conversation import Conversation
+        from llama_edu.chat.conversation import Conversation  # needs no library until it renders
 
-        self._check_open()
         settings = replace(settings or SamplingSettings(), **sampling)  # type: ignore[arg-type]
+        self._check_open()
         return Conversation(
             self, system=system, messages=messages, template=template, n_tokens=n_tokens,
             settings=settings, stop=stop, seed=seed,

@@ -183,9 +183,8 @@ def test_ctrl_c_stops_an_answer_and_at_the_prompt_the_conversation(terminal, in_
     at = shown.wait_for("> ", at)
     shown.type("/system still here\n")
     at = shown.wait_for("The model is told: still here", at)
-    at = shown.wait_for("> ", at)
-    shown.type("\x03")
-    assert shown.end() == 0
+    shown.wait_for("> ", at)
+    assert shown.end("\x03") == 0
     assert "Traceback" not in shown.shown
 
 

@@ -49,10 +49,18 @@ class Terminal:
         while len(self.shown) < since + n_characters:
             assert self._read(), "ended"
 
-    def end(self):
-        """Read until the program ends; its exit code."""
+    def end(self, key=""):
+        """Read until the program ends; its exit code.
+
+        `key` is typed again where nothing happens for a second: a signal between the prompt and the
+        wait for a key is noticed at the next one.
+        """
+        self.type(key)
+        n_shown = len(self.shown)
         while self._read():
-            pass
+            if len(self.shown) == n_shown and self.process.poll() is None:
+                self.type(key)
+            n_shown = len(self.shown)
         return self.process.wait(60)
 
     def _read(self):

@@ -10,7 +10,7 @@ DESCRIPTION = (
     "conversation. Without a terminal, each line of standard input is a message, and the answers "
     "alone are printed."
 )
-EXAMPLE = 'llama-edu chat SmolLM2-135M-Instruct.Q4_1.gguf --system "Answer in one sentence."'
+EXAMPLE = 'llama-edu chat smollm2 --system "Answer in one sentence."'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
