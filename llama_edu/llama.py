@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -34,6 +34,10 @@ from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import PREFILL_CHUNK, Generation
 from llama_edu.transformer.model import Model, check_tokens, forward
 from llama_edu.transformer.sampling import SamplingSettings
+from llama_edu.transformer.tap import Tap
+
+if TYPE_CHECKING:
+    from llama_edu.reconcile.trace import Trace
 
 
 class Lab(Protocol):
@@ -226,15 +230,17 @@ class Llama(ClosedAtExit):
             self._tokenizer = tokenizer_for(self.checkpoint)
         return self._tokenizer
 
-    def logits(self, tokens: Sequence[int]) -> np.ndarray:
+    def logits(self, tokens: Sequence[int], *, tap: Tap | None = None) -> np.ndarray:
         """Score every possible next token after each of the given ones.
 
         Args:
             tokens: T ids, BOS included where the model should see one.
+            tap: sees every step, of all T positions at once, and may change it: transformer/tap.py.
         Returns:
             (T, vocab_size) float32; row t is what the model expects after tokens[: t + 1].
         Raises:
-            RequestError: an unknown id, no ids, or more ids than the context holds.
+            RequestError: an unknown id, no ids, more ids than the context holds, or a tap that
+                returned no array of the same shape.
         """
         self._check_open()
         check_tokens(tokens, self.config)
@@ -244,12 +250,34 @@ class Llama(ClosedAtExit):
             )
         cache = KVCache(self.config, len(tokens))
         out = np.empty((len(tokens), self.config.vocab_size), np.float32)
+        step = len(tokens) if tap else PREFILL_CHUNK
         # damaged weights show in the scores
         with blas_threads(self.model.blas_threads), np.errstate(over="ignore", invalid="ignore"):
-            for start in range(0, len(tokens), PREFILL_CHUNK):
-                chunk = tokens[start : start + PREFILL_CHUNK]
-                out[start : start + len(chunk)] = forward(self.model, chunk, cache)
+            for start in range(0, len(tokens), step):
+                chunk = tokens[start : start + step]
+                out[start : start + len(chunk)] = forward(self.model, chunk, cache, tap=tap)
         return out
+
+    def trace(
+        self,
+        tokens: Sequence[int],
+        names: str | Sequence[str] = "*",
+        *,
+        tap: Tap | None = None,
+        limit_bytes: int = 2**30,
+    ) -> Trace:
+        """Compute a text and keep the named steps; see reconcile/trace.py.
+
+        Args:
+            tokens: T ids, BOS included where the model should see one.
+            names: a step or a pattern, or several: "layers.*.weights", ["embedding", "logits"].
+            tap: may change each step before it is kept.
+            limit_bytes: RequestError, before anything is computed, if they would take more.
+        """
+        from llama_edu.reconcile.trace import trace
+
+        self._check_open()
+        return trace(self.model, tokens, names, tap=tap, limit_bytes=limit_bytes)
 
     def generate(
         self,

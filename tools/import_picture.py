@@ -37,9 +37,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "convert": _GROUND | {"quants", "files", "stated"},
     "matmul": {"errors", "quants"},
     "transformer": _GROUND | {"quants", "matmul", "tokenizer"},
+    "reconcile": _GROUND | {"quants", "files", "matmul", "transformer"},
     "pages": _GROUND | {"files"},
-    "llama": _GROUND | {"quants", "files", "stated", "tokenizer", "matmul", "transformer"},
-    "compare": _GROUND | {"quants", "files", "stated", "llama"},
+    "llama": _GROUND | {
+        "quants", "files", "stated", "tokenizer", "matmul", "transformer", "reconcile",
+    },
+    "compare": _GROUND | {"quants", "files", "stated", "llama", "reconcile"},
 }  # fmt: skip
 MAY_IMPORT["experiments"] = set(MAY_IMPORT)
 MAY_IMPORT["show"] = set(MAY_IMPORT)
