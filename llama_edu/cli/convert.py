@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Convert and print what was done."""
     from llama_edu.cli.arguments import stated
-    from llama_edu.cli.progress import progress_bar
+    from llama_edu.cli.streams.progress import progress_bar
     from llama_edu.convert import convert
     from llama_edu.convert.keys import assigned
 

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
 
     from llama_edu.bundled import bundled_checkpoint
     from llama_edu.cli.arguments import sampling_settings
-    from llama_edu.cli.stdout import for_output
+    from llama_edu.cli.streams.stdout import for_output
     from llama_edu.convert import convert
     from llama_edu.llama import load
 

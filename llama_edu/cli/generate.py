@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write the text, or the ids."""
     from llama_edu.cli.arguments import sampling_settings, stated
-    from llama_edu.cli.stdout import for_output
+    from llama_edu.cli.streams.stdout import for_output
     from llama_edu.llama import load
 
     settings = sampling_settings(args)

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from llama_edu.cli.arguments import stated
-    from llama_edu.cli.progress import progress_bar
+    from llama_edu.cli.streams.progress import progress_bar
     from llama_edu.errors import RequestError
     from llama_edu.llama import load
     from llama_edu.transformer.perplexity import perplexity

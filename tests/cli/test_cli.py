@@ -158,7 +158,7 @@ def test_a_command_imports_no_other_command(model):
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    imported = ["stdout", "generate", "arguments"]
+    imported = ["streams", "streams.stdout", "generate", "arguments"]
     assert done.stdout.splitlines()[-1] == str([f"llama_edu.cli.{name}" for name in imported])
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from llama_edu.cli.stdout import OutputError, guarded_stdout
+from llama_edu.cli.streams.stdout import OutputError, guarded_stdout
 
 INSPECT = ["inspect", "m.bin", "--json"]
 GENERATE = ["generate", "m.bin", "--tokenizer", "t.bin", "--n-tokens", "9", "--kernels", "numpy"]
