@@ -20,6 +20,7 @@ from llama_edu.files.layout import Checkpoint, ShardedTensor, TensorSpec
 from llama_edu.files.mapped import ClosedAtExit, MappedFile
 from llama_edu.files.shards import join
 from llama_edu.html import facts_html
+from llama_edu.matmul.arithmetic import Arithmetic, check_arithmetic, rounded_matmul
 from llama_edu.matmul.blas import blas_threads
 from llama_edu.matmul.choice import Kernels, check_kernels, matmul_for
 from llama_edu.matmul.heap import keep_freed_memory
@@ -69,6 +70,7 @@ def load(
     tokenizer: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     kernels: Kernels = "auto",
+    arithmetic: Arithmetic = "float32",
     lab: Lab | None = None,
     context: int | None = None,
     rope_theta: float | None = None,
@@ -89,6 +91,8 @@ def load(
         threads: the number of cores to use; None uses all that this process may run on.
         kernels: how stored weights are multiplied: "numpy"; "jit" (numba, the extra `jit`); or
             "auto", which prefills with numpy and decodes with jit where numba is installed.
+        arithmetic: "int8" rounds activations before each product as llama.cpp does for these
+            weights, "int4" as it did in March 2023; "float32" does not. See matmul/arithmetic.py.
         lab: a pages.PageLab on the same file; the weights are then views of its mapping, and the
             forward pass records in its ledger what it reads.
         context: the number of positions that the model can hold, where the file does not say it or
@@ -125,12 +129,14 @@ def load(
 
     weights = _Weights({n: _weight(tensor, array) for n, tensor in checkpoint.tensors.items()})
     weights.where = checkpoint.paths[0]
+    check_arithmetic(arithmetic, weights.values())
     stored_divisors = checkpoint.metadata.get("rope_freqs")
     divisors = array(stored_divisors) if isinstance(stored_divisors, TensorSpec) else None
     model = Model(
         checkpoint.config,
         MappingProxyType(weights),
         rope_frequencies(checkpoint.config, divisors),
+        matmul=rounded_matmul(matmul, arithmetic),
         threads=threads,
         blas_threads=threads if _all_float32(weights) else 1,
         log=lab.ledger if lab is not None else NO_LOG,
@@ -138,7 +144,9 @@ def load(
     copied_bytes = sum(t.n_bytes for t in checkpoint.tensors.values() if not mmap or _is_cut(t))
     mapped_bytes = checkpoint.n_bytes - copied_bytes
     loading = Loading(mapped_bytes, copied_bytes, time.perf_counter() - start)
-    return Llama(checkpoint, weights, given_tokenizer, files, loading, model, lab, kernels)
+    return Llama(
+        checkpoint, weights, given_tokenizer, files, loading, model, lab, kernels, arithmetic
+    )
 
 
 class _Weights(dict[str, np.ndarray]):
@@ -180,7 +188,7 @@ class Llama(ClosedAtExit):
         tokenizer: text to ids and back, made when it is first asked for.
         loading: what was mapped and what was copied.
         lab: the lab whose mapping holds the weights, or None.
-        model: what forward() takes. kernels: as given to load().
+        model: what forward() takes. kernels, arithmetic: as given to load().
     """
 
     def __init__(
@@ -193,6 +201,7 @@ class Llama(ClosedAtExit):
         model: Model,
         lab: Lab | None = None,
         kernels: Kernels = "numpy",
+        arithmetic: Arithmetic = "float32",
     ) -> None:
         self.checkpoint = checkpoint
         self.config: ModelConfig = checkpoint.config
@@ -202,6 +211,7 @@ class Llama(ClosedAtExit):
         self._files = tuple(files)
         self.loading = loading
         self.kernels = kernels
+        self.arithmetic = arithmetic
         self.model = self._with_kernels(model) if kernels == "jit" else model
         self.lab = lab
 
@@ -215,7 +225,9 @@ class Llama(ClosedAtExit):
 
     def _with_kernels(self, model: Model) -> Model:
         chosen = matmul_for(self.kernels, model.weights.values(), model.threads)
-        return model if chosen is matmul else replace(model, matmul=chosen)
+        if chosen is matmul:
+            return model
+        return replace(model, matmul=rounded_matmul(chosen, self.arithmetic))
 
     @property
     def tokenizer(self) -> Tokenizer:
