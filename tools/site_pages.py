@@ -25,7 +25,7 @@ PACKAGE = "llama_edu"
 #: Files of the project that are pages or images of the site, under the same paths.
 TAKEN = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/*.png",
-    "docs/conversion.md",
+    "docs/conversion.md", "docs/steps.md",
     "notebooks/*.ipynb", "benchmarks/RESULTS.md", "benchmarks/*.png", "data/stories/README.md",
 )  # fmt: skip
 
@@ -42,6 +42,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         {"The course": [{_words(path): _uri(path)} for path in _taken("notebooks/*.ipynb")]},
         {"API": _contents(ROOT / PACKAGE)},
         {"The bundled model": "data/stories/README.md"},
+        {"Every step": "docs/steps.md"},
         {"Conversion": "docs/conversion.md"},
         {"Speed": "benchmarks/RESULTS.md"},
         {

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from llama_edu.cli.stdout import ReaderGone, guarded_stdout
+from llama_edu.cli.streams.stdout import ReaderGone, guarded_stdout
 from llama_edu.errors import LlamaEduError, LlamaEduWarning, RequestError
 from llama_edu.text import visible_lines
 
@@ -35,6 +35,7 @@ COMMANDS = (
     "perplexity",
     "compare",
     "logits",
+    "trace",
     "tokenize",
 )
 

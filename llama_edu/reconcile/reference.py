@@ -18,14 +18,15 @@ from llama_edu.transformer.model import Model
 
 
 class Reference(Protocol):
-    """The steps of one text by a program that is trusted.
+    """The steps of one text by a program that is trusted."""
 
-    Attributes:
-        source: what computed them. tokens: the text. names: of the steps, in order.
-    """
+    @property
+    def source(self) -> str:
+        """What computed them."""
 
-    source: str
-    tokens: tuple[int, ...]
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """The text."""
 
     @property
     def names(self) -> Sequence[str]:
