@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from llama_edu.reconcile.bugs import Planted
 from llama_edu.reconcile.trace import run
 from llama_edu.transformer.model import Model
+from llama_edu.transformer.tap import Tap
 
 #: Relative differences of logits up to this pass for rounding.
 _ROUNDING = 1e-4
@@ -28,8 +29,7 @@ def cheap_checks(model: Model, planted: Planted, tokens: Sequence[int]) -> dict[
         "one token": bool(np.abs(first[0] - first[1]).max() <= _ROUNDING * scale),
         "likeliest": bool((good.argmax(axis=1) == bad.argmax(axis=1)).all()),
         "loss": abs(nats(bad, tokens) / nats(good, tokens) - 1) < 0.01,
-        "text": _text(lambda ids: run(model, ids, None), tokens[:4])
-        == _text(lambda ids: run(planted.model, ids, planted.tap), tokens[:4]),
+        "text": greedy(model, tokens[:4]) == greedy(planted.model, tokens[:4], planted.tap),
     }
 
 
@@ -49,9 +49,14 @@ def nats(logits: np.ndarray, tokens: Sequence[int]) -> float:
     return float(np.mean(np.log(np.exp(scores).sum(axis=1)) - chosen))
 
 
-def _text(score: Callable[[list[int]], np.ndarray], prompt: Sequence[int]) -> list[int]:
-    """Each step from the start of the text, as a planted tap needs it."""
+def greedy(
+    model: Model, prompt: Sequence[int], tap: Tap | None = None, n_tokens: int = 16
+) -> list[int]:
+    """The prompt and n_tokens more, always the likeliest; an end of the text does not count.
+
+    Slow: each token is computed from the start of the text, as the tap of a planted bug needs it.
+    """
     ids = list(prompt)
-    for _ in range(16):
-        ids.append(int(score(ids)[-1].argmax()))
+    for _ in range(n_tokens):
+        ids.append(int(run(model, ids, tap)[-1].argmax()))
     return ids

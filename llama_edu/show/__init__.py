@@ -13,6 +13,7 @@ _PARTS = {
     "GenerationStudio": "llama_edu.show.panels.studio",
     "GenerationWidget": "llama_edu.show.panels.generation",
     "PageMapWidget": "llama_edu.show.panels.page_map.widget",
+    "StepsPanel": "llama_edu.show.panels.steps",
     "attempt": "llama_edu.show.runtime.attempt",
     "guess": "llama_edu.show.panels.guess",
     "wide": "llama_edu.show.text.wide",

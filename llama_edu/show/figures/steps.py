@@ -87,7 +87,7 @@ def lens_figure(
         LlamaEduError: matplotlib is not installed.
     """
     n_rows, T = lens.ids.shape
-    figure = _figure("lens_figure", max(5, 1.2 + 0.55 * T), max(2.6, 1.1 + 0.24 * n_rows))
+    figure = _figure("lens_figure", max(5, 1.2 + 0.48 * T), max(2.6, 1.1 + 0.24 * n_rows))
     axes: Any = figure.add_subplot()
     axes.imshow(lens.probabilities, cmap="cividis", vmin=0, vmax=1, aspect="auto", origin="lower")
     for layer in range(n_rows):
