@@ -95,20 +95,26 @@ class Comparison:
 
 
 def compare(
-    a_path: str | Path, b_path: str | Path, tolerance: float = 0.0, stated: Stated | None = None
+    a_path: str | Path,
+    b_path: str | Path,
+    tolerance: float = 0.0,
+    stated: Stated | None = None,
+    *,
+    mmap: bool = True,
 ) -> Comparison:
     """Compare two checkpoints of the same sizes; needs no tokenizer.
 
     Args:
         tolerance: the largest difference in a weight or a logit that still counts as equal.
         stated: what replaces sizes that either file states or leaves out.
+        mmap: False reads both into memory and maps nothing.
     Raises:
         RequestError: the sizes differ, so numbers cannot be paired; or a negative tolerance.
     """
     if not tolerance >= 0:
         raise RequestError(f"tolerance is {tolerance}, expected 0 or more")
     options = vars(stated or Stated())
-    with load(a_path, **options) as a, load(b_path, **options) as b:
+    with load(a_path, mmap, **options) as a, load(b_path, mmap, **options) as b:
         _check_same_sizes(a, b)
         tensors = tuple(_tensor_difference(name, a, b) for name in a.config.tensor_shapes())
         tokens = [t for t in _FIXED_TOKENS if t < a.config.vocab_size]
@@ -155,15 +161,18 @@ class StepsComparison:
 
 
 def compare_steps(
-    a_path: str | Path, b_path: str | Path, stated: Stated | None = None
+    a_path: str | Path, b_path: str | Path, stated: Stated | None = None, *, mmap: bool = True
 ) -> StepsComparison:
     """Where two files of one model part: every step of B beside A's; needs no tokenizer.
 
+    Args:
+        stated: what replaces sizes that either file states or leaves out.
+        mmap: False reads the weights into memory instead of mapping them.
     Raises:
         RequestError: the sizes differ, or the steps take too much memory.
     """
     options = vars(stated or Stated())
-    with load(a_path, **options) as a, load(b_path, **options) as b:
+    with load(a_path, mmap, **options) as a, load(b_path, mmap, **options) as b:
         _check_same_sizes(a, b)
         tokens = [token for token in _FIXED_TOKENS if token < a.config.vocab_size]
         names = a.checkpoint.paths[0].name, b.checkpoint.paths[0].name

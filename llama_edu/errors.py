@@ -4,6 +4,8 @@ Every message has the form *where: what was found, what was expected; what to do
 line prints the sentence and exits with code 2; in Python all of them are `LlamaEduError`.
 """
 
+from llama_edu.text import visible_lines
+
 #: Characters of a sentence that are shown; a damaged file can put any number into one.
 _MOST_CHARACTERS = 1000
 
@@ -11,11 +13,12 @@ _MOST_CHARACTERS = 1000
 class LlamaEduError(Exception):
     """Base class of every error that this package raises on purpose.
 
-    Its text has at most 1,000 characters: of a longer one the start and the end, between dots.
+    Its text commands no terminal, whatever a path or a file in it is called. It has at most 1,000
+    characters: of a longer one the start and the end, between dots.
     """
 
     def __str__(self) -> str:
-        text = super().__str__()
+        text = visible_lines(super().__str__())
         if len(text) <= _MOST_CHARACTERS:
             return text
         return f"{text[: _MOST_CHARACTERS - 305]} ... {text[-300:]}"

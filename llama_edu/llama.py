@@ -21,7 +21,6 @@ from llama_edu.files.mapped import ClosedAtExit, MappedFile
 from llama_edu.files.shards import join
 from llama_edu.html import facts_html
 from llama_edu.matmul.arithmetic import Arithmetic, check_arithmetic, rounded_matmul
-from llama_edu.matmul.blas import blas_threads
 from llama_edu.matmul.choice import Kernels, check_kernels, matmul_for
 from llama_edu.matmul.heap import keep_freed_memory
 from llama_edu.matmul.product import blas_can_read, matmul
@@ -35,6 +34,7 @@ from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import PREFILL_CHUNK, Generation
 from llama_edu.transformer.model import Model, check_tokens, forward
 from llama_edu.transformer.sampling import SamplingSettings
+from llama_edu.transformer.step import step
 from llama_edu.transformer.tap import Tap
 
 if TYPE_CHECKING:
@@ -52,6 +52,9 @@ class Lab(Protocol):
 
     def view(self, tensor: TensorSpec) -> np.ndarray:
         """A read-only view of one tensor, in the lab's own mapping."""
+
+    def check_bytes_unchanged(self) -> None:
+        """Raise FormatError if the bytes of the file changed."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,10 @@ def load(
         file = files[spec.file]
         return file.view(spec) if mmap else file.read(spec)
 
+    def check_files() -> None:
+        for file in (lab,) if lab is not None else files if mmap else ():
+            file.check_bytes_unchanged()
+
     weights = _Weights({n: _weight(tensor, array) for n, tensor in checkpoint.tensors.items()})
     weights.where = checkpoint.paths[0]
     check_arithmetic(arithmetic, weights.values())
@@ -140,6 +147,7 @@ def load(
         threads=threads,
         blas_threads=threads if _all_float32(weights) else 1,
         log=lab.ledger if lab is not None else NO_LOG,
+        check_files=check_files,
     )
     copied_bytes = sum(t.n_bytes for t in checkpoint.tensors.values() if not mmap or _is_cut(t))
     mapped_bytes = checkpoint.n_bytes - copied_bytes
@@ -253,6 +261,7 @@ class Llama(ClosedAtExit):
         Raises:
             RequestError: an unknown id, no ids, more ids than the context holds, or a tap that
                 returned no array of the same shape.
+            FormatError: a mapped file was cut off or written over since it was opened.
         """
         self._check_open()
         check_tokens(tokens, self.config)
@@ -262,11 +271,10 @@ class Llama(ClosedAtExit):
             )
         cache = KVCache(self.config, len(tokens))
         out = np.empty((len(tokens), self.config.vocab_size), np.float32)
-        step = len(tokens) if tap else PREFILL_CHUNK
-        # damaged weights show in the scores
-        with blas_threads(self.model.blas_threads), np.errstate(over="ignore", invalid="ignore"):
-            for start in range(0, len(tokens), step):
-                chunk = tokens[start : start + step]
+        n_together = len(tokens) if tap else PREFILL_CHUNK
+        for start in range(0, len(tokens), n_together):
+            chunk = tokens[start : start + n_together]
+            with step(self.model):
                 out[start : start + len(chunk)] = forward(self.model, chunk, cache, tap=tap)
         return out
 

@@ -36,6 +36,12 @@ class Vocabulary:
             for none. removes_spaces: whether surplus spaces are taken away as well.
         unsaid: settings of its own file that change the ids of a text and that no weight file can
             state, a sentence each; a conversion that drops them must name them.
+        add_eos: whether the file asks for EOS after a text. Encoding never adds it: a text that is
+            to be continued would end before it began.
+        doubles_space: whether `add_space_prefix` applies to a text that begins with a space, too.
+        prefixes_every_part: whether text after a special piece gets such a space as well.
+        cuts_at_user_defined: whether a user-defined piece is special in this sense (llama.cpp,
+            transformers), or lies within the text around it (sentencepiece).
     """
 
     pieces: Sequence[bytes]
@@ -53,6 +59,10 @@ class Vocabulary:
     charsmap: bytes = b""
     removes_spaces: bool = False
     unsaid: tuple[str, ...] = ()
+    add_eos: bool = False
+    doubles_space: bool = True
+    prefixes_every_part: bool = True
+    cuts_at_user_defined: bool = False
 
     def __len__(self) -> int:
         return len(self.pieces)

@@ -73,3 +73,23 @@ def in_folder(tmp_path, monkeypatch) -> Iterator[Path]:
     """An empty folder that is also the current one."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def maker():
+    """A function that turns a panel class into a function that makes panels with defaults.
+
+    The panels are closed after the test.
+    """
+    made = []
+
+    def with_defaults(panel, **defaults):
+        def make(*args, **kwargs):
+            made.append(panel(*args, **(defaults | kwargs)))
+            return made[-1]
+
+        return make
+
+    yield with_defaults
+    for panel in made:
+        panel.close()

@@ -30,6 +30,8 @@ from llama_edu.bundled import bundled_checkpoint
 from llama_edu.convert import convert
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.matmul.product import matmul
+from llama_edu.pages.lab import PageLab
+from llama_edu.transformer.perplexity import perplexity
 from llama_edu.transformer.sampling import GREEDY
 
 
@@ -230,6 +232,71 @@ def test_a_file_that_shrinks_before_its_weights_are_used_is_refused(checkpoint, 
     monkeypatch.setattr(front_door, "open_checkpoint", open_then_shrink)
     with pytest.raises(FormatError, match=r"was changed after it was opened: .*, 1,000 now"):
         load(checkpoint)
+
+
+def cut_off(path):
+    os.truncate(path, 1000)
+
+
+def write_over(path):
+    with path.open("r+b") as file:
+        file.seek(-8, os.SEEK_END)
+        file.write(bytes(8))
+    os.utime(path, ns=(1, 1))  # a clock that is coarse must not decide
+
+
+CHANGES = pytest.mark.parametrize("change", [cut_off, write_over])
+CHANGED = r"model.bin: was changed after it was opened: .*; open it again"
+
+
+@CHANGES
+def test_a_text_does_not_go_on_from_a_file_that_was_changed(checkpoint, change):
+    with load_small(checkpoint) as llama:
+        steps = llama.generate("the", 20, seed=1)
+        next(steps)
+        change(checkpoint)
+        with pytest.raises(FormatError, match=CHANGED):
+            next(steps)
+        with pytest.raises(FormatError, match=CHANGED):
+            llama.logits([1, 5])
+        with pytest.raises(FormatError, match=CHANGED):
+            perplexity(llama.model, [5, 9, 11], 1, 10)
+
+
+def test_scores_from_a_file_that_changed_meanwhile_are_not_given_out(checkpoint):
+    def changing(x, w, *threads):
+        write_over(checkpoint)
+        return matmul(x, w, *threads)
+
+    with load_small(checkpoint) as llama:
+        llama.model = replace(llama.model, matmul=changing)
+        with pytest.raises(FormatError, match=CHANGED):
+            llama.logits([1, 5])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are measured on Linux only")
+@CHANGES
+def test_a_lab_looks_at_its_own_mapping(checkpoint, change):
+    with PageLab.open(checkpoint, "faults") as lab, load_small(checkpoint, lab=lab) as llama:
+        llama.logits([1])
+        change(checkpoint)
+        with pytest.raises(FormatError, match=CHANGED):
+            llama.logits([1])
+
+
+def test_a_new_file_of_the_same_name_changes_nothing_for_who_has_the_old_one(checkpoint, tmp_path):
+    with load_small(checkpoint) as llama:
+        before = llama.logits([1, 5])
+        (tmp_path / "new").write_bytes(bytes(1000))
+        (tmp_path / "new").replace(checkpoint)
+        np.testing.assert_array_equal(llama.logits([1, 5]), before)
+
+
+def test_weights_in_memory_outlive_their_file(checkpoint):
+    with load_small(checkpoint, mmap=False) as llama:
+        before = llama.logits([1, 5])
+        cut_off(checkpoint)
+        np.testing.assert_array_equal(llama.logits([1, 5]), before)
 
 
 def test_repr_tells_the_model(checkpoint):

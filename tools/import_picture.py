@@ -22,8 +22,8 @@ _GROUND = {"errors", "text", "html", "table", "config", "vocabulary", "rope"}
 
 #: Module or folder directly under the package -> what it may import besides itself.
 MAY_IMPORT: dict[str, set[str]] = {
-    "errors": set(),
     "text": set(),
+    "errors": {"text"},
     "html": {"text"},
     "table": {"text"},
     "config": {"errors"},

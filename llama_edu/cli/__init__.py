@@ -11,16 +11,17 @@ import argparse
 import errno
 import importlib
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from llama_edu.cli.endings.bus_error import bus_error_explained
+from llama_edu.cli.endings.signals import Ended, signals_clean_up
 from llama_edu.cli.streams.stdout import ReaderGone, guarded_stdout
 from llama_edu.errors import LlamaEduError, LlamaEduWarning, RequestError
-from llama_edu.text import visible_lines
+from llama_edu.text import visible, visible_lines
 
 #: In the order in which --help shows them. Each is a module here with HELP, DESCRIPTION, EXAMPLE,
 #: add_arguments() and run().
@@ -93,37 +94,6 @@ def warnings_in_one_line() -> Iterator[None]:
         warnings.showwarning = before
 
 
-class _Ended(BaseException):
-    """A signal that ends the process, on its way out through everything that cleans up."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-@contextmanager
-def _signals_clean_up() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind the block, as SIGINT does, where they would end the process."""
-
-    def unwind(number: int, frame: object) -> None:
-        for other in before:
-            signal.signal(other, signal.SIG_IGN)  # cleaning up is not interrupted
-        raise _Ended(number)
-
-    before = {}
-    try:
-        for name in ("SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)
-            # nohup ignores SIGHUP; a notebook that calls main() may have a handler of its own
-            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-                with suppress(ValueError):  # only the main thread may
-                    before[number] = signal.signal(number, unwind)
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _say(sentence: str) -> None:
     """Print a sentence on stderr, where there is one; what stands in it commands no terminal."""
     if sys.stderr is not None:
@@ -177,6 +147,12 @@ def _expand_home(args: argparse.Namespace) -> None:
             setattr(args, name, os.path.expanduser(path))  # noqa: PTH111 - keeps "" and "./x"
 
 
+def _mapped_path(args: argparse.Namespace) -> str | None:
+    """What the command maps, as the user named it; None where it is the program's own."""
+    named = (getattr(args, name, None) for name in ("file", "a", "b"))
+    return visible(" or ".join(path for path in named if isinstance(path, str))) or None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
@@ -185,19 +161,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     debug = "--debug" in argv
     try:
-        with _signals_clean_up(), guarded_stdout(), warnings_in_one_line():
+        with signals_clean_up(), guarded_stdout(), warnings_in_one_line():
             args = build_parser(argv).parse_args(argv)
             debug = args.debug
             _check_text(args)
             _expand_home(args)
-            return args.run(args) or 0
+            with bus_error_explained(_mapped_path(args), can_read="mmap" in args):
+                return args.run(args) or 0
     except ReaderGone:  # such as head, once it has its lines
         return 0
     except KeyboardInterrupt:
         if sys.stderr is not None:
             print(file=sys.stderr)
         return 130
-    except _Ended as ended:
+    except Ended as ended:
         return 128 + ended.number
     except Exception as error:
         sentence = _sentence_of(error)

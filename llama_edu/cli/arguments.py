@@ -20,6 +20,17 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_no_mmap(parser: argparse.ArgumentParser) -> None:
+    """--no-mmap, which becomes `mmap`: whether the weights are mapped."""
+    parser.add_argument(
+        "--no-mmap",
+        action="store_false",
+        dest="mmap",
+        help="read the weights into memory and map nothing: for files that cannot be mapped, or "
+        "that may change meanwhile",
+    )
+
+
 #: Field of Stated -> letter of its value, its type, and its meaning.
 _STATED = {
     "context": ("N", int, "positions that the model can hold"),

@@ -15,7 +15,7 @@ EXAMPLE = "llama-edu compare data/stories stories.ggjt --tolerance 0"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A, B, --tolerance, --steps."""
-    from llama_edu.cli.arguments import add_stated
+    from llama_edu.cli.arguments import add_no_mmap, add_stated
 
     parser.add_argument("a", metavar="A", help="a weight file or a folder")
     parser.add_argument("b", metavar="B", help="another one")
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="D",
         help="largest difference that counts as the same (default 0)",
     )
+    add_no_mmap(parser)
     parser.add_argument(
         "--steps", action="store_true", help="every step of a text: where do the two part?"
     )
@@ -38,9 +39,9 @@ def run(args: argparse.Namespace) -> int:
     from llama_edu.compare import compare, compare_steps
 
     if args.steps:
-        report = compare_steps(args.a, args.b, stated(args))
+        report = compare_steps(args.a, args.b, stated(args), mmap=args.mmap)
         print(report)
         return 0 if report.agrees else 1
-    comparison = compare(args.a, args.b, args.tolerance, stated(args))
+    comparison = compare(args.a, args.b, args.tolerance, stated(args), mmap=args.mmap)
     print(comparison)
     return 0 if comparison.same else 1

@@ -15,7 +15,7 @@ EXAMPLE = 'llama-edu generate data/stories --prompt "Once upon a time" --seed 1'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE, the prompt, how many tokens, and how to choose them."""
-    from llama_edu.cli.arguments import add_model, add_sampling, add_speed, add_stated
+    from llama_edu.cli.arguments import add_model, add_no_mmap, add_sampling, add_speed, add_stated
 
     add_model(parser)
     parser.add_argument("--prompt", default="", metavar="P", help="the beginning (default empty)")
@@ -33,9 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print token ids, BOS and prompt included, instead of text",
     )
-    parser.add_argument(
-        "--no-mmap", action="store_true", help="read the weights into memory and map nothing"
-    )
+    add_no_mmap(parser)
     add_stated(parser)
 
 
@@ -48,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     settings = sampling_settings(args)
     with load(
         args.file,
-        mmap=not args.no_mmap,
+        mmap=args.mmap,
         tokenizer=args.tokenizer,
         threads=args.threads,
         kernels=args.kernels,

@@ -12,13 +12,14 @@ EXAMPLE = 'llama-edu logits data/stories --text "Once upon a time" --out logits.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE, the tokens or the text, and where to save."""
-    from llama_edu.cli.arguments import add_model, add_stated
+    from llama_edu.cli.arguments import add_model, add_no_mmap, add_stated
 
     add_model(parser)
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("--tokens", metavar="1,2,3", help="token ids; BOS is not added")
     group.add_argument("--text", metavar="T", help="a text; BOS is added if the model expects it")
     parser.add_argument("--out", required=True, metavar="X.npy", help="the file to write")
+    add_no_mmap(parser)
     add_stated(parser)
 
 
@@ -30,8 +31,9 @@ def run(args: argparse.Namespace) -> None:
     from llama_edu.errors import RequestError
     from llama_edu.files.output import atomic_output
     from llama_edu.llama import load
+    from llama_edu.text import visible
 
-    with load(args.file, tokenizer=args.tokenizer, **vars(stated(args))) as llama:
+    with load(args.file, args.mmap, tokenizer=args.tokenizer, **vars(stated(args))) as llama:
         if args.tokens is not None:
             try:
                 tokens = [int(token) for token in args.tokens.split(",")]
@@ -44,4 +46,4 @@ def run(args: argparse.Namespace) -> None:
         logits = llama.logits(tokens)
     with atomic_output(Path(args.out), logits.nbytes + 128) as file:
         np.save(file, logits)
-    print(f"{args.out}: {logits.shape[0]} positions x {logits.shape[1]} scores, float32")
+    print(f"{visible(args.out)}: {logits.shape[0]} positions x {logits.shape[1]} scores, float32")

@@ -11,7 +11,7 @@ EXAMPLE = "llama-edu perplexity data/stories --text-file story.txt --context 256
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE, --text-file, --context."""
-    from llama_edu.cli.arguments import add_model, add_stated
+    from llama_edu.cli.arguments import add_model, add_no_mmap, add_stated
 
     add_model(parser)
     parser.add_argument("--text-file", required=True, metavar="F", help="a UTF-8 text")
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="positions per window (default: the model's context, at most 512)",
     )
+    add_no_mmap(parser)
     add_stated(parser, without=("context",))
 
 
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
         raise RequestError(
             f"{args.text_file}: byte {error.start} is not UTF-8, expected a text file"
         ) from None
-    with load(args.file, tokenizer=args.tokenizer, **vars(stated(args))) as llama:
+    with load(args.file, args.mmap, tokenizer=args.tokenizer, **vars(stated(args))) as llama:
         tokenizer = llama.tokenizer
         context = args.context or min(512, llama.config.max_seq_len)
         with progress_bar("scoring", "token") as progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,22 +25,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print one line per token, or the ids alone."""
-    from llama_edu.files.detect import vocabulary_alone
-    from llama_edu.llama import load
-    from llama_edu.tokenizer.choice import tokenizer_of
+    from llama_edu.files.detect import read_checkpoint, vocabulary_alone
+    from llama_edu.tokenizer.choice import tokenizer_for, tokenizer_of
 
     vocabulary = vocabulary_alone(args.file) if args.tokenizer is None else None
     if vocabulary is not None:
         _show(tokenizer_of(vocabulary), args)
-        return
-    with load(args.file, tokenizer=args.tokenizer) as llama:
-        _show(llama.tokenizer, args)
+    else:
+        _show(tokenizer_for(read_checkpoint(args.file), args.tokenizer), args)
 
 
 def _show(tokenizer: Tokenizer, args: argparse.Namespace) -> None:
     from llama_edu.text import quoted
 
     tokens = tokenizer.encode(args.text)
+    if tokenizer.asks_for_eos:
+        print(
+            "llama-edu: the tokenizer's file asks for EOS after a text (add_eos_token); it is left "
+            "out, because a text that is to be continued has no end",
+            file=sys.stderr,
+        )
     if args.ids:
         print(*tokens)
         return

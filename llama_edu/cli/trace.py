@@ -13,10 +13,11 @@ EXAMPLE = 'llama-edu trace data/stories --text "The fox" --names "layers.*.out" 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """FILE, --text, --names, --out, --list."""
-    from llama_edu.cli.arguments import add_model, add_stated
+    """FILE, --text, --names, --out, --list, --no-mmap."""
+    from llama_edu.cli.arguments import add_model, add_no_mmap, add_stated
 
     add_model(parser)
+    add_no_mmap(parser)
     parser.add_argument("--text", metavar="T", help="BOS is added if the model expects it")
     parser.add_argument(
         "--names",
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> None:
     from llama_edu.errors import RequestError
     from llama_edu.llama import load
     from llama_edu.reconcile.trace import trace_bytes
+    from llama_edu.text import visible
     from llama_edu.transformer.tap import steps_table
 
     if args.list:
@@ -43,12 +45,12 @@ def run(args: argparse.Namespace) -> None:
         return
     if args.text is None:
         raise RequestError("--text: is missing, expected a text to compute; or give --list")
-    with load(args.file, tokenizer=args.tokenizer, **vars(stated(args))) as llama:
+    with load(args.file, args.mmap, tokenizer=args.tokenizer, **vars(stated(args))) as llama:
         tokens = llama.tokenizer.encode(args.text)
         n_bytes = trace_bytes(llama.config, len(tokens), args.names)
         print(f"{len(tokens)} tokens: the steps take {n_bytes:,} bytes of memory", flush=True)
         found = llama.trace(tokens, args.names)
     if args.out is not None:
         found.save(args.out)
-        print(f"{args.out}: saved")
+        print(f"{visible(args.out)}: saved")
     print(found)

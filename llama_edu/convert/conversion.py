@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from llama_edu.convert.output_formats import (
     output_format,
 )
 from llama_edu.convert.planning import TYPES, TypeName, plan, rounding, vocabulary_of
-from llama_edu.errors import FormatError, RequestError
+from llama_edu.errors import FormatError, LlamaEduError, RequestError
 from llama_edu.files.detect import open_checkpoint
 from llama_edu.files.layout import Checkpoint, LoadTensor, PlannedTensor, ShardedTensor, TensorSpec
 from llama_edu.files.mapped import MappedFile
@@ -66,7 +66,7 @@ class Conversion:
         types = ", ".join(f"{count} {name}" for name, count in self.types.items())
         joined = f", {self.joined_bytes:,} of them joined from shards" if self.joined_bytes else ""
         lines = [
-            f"{self.destination}: {self.format}, {self.n_tensors} tensors ({types}), "
+            f"{visible(str(self.destination))}: {self.format}, {self.n_tensors} tensors ({types}), "
             f"{self.n_bytes:,} bytes{joined}, {self.elapsed_s:.2f} s",
             *_by_reason(self.losses),
         ]
@@ -162,7 +162,7 @@ def convert(
             )
         )
     meant = {*settings, *drop_keys}
-    lost = (*rounded, *lost_on_the_way(facts, destination, to, meant))
+    lost = (*rounded, *_read_again(facts, destination, to, meant))
     return Conversion(
         source=checkpoint.format,
         destination=destination,
@@ -174,6 +174,19 @@ def convert(
         elapsed_s=time.perf_counter() - start,
         losses=(*lost, *_not_applied(vocabulary, to)),
     )
+
+
+def _read_again(
+    facts: Mapping[str, object], destination: Path, to: FormatName, meant: Collection[str]
+) -> tuple[str, ...]:
+    """What was lost, found by reading what was written; says where it is if that fails."""
+    try:
+        return lost_on_the_way(facts, destination, to, meant)
+    except LlamaEduError as error:
+        raise FormatError(
+            f"{destination}: is written and in its place, but could not be read again to see what "
+            f"was lost; do not rely on it, and convert again. The reason: {error}"
+        ) from None
 
 
 def _divisors(checkpoint: Checkpoint, files: Sequence[MappedFile]) -> np.ndarray | None:
@@ -207,7 +220,16 @@ def _expressible(
 def _vocabulary(
     checkpoint: Checkpoint, tokenizer: str | Path | None, output: OutputFormat
 ) -> Vocabulary | None:
-    """The vocabulary to write; None where the format can do without one and there is none."""
+    """The vocabulary to write; None where the format can do without one and there is none.
+
+    None as well for one that is not understood and goes into a GGUF file as it is.
+    """
+    if checkpoint.vocabulary_problem and tokenizer is None:
+        if output.needs_vocabulary and not output.carries_keys:
+            raise FormatError(
+                f"{checkpoint.vocabulary_problem}, or convert to gguf, which carries it as it is"
+            )
+        return None
     if output.needs_vocabulary:
         return vocabulary_of(checkpoint, tokenizer)
     try:

@@ -19,14 +19,14 @@ import numpy as np
 from llama_edu.convert.planning import vocabulary_of
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.gguf.keys import is_owned
+from llama_edu.files.gguf.keys import is_owned, keys_of_vocabulary
 from llama_edu.files.gguf.vocabulary import gguf_spelling
 from llama_edu.files.huggingface.companions import is_said_otherwise
 from llama_edu.files.huggingface.folder import read_huggingface
 from llama_edu.files.layout import Checkpoint, TensorSpec
 from llama_edu.files.mapped import MappedFile, OpenFiles
 from llama_edu.rope import rope_frequencies
-from llama_edu.vocabulary import CONTROL, UNKNOWN, Vocabulary
+from llama_edu.vocabulary import CONTROL, UNKNOWN, USER_DEFINED, Vocabulary
 
 #: Tensors that repeat what rope_theta says.
 _MADE_AGAIN = re.compile(r".*(rope|freqs|rotary|attn_rot).*", re.DOTALL)
@@ -54,6 +54,14 @@ _CHANGED_BY = {
     "tokenizer.ggml.unknown_token_id": "vocabulary.unk_id",
     "tokenizer.ggml.add_bos_token": "vocabulary.add_bos",
     "tokenizer.ggml.add_space_prefix": "vocabulary.add_space_prefix",
+    "tokenizer.ggml.add_eos_token": "vocabulary.add_eos",
+}
+
+#: What a reader of the sentence cannot know.
+_MEANS = {
+    "vocabulary.doubles_space": " (whether a text that begins with a space gets one more)",
+    "vocabulary.prefixes_every_part": " (whether text after a special piece gets a space)",
+    "vocabulary.cuts_at_user_defined": " (whether text after a user-defined piece does, too)",
 }
 
 #: A fact with a value too long to be shown.
@@ -84,8 +92,11 @@ def facts_of(
     for name in checkpoint.ignored:
         if not _MADE_AGAIN.fullmatch(name):
             facts[f"tensor {name}"] = None
+    in_keys = keys_of_vocabulary(checkpoint.carried) if vocabulary is None else {}
     for key, typed in checkpoint.carried.items():
-        if not is_owned(key) and not is_said_otherwise(key, typed.value, vocabulary):
+        if (key in in_keys or not is_owned(key)) and not is_said_otherwise(
+            key, typed.value, vocabulary
+        ):
             facts[key] = typed.value
     if not checkpoint.carried:
         for key, value in checkpoint.metadata.items():
@@ -99,6 +110,8 @@ def _vocabulary_facts(vocabulary: Vocabulary | None) -> dict[str, object]:
         return {}
     spelled = gguf_spelling(vocabulary)
     named = np.flatnonzero((vocabulary.kinds == CONTROL) | (vocabulary.kinds == UNKNOWN))
+    prefix = vocabulary.add_space_prefix
+    has_user_defined = prefix and bool((vocabulary.kinds == USER_DEFINED).any())
     values = {
         "model": vocabulary.model,
         "pieces": list(vocabulary.pieces),
@@ -109,7 +122,11 @@ def _vocabulary_facts(vocabulary: Vocabulary | None) -> dict[str, object]:
         "bos_id": vocabulary.bos_id,
         "eos_id": vocabulary.eos_id,
         "add_bos": vocabulary.add_bos,
+        "add_eos": vocabulary.add_eos,
         "add_space_prefix": vocabulary.add_space_prefix,
+        "doubles_space": prefix and vocabulary.doubles_space,
+        "prefixes_every_part": prefix and vocabulary.prefixes_every_part,
+        "cuts_at_user_defined": has_user_defined and vocabulary.cuts_at_user_defined,
         "normalization": f"a table of {n:,} bytes" if (n := len(vocabulary.charsmap)) else "none",
         "removes_spaces": vocabulary.removes_spaces,
         "merges": list(vocabulary.merges),
@@ -173,7 +190,7 @@ def _sentences(
         if name not in found:
             yield f"{name}: {where} has no place for it"
         elif not _same(value, found[name]):
-            yield f"{name}: {_change(value, found[name])} in {where}"
+            yield f"{name}: {_change(value, found[name])} in {where}{_MEANS.get(name, '')}"
 
 
 def _same(a: object, b: object) -> bool:

@@ -22,7 +22,7 @@ from llama_edu.files.huggingface.tokenizer_writer import tokenizer_file
 from llama_edu.files.layout import Checkpoint, LoadTensor, PlannedTensor, TypedValue
 from llama_edu.files.mapped import open_weights
 from llama_edu.files.output import atomic_output, atomic_outputs
-from llama_edu.files.vocabularies.detect import is_sentencepiece
+from llama_edu.files.vocabularies.detect import is_sentencepiece, read_vocabulary
 from llama_edu.vocabulary import Vocabulary
 
 #: The name of an output format in Python and on the command line.
@@ -74,6 +74,7 @@ class OutputFormat:
         tied_output: whether a tied output can be expressed by leaving it out.
         shards: whether tensors may be cut over several files.
         divisors: whether RoPE's divisors can be stored as a tensor.
+        carries_keys: whether any key of GGUF can be stored as it is.
         check: raises FormatError for sizes that the format cannot express.
         write: carries out a WriteRequest.
     """
@@ -84,6 +85,7 @@ class OutputFormat:
     tied_output: bool
     shards: bool
     divisors: bool
+    carries_keys: bool
     check: Callable[[ModelConfig], object]
     write: Callable[[WriteRequest], None]
 
@@ -111,6 +113,7 @@ def _ggml_format(name: ggml_write.FormatName) -> OutputFormat:
         tied_output=False,
         shards=name in ("ggml", "ggmf"),
         divisors=False,
+        carries_keys=False,
         check=ggml_write.expressible,
         write=write,
     )
@@ -169,19 +172,31 @@ def _tokenizer_files(request: WriteRequest) -> dict[str, bytes]:
         files = {name: data for name, data in files.items() if name not in TOKENIZERS}
     if path is not None:
         data = _bytes_of(path)
-        is_json = data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
-        if is_json or is_sentencepiece(path) or vocabulary is None:
-            return files | {"tokenizer.json" if is_json else "tokenizer.model": data}
+        if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+            return files | {"tokenizer.json": data}
+        if is_sentencepiece(path):
+            return _with_settings(files, "tokenizer.model", data, request)
+        if vocabulary is None:
+            return files | {"tokenizer.model": data}
     if vocabulary is None:
         return files
-    spelled = gguf_spelling(vocabulary)
-    made = tokenizer_file(vocabulary, spelled)
-    if made is None:
+    made = tokenizer_file(vocabulary, gguf_spelling(vocabulary))
+    return files if made is None else _with_settings(files, *made, request)
+
+
+def _with_settings(
+    files: dict[str, bytes], name: str, data: bytes, request: WriteRequest
+) -> dict[str, bytes]:
+    """The files with a tokenizer and, where there is none, a tokenizer_config.json for it."""
+    files = {**files, name: data}
+    vocabulary = request.vocabulary
+    if vocabulary is None and request.tokenizer_path is not None:  # one that is only copied
+        vocabulary = read_vocabulary(request.tokenizer_path)
+    if vocabulary is None or "tokenizer_config.json" in files:
         return files
-    settings = tokenizer_config(request.carried, vocabulary, spelled)
-    name, data = made
+    settings = tokenizer_config(request.carried, vocabulary, gguf_spelling(vocabulary))
     text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
-    return {"tokenizer_config.json": text.encode("utf-8", "replace"), **files, name: data}
+    return {"tokenizer_config.json": text.encode("utf-8", "replace"), **files}
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -200,6 +215,7 @@ _GGUF = OutputFormat(
     tied_output=True,
     shards=False,
     divisors=True,
+    carries_keys=True,
     check=_anything,
     write=_write_gguf,
 )
@@ -210,6 +226,7 @@ _SAFETENSORS = OutputFormat(
     tied_output=True,
     shards=False,
     divisors=False,
+    carries_keys=False,
     check=_anything,
     write=_write_safetensors,
 )

@@ -22,6 +22,7 @@ from llama_edu.llama import load
 from llama_edu.matmul.arithmetic import ARITHMETIC
 from llama_edu.reconcile.cheap_checks import nats
 from llama_edu.table import lay_out
+from llama_edu.text import visible
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class ArithmeticCosts:
         ]  # fmt: skip
         heads = ("activations", "nats per token", "more than float32", "logits differ by",
                  "same likeliest")  # fmt: skip
-        head = f"{self.subject}: a text of {self.n_tokens} tokens that the model wrote in float32"
+        name = visible(self.subject)
+        head = f"{name}: a text of {self.n_tokens} tokens that the model wrote in float32"
         return "\n".join([head, lay_out(heads, rows, "<>", "  "), *self.left_out])
 
 

@@ -18,6 +18,7 @@ from llama_edu.reconcile.detective import ALARM, reconcile
 from llama_edu.reconcile.reference import WholeReference, float64_reference
 from llama_edu.reconcile.trace import trace
 from llama_edu.table import lay_out
+from llama_edu.text import visible
 from llama_edu.transformer.model import Model
 
 
@@ -66,8 +67,8 @@ class SeededBugs:
         heads = ("bug", "planted at", "found there", "ratio", "not seen by")
         return "\n".join(
             [
-                f"{self.subject}, {self.n_tokens} tokens: {n_found} of {len(self.bugs)} bugs found "
-                f"at their first step",
+                f"{visible(self.subject)}, {self.n_tokens} tokens: {n_found} of {len(self.bugs)} "
+                f"bugs found at their first step",
                 lay_out(heads, rows, "<<<><", "  "),
                 f"  ratio: error over that of float32; without a bug at most "
                 f"{self.clean_ratio:.1f}, alarm at {ALARM:g}",

@@ -16,6 +16,7 @@ from pathlib import Path
 from llama_edu.errors import FormatError
 from llama_edu.files import magic_numbers
 from llama_edu.files.fields import Field
+from llama_edu.files.folder_contents import weight_files, which_of
 from llama_edu.files.layout import Checkpoint
 from llama_edu.files.mapped import MappedFile, OpenFiles
 from llama_edu.files.not_models import is_known, what_it_is
@@ -139,10 +140,7 @@ def _mistral_layout(path: Path, found: Format) -> str:
     """What to do with a safetensors file next to which Meta's params.json states the sizes."""
     if found.functions is not _safetensors or not (path.parent / "params.json").is_file():
         return ""
-    return (
-        "; it is next to params.json, as in Mistral's own layout, which is not read; download "
-        "the model in Hugging Face's layout, with config.json"
-    )
+    return f"; it is next to params.json, as in Mistral's layout: give the folder, {path.parent}"
 
 
 #: Names that split, curl and uploaders give to the parts of one file.
@@ -170,31 +168,30 @@ def _read_folder(path: Path, files: OpenFiles) -> Checkpoint:
 
     if is_huggingface_folder(path):
         return read_huggingface(path, files)
-    raise FormatError(f"{path}: {_what_folder(path)}")
+    from llama_edu.files.huggingface.mistral_folder import is_mistral_folder, read_mistral_folder
+
+    if is_mistral_folder(path):
+        return read_mistral_folder(path, files)
+    _refuse_adapter(path)
+    found = weight_files(path)
+    if len(found) == 1:
+        return _read(found[0].first, files)
+    raise FormatError(f"{path}: {which_of(found) if found else _NO_MODEL}")
 
 
-def _what_folder(path: Path) -> str:
-    """The rest of a sentence about a folder in which there is no model."""
+def _refuse_adapter(path: Path) -> None:
     if (path / "adapter_config.json").is_file():
-        return (
-            "is the folder of a LoRA adapter, which changes a base model and is none itself; "
-            "merge the two with peft, and give the merged folder"
+        raise FormatError(
+            f"{path}: is the folder of a LoRA adapter, which changes a base model and is none "
+            f"itself; merge the two with peft, and give the merged folder"
         )
-    if (path / "consolidated.safetensors").is_file():
-        return (
-            "is in Mistral's own layout (consolidated.safetensors and params.json), which is not "
-            "read; download the model in Hugging Face's layout, with config.json"
-        )
-    single = sorted(
-        p.name for p in path.iterdir() if p.suffix in (".gguf", ".ggml", ".ggjt", ".safetensors")
-    )
-    if single:
-        more = f" and {len(single) - 1} more" if len(single) > 1 else ""
-        return f"is a folder in which {one_line(single[0])}{more} lie; give one of the files"
-    return (
-        "this folder has neither consolidated.00.pth (Meta's layout) nor config.json with weights "
-        "(Hugging Face's); give a folder with weights, or one weight file"
-    )
+
+
+#: The rest of a sentence about a folder in which there is no model.
+_NO_MODEL = (
+    "this folder has neither consolidated.00.pth (Meta's layout) nor config.json with weights "
+    "(Hugging Face's) nor a .gguf file; give a folder with weights, or one weight file"
+)
 
 
 # --- formats of a single file -------------------------------------------------------------------

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import Literal, Self, cast, overload
+from typing import Literal, NoReturn, Self, cast, overload
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.cursor import FileBytes
 from llama_edu.files.layout import TensorSpec
 from llama_edu.quants.scaled import ScaledArray
+from llama_edu.text import visible
 
 #: The class of mappings, under a name that no attribute hides.
 Mapping = mmap.mmap
@@ -118,8 +119,8 @@ class MappedFile(ClosedAtExit):
         self._file.close()
         reason = getattr(refused, "strerror", None) or refused
         raise FormatError(
-            f"{self.path}: cannot be mapped ({reason}); read it into memory instead: llama-edu "
-            f"generate --no-mmap, or load(path, mmap=False)"
+            f"{self.path}: cannot be mapped ({reason}); read it into memory instead, where the "
+            f"command has --no-mmap, or with load(path, mmap=False)"
         ) from None
 
     @property
@@ -205,11 +206,26 @@ class MappedFile(ClosedAtExit):
         except OSError as error:
             raise FormatError(f"{self.path}: can no longer be found ({error.strerror})") from None
         if now != self.identity:
-            what = "was replaced" if now.inode != self.identity.inode else "was changed"
-            raise FormatError(
-                f"{self.path}: {what} after it was opened: {self.identity.n_bytes:,} bytes then, "
-                f"{now.n_bytes:,} now; open it again"
-            )
+            is_other = now.inode != self.identity.inode
+            self._raise_changed("was replaced" if is_other else "was changed", now.n_bytes)
+
+    def check_bytes_unchanged(self) -> None:
+        """Raise FormatError if the bytes that were mapped were cut off or written over since.
+
+        One fstat(2), so cheap enough to be asked before each token. A file that took the name of
+        this one is no matter, unlike for `check_unchanged`: the mapping keeps the old bytes.
+        """
+        if self.closed:
+            return
+        now, then = os.fstat(self._file.fileno()), self.identity
+        if now.st_size != then.n_bytes or now.st_mtime_ns != then.mtime_ns:
+            self._raise_changed("was changed", now.st_size)
+
+    def _raise_changed(self, what: str, n_bytes: int) -> NoReturn:
+        raise FormatError(
+            f"{self.path}: {what} after it was opened: {self.identity.n_bytes:,} bytes then, "
+            f"{n_bytes:,} now; open it again"
+        )
 
     @property
     def held_views(self) -> tuple[str, ...]:
@@ -233,10 +249,11 @@ class MappedFile(ClosedAtExit):
             self._file.close()
         except BufferError:
             held = self.held_views
-            names = ", ".join(held[:3]) + (f" and {len(held) - 3} more" if len(held) > 3 else "")
+            names = visible(", ".join(held[:3]))
+            names += f" and {len(held) - 3} more" if len(held) > 3 else ""
             raise BufferError(
-                f"{self.path}: {len(held)} views are still held ({names}); delete them before "
-                f"closing the file"
+                f"{visible(str(self.path))}: {len(held)} views are still held ({names}); "
+                f"delete them before closing the file"
             ) from None
 
     def __repr__(self) -> str:

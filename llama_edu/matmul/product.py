@@ -63,7 +63,7 @@ def products(
         for i in range(start, stop):
             results[i] = multiply(x, matrices[i], 1)
 
-    run_shares(some_matrices, len(matrices), min(threads, len(matrices)))
+    run_shares(some_matrices, len(matrices), threads)
     return results
 
 

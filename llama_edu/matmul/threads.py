@@ -33,8 +33,10 @@ def check_threads(threads: int | None) -> int:
 def run_shares(work: Callable[[int, int], None], n_items: int, threads: int) -> None:
     """Call work(start, stop) for equal shares of n_items, one per thread, with BLAS on one thread.
 
-    The calling thread takes the first share. An exception in any share is raised here.
+    No share is empty: there are never more threads than items. The calling thread takes the first
+    share. An exception in any share is raised here.
     """
+    threads = max(1, min(threads, n_items))
     edges = [n_items * share // threads for share in range(threads + 1)]
     with blas_threads(1):
         futures = [

@@ -112,6 +112,10 @@ class PageLab(ClosedAtExit):
             raise RequestError(f"{visible(tensor)}: no such tensor in {self.path.name}")
         return self.backend.mapped.view(self.tensors[tensor])
 
+    def check_bytes_unchanged(self) -> None:
+        """Raise FormatError if the bytes of the file were cut off or written over."""
+        self.backend.mapped.check_bytes_unchanged()
+
     @contextmanager
     def record(self, label: str = "record", *, ordered: bool = False) -> Iterator[Record]:
         """Observe the body of a with block; the record is complete when the block has ended.

@@ -135,6 +135,22 @@ class FileReclaim:
             return ("eviction marks were discarded during the run, so reclaim may not show",)
         return ()
 
+    def strangers(self, n_mapped: int) -> tuple[str, ...]:
+        """A reason if another process has read this mapping, such as a debugger; empty otherwise.
+
+        What it reads gets an entry in our page table, but the fault is counted as its own.
+
+        Args:
+            n_mapped: pages that are mapped now, each of which took a fault of its own.
+        Source: mm_account_fault in mm/memory.c of the Linux tree; process_vm_readv(2).
+        """
+        if self._n_faults is None or self._n_faults >= n_mapped:
+            return ()
+        return (
+            f"{n_mapped:,} pages were mapped with {self._n_faults:,} page faults of this process, "
+            f"expected at least one for each; another process read its memory, as a debugger does",
+        )
+
     def _forget_marks(self) -> int:
         """Clear the marks of earlier evictions; returns how many are left.
 

@@ -17,6 +17,7 @@ from llama_edu.html import escaped_lines
 from llama_edu.reconcile.reference import Reference, WholeReference
 from llama_edu.reconcile.trace import run
 from llama_edu.table import lay_out
+from llama_edu.text import visible
 from llama_edu.transformer.model import Model
 from llama_edu.transformer.tap import Tap, checked
 
@@ -134,7 +135,8 @@ class Reconciliation:
         return self.same_tokens and self.first is None
 
     def __str__(self) -> str:
-        lines = [f"{self.subject} against {self.source}, {len(self.tokens)} tokens"]
+        who = f"{visible(self.subject)} against {visible(self.source)}"
+        lines = [f"{who}, {len(self.tokens)} tokens"]
         if not self.same_tokens:
             return "\n".join([*lines, _different_tokens(self.tokens, self.reference_tokens)])
         if not self.steps:

@@ -13,12 +13,12 @@ from llama_edu.config import ModelConfig
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.output import atomic_output
 from llama_edu.html import escaped_lines
-from llama_edu.matmul.blas import blas_threads
 from llama_edu.reconcile.npz import read_npz
 from llama_edu.table import lay_out, mib
 from llama_edu.text import quoted
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import Model, forward
+from llama_edu.transformer.step import step
 from llama_edu.transformer.tap import Tap, checked, step_names, step_shape
 
 #: A trace that would take more is refused, unless the caller raises the limit.
@@ -144,8 +144,7 @@ def trace(
 def run(model: Model, tokens: Sequence[int], tap: Tap | None) -> np.ndarray:
     """The logits of a text from its start, all positions at once: (T, vocab_size) float32."""
     cache = KVCache(model.config, max(1, min(len(tokens), model.config.max_seq_len)))
-    # damaged weights show in the numbers
-    with blas_threads(model.blas_threads), np.errstate(over="ignore", invalid="ignore"):
+    with step(model):
         return forward(model, tokens, cache, tap=tap)
 
 

@@ -42,6 +42,7 @@ class BpeTokenizer:
         self.bos_id, self.eos_id = vocabulary.bos_id, vocabulary.eos_id
         self.adds_space = vocabulary.add_space_prefix
         self.adds_bos = vocabulary.add_bos and self.bos_id >= 0
+        self.asks_for_eos = vocabulary.add_eos
         self._vocabulary = vocabulary
         self._kinds = vocabulary.kinds
         self._pieces = vocabulary.pieces

@@ -11,7 +11,9 @@ class Tokenizer(Protocol):
     """What the rest of the program needs of a tokenizer.
 
     `adds_space`: whether encoding puts a space in front of a text. `adds_bos`: whether it puts BOS
-    in front by default. `bos_id` and `eos_id` are -1 if there is no such token.
+    in front by default. `asks_for_eos`: whether the file asks for EOS after a text, which encoding
+    leaves out, so that the text can be continued. `bos_id` and `eos_id` are -1 if there is no such
+    token.
     """
 
     vocab_size: int
@@ -19,6 +21,7 @@ class Tokenizer(Protocol):
     eos_id: int
     adds_space: bool
     adds_bos: bool
+    asks_for_eos: bool
 
     def encode(self, text: str, *, bos: bool = True) -> list[int]:
         """The ids of a text, with BOS in front if both `bos` and `adds_bos` are true."""

@@ -38,8 +38,11 @@ class ScoreMergeTokenizer:
         self.bos_id, self.eos_id = vocabulary.bos_id, vocabulary.eos_id
         self._unk_id = vocabulary.unk_id
         self.adds_bos = vocabulary.add_bos and self.bos_id >= 0
+        self.asks_for_eos = vocabulary.add_eos
         self.adds_space = vocabulary.add_space_prefix
-        self._prefix = " " if self.adds_space else ""
+        self._doubles_space = vocabulary.doubles_space
+        self._prefixes_every_part = vocabulary.prefixes_every_part
+        self._cuts = vocabulary.cuts_at_user_defined
         self._pieces = vocabulary.pieces
         self._kinds = vocabulary.kinds
         self._scores = vocabulary.scores
@@ -55,15 +58,31 @@ class ScoreMergeTokenizer:
 
     def encode(self, text: str, *, bos: bool = True) -> list[int]:
         """The ids of a text, with BOS in front if both `bos` and `adds_bos` are true."""
-        text = encodable(text).replace(SPACE_MARK, " ")
-        if self._normalized is not None:
-            text = self._normalized(text)
         ids = [self.bos_id] if bos and self.adds_bos else []
-        if not text:  # needs no index, which takes longer to build than the file took to open
+        if not encodable(text):  # needs no index, which takes longer to build than opening a file
             return ids
         self._build_index()
+        cut = self._whole.split(text) if self._whole and self._cuts else [text]
+        for i, part in enumerate(cut):
+            if i % 2:
+                ids.append(self._ids[part])
+            elif part:
+                ids += self._encode_part(part, at_start=i == 0)
+        return ids
+
+    def _encode_part(self, part: str, at_start: bool) -> list[int]:
+        """The ids of a text without special pieces, or of one between two of them."""
+        part = part.replace(SPACE_MARK, " ")
+        if self._normalized is not None:
+            part = self._normalized(part)
+        if not part:
+            return []
+        is_prefixed = self.adds_space and (at_start or self._prefixes_every_part)
+        if is_prefixed and (self._doubles_space or not part.startswith(" ")):
+            part = " " + part
+        ids: list[int] = []
         was_unknown = False
-        for symbol in self._symbols(self._prefix + text):
+        for symbol in self._symbols(part):
             token = self._ids.get(symbol)
             if token is not None:
                 ids.append(token)
@@ -76,7 +95,7 @@ class ScoreMergeTokenizer:
 
     def _symbols(self, text: str) -> list[str]:
         """The text in pieces, and in characters where none of them fits."""
-        if self._whole is None:
+        if self._whole is None or self._cuts:
             return self._merge(list(text))
         found: list[str] = []
         for i, part in enumerate(self._whole.split(text)):

@@ -7,10 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from llama_edu.errors import RequestError
 from llama_edu.files.vocabularies.sentencepiece import open_sentencepiece, sentencepiece_piece
 from llama_edu.tokenizer.protocol import check_token, encodable
-from llama_edu.vocabulary import SPACE_MARK
+from llama_edu.vocabulary import SPACE_MARK, USER_DEFINED
 
 
 class SentencePieceTokenizer:
@@ -38,14 +40,19 @@ class SentencePieceTokenizer:
                 f"{path}: has {self._n_pieces} pieces, the model has {n_rows}; this is another "
                 f"model's tokenizer"
             )
+        self._around = self._model.surroundings
         added = {t: a for t, a in self._model.added.items() if t < self.vocab_size}
         self._texts = {t: a.text.encode() for t, a in added.items() if not a.is_control}
         self._added_ids = {a.text: t for t, a in added.items() if not a.is_control and a.text}
+        if self._around.is_llama_class:
+            for token in np.flatnonzero(self._model.kinds == USER_DEFINED).tolist():
+                self._added_ids[self._processor.id_to_piece(token)] = token
         longest_first = sorted(self._added_ids, key=len, reverse=True)
         self._added_pattern = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
         self.bos_id, self.eos_id = self._model.bos_id, self._model.eos_id
-        self.adds_space = self._model.adds_prefix
+        self.adds_space = self._around.adds_prefix
         self.adds_bos = self._model.add_bos and self.bos_id < self.vocab_size
+        self.asks_for_eos = self._around.add_eos
         self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str, *, bos: bool = True) -> list[int]:
@@ -57,7 +64,7 @@ class SentencePieceTokenizer:
             if i % 2:
                 ids.append(self._added_ids[part])
             elif part:
-                at_start = i == 0 or self._model.prefixes_every_part
+                at_start = i == 0 or self._around.prefixes_every_part
                 ids += self._encode_part(part, at_start)
         return ids
 
@@ -75,7 +82,7 @@ class SentencePieceTokenizer:
 
     def _encode_part(self, part: str, at_start: bool) -> list[int]:
         has_space = part.startswith((" ", SPACE_MARK))
-        bare = not self.adds_space or not at_start or (has_space and not self._model.doubles_space)
+        bare = not self.adds_space or not at_start or (has_space and not self._around.doubles_space)
         ids: list[int] = (self._bare if bare else self._prefixing).encode(part)
         return ids
 

@@ -10,12 +10,12 @@ from typing import Literal
 import numpy as np
 
 from llama_edu.errors import NumericalError, RequestError
-from llama_edu.matmul.blas import blas_threads
 from llama_edu.tokenizer.protocol import Tokenizer
 from llama_edu.tokenizer.streaming import StreamDecoder
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import Model, check_tokens, forward
 from llama_edu.transformer.sampling import SamplingSettings, sample
+from llama_edu.transformer.step import step
 
 #: Why a generation ended: an end token, n_tokens, a full context, or close(); "" while it runs.
 Reason = Literal["", "eos", "length", "context", "closed"]
@@ -191,8 +191,9 @@ def score_next(model: Model, tokens: Sequence[int], cache: KVCache) -> np.ndarra
 
     Returns:
         (vocab_size,) float32 logits of the last position.
+    Raises:
+        FormatError: a mapped file of the weights was cut off or written over.
     """
-    # infinities and NaNs from damaged weights raise an error when a token is chosen; no warning
-    with blas_threads(model.blas_threads), np.errstate(over="ignore", invalid="ignore"):
+    with step(model):
         logits: np.ndarray = forward(model, tokens, cache, last_only=True)[0]
     return logits

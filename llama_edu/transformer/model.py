@@ -6,7 +6,7 @@ float32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +108,10 @@ def feed_forward(model: Model, layer: int, x: np.ndarray, see: Tap = untouched) 
     return see("down", model.linear(activated, f"{name}.w_down"))
 
 
+def _in_memory() -> None:
+    """Weights that are in no file cannot change."""
+
+
 @dataclass(frozen=True)
 class Model:
     """What forward() computes with: sizes, weights as stored, and the function that multiplies.
@@ -123,6 +127,8 @@ class Model:
             1 where our own threads convert tiles, because BLAS's threads keep a core busy waiting
             long after their work is done.
         log: receives the name of each weight that is read.
+        check_files: raises FormatError where the bytes of the weights changed; the caller of
+            forward() asks it, see step.py.
     """
 
     config: ModelConfig
@@ -132,6 +138,7 @@ class Model:
     threads: int = 1
     blas_threads: int = 1
     log: AccessLog = NO_LOG
+    check_files: Callable[[], object] = _in_memory
 
     def embed(self, tokens: Sequence[int]) -> np.ndarray:
         """The rows of the embedding table that these tokens need: (T, dim) float32, a copy."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from llama_edu.errors import NumericalError, RequestError
-from llama_edu.matmul.blas import blas_threads
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import PREFILL_CHUNK, where_not_finite
 from llama_edu.transformer.model import Model, forward
+from llama_edu.transformer.step import step
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ def perplexity(
     Raises:
         RequestError: too few tokens, or a context that is longer than the model's.
         NumericalError: the model's scores are NaN or infinite.
+        FormatError: a mapped file of the weights was cut off or written over.
     """
     if not 2 <= context <= model.config.max_seq_len:
         raise RequestError(
@@ -94,8 +95,7 @@ def _window_nats(model: Model, window: Sequence[int]) -> float:
     total = 0.0
     for start in range(0, len(window) - 1, PREFILL_CHUNK):
         chunk = window[start : min(start + PREFILL_CHUNK, len(window) - 1)]
-        # infinities and NaNs from damaged weights raise an error below: no warning here
-        with blas_threads(model.blas_threads), np.errstate(over="ignore", invalid="ignore"):
+        with step(model):
             scores = forward(model, chunk, cache).astype(np.float64)
         highest = scores.max(axis=-1, keepdims=True)  # NaN where any score is
         if not np.isfinite(highest).all():

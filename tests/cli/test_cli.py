@@ -158,7 +158,8 @@ def test_a_command_imports_no_other_command(model):
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    imported = ["streams", "streams.stdout", "generate", "arguments"]
+    imported = ["endings", "endings.bus_error", "endings.signals", "streams", "streams.stdout",
+                "generate", "arguments"]  # fmt: skip
     assert done.stdout.splitlines()[-1] == str([f"llama_edu.cli.{name}" for name in imported])
 
 

@@ -1,4 +1,4 @@
-"""A source that changes while it is converted: a sentence, the old destination, no dead process."""
+"""Files that change during a conversion: the source meanwhile, the destination at its end."""
 
 from __future__ import annotations
 
@@ -80,3 +80,20 @@ def test_a_source_that_changes_is_said_and_the_destination_stays(
         convert(source, there / name, progress=progress, **options)
     after = {path: path.read_bytes() for path in there.rglob("*") if path.is_file()}
     assert after == before and names_in(there) == names
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_destination_that_cannot_be_read_again_is_named_as_in_place(
+    tmp_path, source, monkeypatch, target
+):
+    from llama_edu.convert import losses
+
+    def refuse(path):
+        raise FormatError(f"{path}: ends too early")
+
+    monkeypatch.setattr(losses, "_read_again", refuse)
+    name, options = TARGETS[target]
+    sentence = "out: is written and in its place, but could not be read again .* ends too early"
+    with pytest.raises(FormatError, match=sentence):
+        convert(source, tmp_path / name, **options)
+    assert (tmp_path / name).exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,6 +92,10 @@ def settings(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text('{"padding_side": "left"}')
 
 
+def llama_class(folder: Path) -> None:
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+
+
 def with_lm_head(folder: Path) -> None:
     from safetensors.numpy import load_file, save_file
 
@@ -107,6 +112,13 @@ def user_defined() -> Vocabulary:
     pieces = [*spm().pieces]
     pieces[271] = b""
     return spm(kinds=kinds, pieces=pieces, names={271: b"[ASK]"})
+
+
+def unknown(folder: Path) -> Path:
+    path = gguf(folder)
+    key = b"tokenizer.ggml.model" + struct.pack("<IQ", 8, 5)
+    path.write_bytes(path.read_bytes().replace(key + b"llama", key + b"plamo"))
+    return path
 
 
 ids = {
@@ -136,8 +148,13 @@ SAYS: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
     "no BOS, or no space, before a text": (
         lambda f: gguf(f, vocabulary=spm(add_bos=False, add_space_prefix=False)),
         ("vocabulary.add_bos", "vocabulary.add_space_prefix", "vocabulary")),
+    "EOS after a text": (
+        lambda f: gguf(f, vocabulary=spm(add_eos=True)), ("vocabulary.add_eos", "vocabulary")),
+    "no second space before a text that begins with one": (
+        lambda f: huggingface(f, llama_class), ("vocabulary.doubles_space", "vocabulary")),
     "byte-level pieces with merges": (
         lambda f: gguf(f, vocabulary=bpe()), ("vocabulary.pieces", "vocabulary")),
+    "a vocabulary of a kind that is not known": (unknown, ("tokenizer.ggml.tokens",)),
     "a chat template": (
         lambda f: gguf(f, keys={"tokenizer.chat_template": "{{ m }}"}),
         ("tokenizer.chat_template",)),

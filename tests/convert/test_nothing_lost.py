@@ -107,7 +107,8 @@ def is_carried(key: str, target) -> bool:
     if key.startswith(("llama.", "general.architecture", "general.file_type")):
         return True
     pieces = ("model", "pre", "tokens", "scores", "token_type", "merges", "bos_token_id",
-              "eos_token_id", "unknown_token_id", "add_bos_token", "add_space_prefix")  # fmt: skip
+              "eos_token_id", "unknown_token_id", "add_bos_token", "add_space_prefix",
+              "add_eos_token")  # fmt: skip
     if key in {f"tokenizer.ggml.{name}" for name in pieces}:
         return True
     found = json_keys(target) if target.is_dir() or target.suffix == ".safetensors" else {}

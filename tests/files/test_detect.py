@@ -173,9 +173,21 @@ def test_a_folder_says_what_is_in_it(tmp_path):
             ["adapter_config.json", "adapter_model.safetensors"],
             "is the folder of a LoRA",
         ),
-        "mistral": (["consolidated.safetensors", "params.json"], "Mistral's own layout .*; downlo"),
-        "one": (["m.gguf"], "is a folder in which m.gguf lie; give one of the files"),
-        "more": (["a.gguf", "b.gguf", "c.gguf"], "in which a.gguf and 2 more lie; give one of"),
+        "mistral": (
+            ["consolidated.safetensors"],
+            "params.json: is missing; the sizes of the model",
+        ),
+        "one": (["m.gguf"], r"one/m.gguf: starts with b'{}', expected a weight file"),
+        "more": (
+            ["a.gguf", "b.gguf", "c-00001-of-00002.gguf", "c-00002-of-00002.gguf"],
+            r"holds 3 files of weights, expected one: a.gguf \(2 bytes\), b.gguf \(2 bytes\), "
+            r"c-00001-of-00002.gguf \(2 files, 4 bytes\); give one of them",
+        ),
+        "many": (
+            [f"{i:02d}.gguf" for i in range(13)],
+            r"holds 13 files .*: 00.gguf \(2 bytes\), .*, 09.gguf \(2 bytes\) and 3 more; give",
+        ),
+        "two kinds": (["a.gguf", "b.safetensors"], "holds 2 files of weights, expected one: a.gg"),
         "empty": ([], "this folder has neither"),
     }
     for name, (files, sentence) in cases.items():
@@ -191,7 +203,7 @@ def test_one_file_of_mistrals_layout_says_where_its_sizes_are(tmp_path):
     path = tmp_path / "consolidated.safetensors"
     path.write_bytes(len(table).to_bytes(8, "little") + table + bytes(8))
     (tmp_path / "params.json").write_text("{}")
-    with pytest.raises(FormatError, match=r"it is next to params.json, as in Mistral's own lay"):
+    with pytest.raises(FormatError, match=r"next to params.json, as in Mistral's layout: give the"):
         read_checkpoint(path)
 
 

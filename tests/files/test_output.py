@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -209,47 +207,6 @@ def test_a_move_that_fails_puts_all_old_files_back(tmp_path, monkeypatch, had_ol
         assert len(names_in(tmp_path)) == (3 if had_old else 0)
     else:
         assert contents(tmp_path) == NEW and n_moves <= failing
-
-
-KILLED = """
-    import os, signal, sys
-    from pathlib import Path
-    from llama_edu.files.output import atomic_outputs
-
-    after, *paths = sys.argv[1:]
-    n_moves = 0
-
-    def killed_after(move):
-        def moved(self, target):
-            global n_moves
-            if n_moves == int(after):
-                os.kill(os.getpid(), signal.SIGKILL)
-            n_moves += 1
-            return move(self, target)
-        return moved
-
-    Path.rename, Path.replace = killed_after(Path.rename), killed_after(Path.replace)
-    with atomic_outputs(paths) as files:
-        for i, file in enumerate(files):
-            file.write(b"new %d" % i)
-"""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
-@pytest.mark.parametrize("after", range(6))
-def test_whoever_is_killed_between_two_moves_leaves_one_set_or_none(tmp_path, after):
-    """The file without which the others are no model is absent, and nothing is lost."""
-    import textwrap
-
-    for path, data in zip(shards(tmp_path), OLD, strict=True):
-        path.write_bytes(data)
-    program = [sys.executable, "-c", textwrap.dedent(KILLED), str(after)]
-    killed = subprocess.run([*program, *map(str, shards(tmp_path))], check=False)
-    assert killed.returncode == -9
-    found = contents(tmp_path)
-    assert found in (OLD, NEW) or found[0] is None
-    left = {path.read_bytes() for path in tmp_path.iterdir()}
-    assert left >= set(OLD)
 
 
 @pytest.mark.parametrize("is_temporary", [True, False])

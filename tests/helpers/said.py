@@ -19,10 +19,14 @@ SIZES = (
 
 _VOCABULARY = (
     "model", "scores", "kinds", "unk_id", "bos_id", "eos_id", "add_bos", "add_space_prefix",
+    "add_eos",
 )  # fmt: skip
 
 #: Names under which JSON files say what the vocabulary or a key of GGUF says as well.
-SAID_TWICE = ("bos_token_id", "eos_token_id", "pad_token_id", "add_bos_token")
+SAID_TWICE = (
+    "bos_token_id", "eos_token_id", "pad_token_id", "add_bos_token", "add_eos_token", "legacy",
+    "add_prefix_space",
+)  # fmt: skip
 
 
 def sizes_and_pieces(path: Path, tokenizer: Path | None) -> dict[str, object]:
@@ -39,6 +43,9 @@ def sizes_and_pieces(path: Path, tokenizer: Path | None) -> dict[str, object]:
         for name in _VOCABULARY:
             value = getattr(vocabulary, name)
             found[f"vocabulary.{name}"] = value.tolist() if hasattr(value, "tolist") else value
+        for name in ("doubles_space", "prefixes_every_part"):
+            prefix = vocabulary.add_space_prefix
+            found[f"vocabulary.{name}"] = prefix and getattr(vocabulary, name)
         found["vocabulary.pieces"] = list(vocabulary.pieces)
         found["vocabulary.merges"] = list(vocabulary.merges)
         if vocabulary.model == "bpe":

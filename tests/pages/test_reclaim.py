@@ -4,11 +4,12 @@ import mmap
 import os
 import subprocess
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import numpy as np
 import pytest
 from helpers import ground_truth as gt
+from helpers import interference
 
 from llama_edu.errors import MeasurementError
 from llama_edu.experiments.control_group import control_group
@@ -195,6 +196,27 @@ def test_accessed_bits_that_another_process_clears_are_noticed(tmp_path, backend
     if backend == "private-copy":
         assert judged["kind"] == "counts only"
         assert "clear_refs" in " ".join(judged["reasons"])
+
+
+@pytest.mark.parametrize("backend", gt.BACKENDS)
+def test_pages_that_another_process_reads_are_not_called_ours(tmp_path, backend):
+    """A debugger reads 900 pages of this process: 910 were reported, and called exact."""
+    path = gt.write_file(tmp_path / "weights.bin")
+    with ExitStack() as stack:
+        try:
+            lab = stack.enter_context(PageLab(path, {}, backend))
+        except MeasurementError as refused:
+            pytest.skip(str(refused))
+        outside = stack.enter_context(closing(interference.Outside()))
+        with lab.record() as record:
+            data = np.frombuffer(lab.backend.mapped.mmap, np.uint8)
+            ranges = gt.touch(data, range(10))
+            obeyed = outside.do("foreign reads", lab.backend.mapped.address + 20 * gt.PAGE, 900)
+        del data
+        if not obeyed:
+            pytest.skip("another process may not read this one here (ptrace_scope)")
+        judged = gt.judge(record, gt.truth(ranges, path.stat().st_size))
+    assert judged["kept"] and judged["kind"] == "upper bound", judged
 
 
 def test_without_a_lock_the_pages_a_forward_pass_needed_are_still_certain(tmp_path, monkeypatch):

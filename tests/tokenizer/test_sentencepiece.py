@@ -1,12 +1,10 @@
-"""tokenizer.model files of every setting, and the JSON files that may lie beside them."""
+"""tokenizer.model files of every setting."""
 
 from __future__ import annotations
 
-import io
-import json
-
 import pytest
 from helpers.small_models import random_weights, small_config, write_meta_folder
+from helpers.trained import trained
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,15 +16,6 @@ from llama_edu.tokenizer.normalization import Normalizer
 from llama_edu.tokenizer.score_merge import ScoreMergeTokenizer
 from llama_edu.tokenizer.sentencepiece import SentencePieceTokenizer
 from llama_edu.vocabulary import USER_DEFINED
-
-LINES = ["Snow fell on the lane.", "The two geese walked home.", "A hill and a lane"] * 20
-
-#: LLaMA's own settings.
-LLAMA = {
-    "vocab_size": 290, "model_type": "bpe", "byte_fallback": True, "hard_vocab_limit": False,
-    "normalization_rule_name": "identity", "remove_extra_whitespaces": False,
-    "minloglevel": 3, "num_threads": 1,
-}  # fmt: skip
 
 #: What differs from them: settings that a weight file can state, and those that it cannot.
 SAID = {
@@ -50,18 +39,6 @@ TEXTS = [
     "The two geese", " Snow  fell ", "a\u4f60\u597d hill", "x[ASK]!y [ASK] geese",
     "\ufb01eld \uff21", "",
 ]  # fmt: skip
-
-
-def trained(path, settings):
-    """A tokenizer.model with these settings, and the library's own reading of it."""
-    from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
-
-    model = io.BytesIO()
-    SentencePieceTrainer.train(
-        sentence_iterator=iter(LINES), model_writer=model, **(LLAMA | settings)
-    )
-    path.write_bytes(model.getvalue())
-    return SentencePieceProcessor(model_proto=model.getvalue())
 
 
 def with_bos(library, text):
@@ -129,12 +106,10 @@ def test_a_normalization_goes_into_gguf_and_from_there_into_a_folder(tmp_path, r
     )  # fmt: skip
     (named,) = convert(folder, tmp_path / "m.gguf", to="gguf").losses
     assert named.startswith("normalization of texts: is in the file, and llama.cpp does not")
-    losses = convert(tmp_path / "m.gguf", tmp_path / "folder", to="safetensors").losses
-    assert not any("normalization" in loss or "removes_spaces" in loss for loss in losses)
+    assert convert(tmp_path / "m.gguf", tmp_path / "folder", to="safetensors").losses == ()
     for path in ("m.gguf", "folder"):
         with load(tmp_path / path) as llama:
-            # a folder's LlamaTokenizer puts no space before a text that begins with one
-            for text in TEXTS if path == "m.gguf" else (t for t in TEXTS if not t.startswith(" ")):
+            for text in TEXTS:
                 assert llama.tokenizer.encode(text) == with_bos(library, text), (path, text)
 
 
@@ -162,80 +137,3 @@ def test_a_text_is_changed_as_the_library_changes_it(tmp_path_factory, text):
 def test_a_damaged_table_is_named(table, says):
     with pytest.raises(FormatError, match=says):
         Normalizer(table, False)("abc")
-
-
-# --- JSON files beside it ------------------------------------------------------------------------
-
-
-def folder_with(folder, **stated):
-    """A tokenizer.model of LLaMA's settings with these keys in its tokenizer_config.json."""
-    folder.mkdir(exist_ok=True)
-    library = trained(folder / "tokenizer.model", {})
-    n = library.vocab_size()
-    added = {
-        str(n): {"content": "[ASK]", "special": False, "normalized": False},
-        str(n + 1): {"content": "<im>", "special": True, "normalized": False},
-    }
-    config = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    config |= {"tokenizer_class": "LlamaTokenizer", "added_tokens_decoder": added} | stated
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps({key: value for key, value in config.items() if value is not ...})
-    )
-    (folder / "config.json").write_text('{"model_type": "llama"}')
-    return library, SentencePieceTokenizer(folder / "tokenizer.model", n + 2)
-
-
-def test_add_bos_token_decides_about_bos(tmp_path):
-    library, tokenizer = folder_with(tmp_path, add_bos_token=False)
-    assert tokenizer.encode("Snow") == library.encode("Snow") and not tokenizer.adds_bos
-    assert not read_sentencepiece(tmp_path / "tokenizer.model").add_bos
-    library, tokenizer = folder_with(tmp_path, add_bos_token=True)
-    assert tokenizer.encode("Snow") == [1, *library.encode("Snow")]
-    _, tokenizer = folder_with(tmp_path, bos_token=None)
-    assert not tokenizer.adds_bos and tokenizer.bos_id == -1
-
-
-def test_the_ends_are_the_tokens_that_the_folder_names(tmp_path):
-    library, tokenizer = folder_with(tmp_path, bos_token="<im>", eos_token={"content": "[ASK]"})
-    n = library.vocab_size()
-    assert (tokenizer.bos_id, tokenizer.eos_id) == (n + 1, n)
-    _, tokenizer = folder_with(tmp_path, bos_token="not there")
-    assert tokenizer.bos_id == library.bos_id()
-
-
-def test_add_prefix_space_decides_about_the_space_in_front(tmp_path):
-    bare = trained(tmp_path / "bare.model", {"add_dummy_prefix": False})
-    _, tokenizer = folder_with(tmp_path, add_prefix_space=False)
-    assert tokenizer.encode("Snow fell", bos=False) == bare.encode("Snow fell")
-    assert not tokenizer.adds_space
-    assert not read_sentencepiece(tmp_path / "tokenizer.model").add_space_prefix
-
-
-def test_legacy_decides_about_the_space_after_an_added_token(tmp_path):
-    library, tokenizer = folder_with(tmp_path, legacy=True)
-    ask = library.vocab_size()
-    assert tokenizer.encode("[ASK]Snow", bos=False) == [ask, *library.encode("Snow")]
-    bare = trained(tmp_path / "bare.model", {"add_dummy_prefix": False})
-    _, tokenizer = folder_with(tmp_path, legacy=False)
-    assert tokenizer.encode("[ASK]Snow", bos=False) == [ask, *bare.encode("Snow")]
-    # and before a text that begins with a space there is no second one
-    assert tokenizer.encode(" Snow", bos=False) == bare.encode(" Snow")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("legacy", [..., True, False])
-@pytest.mark.parametrize("add_prefix_space", [..., True, False])
-@pytest.mark.parametrize("add_bos_token", [True, False])
-def test_a_folder_is_read_as_transformers_reads_it(
-    tmp_path, legacy, add_prefix_space, add_bos_token
-):
-    transformers = pytest.importorskip("transformers")
-    _, tokenizer = folder_with(
-        tmp_path, legacy=legacy, add_prefix_space=add_prefix_space, add_bos_token=add_bos_token
-    )
-    judge = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    for text in (
-        "Snow fell", " Snow", "  Snow", "Snow[ASK]fell", "Snow[ASK] fell", "[ASK]Snow",
-        "[ASK] Snow", "[ASK][ASK]", " ", "\nSnow", "a\u4f60b", "",
-    ):  # fmt: skip
-        assert tokenizer.encode(text) == judge(text).input_ids, text

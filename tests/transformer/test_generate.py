@@ -308,6 +308,7 @@ class OneTokenPrompt:
     """A tokenizer without BOS whose first piece carries the space that encoding puts in front."""
 
     vocab_size, bos_id, eos_id, adds_space, adds_bos = 271, -1, -1, True, False
+    asks_for_eos = False
 
     def encode(self, text, *, bos=True):
         return [3]

@@ -45,6 +45,17 @@ def test_forward_equals_the_slow_twin(rng, pairing, tied):
     np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("threads", [2, 5, 16])
+@pytest.mark.parametrize("n_kv_heads", [1, 2, 3])
+def test_more_threads_than_key_value_heads_change_nothing(rng, n_kv_heads, threads):
+    config = small_config(n_kv_heads=n_kv_heads)
+    weights = random_weights(config, rng)
+    tokens = rng.integers(0, config.vocab_size, 40).tolist()
+    alone = logits_of(model_of(config, weights), tokens)
+    shared = logits_of(model_of(config, weights, threads=threads), tokens)
+    np.testing.assert_allclose(shared, alone, atol=2e-5)
+
+
 def test_a_head_width_apart_from_dim_is_honored(rng):
     """Some models have heads wider than dim / n_heads."""
     config = small_config(head_dim=10)

@@ -51,10 +51,14 @@ ID_KEYS = tuple(
     f"tokenizer.ggml.{name}"
     for name in (
         "bos_token_id", "eos_token_id", "unknown_token_id", "add_bos_token", "add_space_prefix",
-        "remove_extra_whitespaces",
+        "remove_extra_whitespaces", "add_eos_token",
     )
 )  # fmt: skip
 
+#: A file that has this key has a vocabulary, understood or not.
+PIECES = "tokenizer.ggml.tokens"
+
+ADD_EOS = "tokenizer.ggml.add_eos_token"
 ADD_BOS = "tokenizer.ggml.add_bos_token"
 
 #: Left out where heads side by side are as wide as the model.
@@ -68,13 +72,24 @@ def is_owned(key: str) -> bool:
     return key in _OWNED or key.startswith(FILE_PREFIXES)
 
 
-def keys_of_model(values: Mapping[str, TypedValue]) -> dict[str, TypedValue]:
-    """The keys of a file that describe the model and not the file; the vocabulary's pieces lack."""
+def keys_of_model(values: Mapping[str, TypedValue], *, with_pieces: bool) -> dict[str, TypedValue]:
+    """The keys of a file that describe the model and not the file.
+
+    Args:
+        with_pieces: whether those of the vocabulary's pieces are among them, for a vocabulary that
+            is not understood and can only be carried.
+    """
+    left_out = FILE_KEYS if with_pieces else (*FILE_KEYS, *PIECE_KEYS)
     return {
         key: value
         for key, value in values.items()
-        if key not in (*FILE_KEYS, *PIECE_KEYS) and not key.startswith(FILE_PREFIXES)
+        if key not in left_out and not key.startswith(FILE_PREFIXES)
     }
+
+
+def keys_of_vocabulary(values: Mapping[str, TypedValue]) -> dict[str, TypedValue]:
+    """Those keys that a writer makes from a vocabulary it understands."""
+    return {key: values[key] for key in (*PIECE_KEYS, *ID_KEYS) if key in values}
 
 
 def with_stored_types(
@@ -95,6 +110,8 @@ def with_stored_types(
         elif key in own:
             idle = key == ADD_BOS and bos.value == NO_TOKEN  # the flag of a BOS that is not there
             values[key] = value if idle or _says(value, own[key]) else own[key]
+        elif key == ADD_EOS:  # stated, and overruled by another file of the same folder
+            values[key] = TypedValue("bool", False)
         elif key in HEAD_DIM_KEYS:
             values[key] = TypedValue("u32", head_dim)
         elif key in STATED_KEYS:  # the source's own way of saying what the sizes say
@@ -123,7 +140,7 @@ def type_number(name: str) -> bytes:
 
 def packed_entry(key: str, value: TypedValue) -> bytes:
     """A key and its value as a file has them. RequestError where they do not fit the type."""
-    head = string(key.encode())
+    head = string(key.encode("utf-8", "surrogateescape"))
     kind = value.type.removeprefix("array of ")
     if kind not in VALUE_TYPES or kind == "array":
         raise RequestError(f"metadata {key}: type {value.type} does not exist in GGUF files")

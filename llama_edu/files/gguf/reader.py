@@ -80,7 +80,10 @@ def read_gguf(path: Path, files: OpenFiles) -> Checkpoint:
         sections=tuple(s for i, header in enumerate(headers) for s in sections_of(header, i)),
         ignored=ignored,
         metadata={k: e.value for k, e in first.entries.items() if k not in _OWN_KEYS} | own,
-        carried=keys_of_model({k: TypedValue(e.type, e.value) for k, e in first.entries.items()}),
+        carried=keys_of_model(
+            {k: TypedValue(e.type, e.value) for k, e in first.entries.items()},
+            with_pieces=bool(problem),
+        ),
         assumed=_assumed(first),
         vocabulary_problem=problem,
     )

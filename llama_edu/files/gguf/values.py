@@ -73,7 +73,7 @@ class ValueReader:
             )
 
     def text(self, most_bytes: int) -> str:
-        """A string; bytes that are not UTF-8 become escapes, so that names stay distinct."""
+        """A string; bytes that are not UTF-8 become surrogates, which a writer turns back."""
         cursor = self.cursor
         length = cursor.integer(self.count_kind, "length")
         cursor.need(length, "text")
@@ -86,12 +86,12 @@ class ValueReader:
         # the first C writer included the NUL at the end, until PR #2839 of llama.cpp
         if self.terminated and len(raw) > 1 and raw[-1] == 0:
             raw = raw[:-1]
-        return raw.decode("utf-8", "backslashreplace")
+        return raw.decode("utf-8", "surrogateescape")
 
     def name(self, most_bytes: int) -> str:
-        """A string that is safe to print: FormatError for control characters."""
+        """As `text`; FormatError for control characters."""
         name = self.text(most_bytes)
-        if not name.isprintable():
+        if not name.encode("utf-8", "surrogateescape").decode("utf-8", "replace").isprintable():
             raise FormatError(
                 f"{self.cursor.where}: the name {name[:80]!a} has characters that cannot be "
                 f"printed; the file is damaged"

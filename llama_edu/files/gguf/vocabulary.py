@@ -144,6 +144,8 @@ def read_gguf_vocabulary(header: GgufHeader) -> Vocabulary | None:
         eos_id=ids["eos"],
         add_bos=header.flag("tokenizer.ggml.add_bos_token", adds_bos) and ids["bos"] >= 0,
         add_space_prefix=header.flag("tokenizer.ggml.add_space_prefix", is_spm),
+        add_eos=header.flag("tokenizer.ggml.add_eos_token", False),
+        cuts_at_user_defined=True,
         merges=merges,
         pre_tokenizer=pre_tokenizer,
         charsmap=b"" if charsmap is None else charsmap.astype(np.uint8).tobytes(),

@@ -11,7 +11,14 @@ import numpy as np
 from llama_edu.config import ModelConfig
 from llama_edu.errors import RequestError
 from llama_edu.files.gguf.header import DEFAULT_ALIGNMENT
-from llama_edu.files.gguf.keys import ARCHITECTURE, packed_entry, string, with_stored_types
+from llama_edu.files.gguf.keys import (
+    ARCHITECTURE,
+    PIECES,
+    keys_of_vocabulary,
+    packed_entry,
+    string,
+    with_stored_types,
+)
 from llama_edu.files.gguf.reader import ROPE_FREQS
 from llama_edu.files.gguf.values import MAX_STRINGS
 from llama_edu.files.gguf.vocabulary import NO_TOKEN, NO_VOCABULARY, default_ids, gguf_spelling
@@ -60,7 +67,8 @@ def write_gguf(
         load: returns the data of a planned tensor as stored; rows of wq and wk with RoPE's pairs
             side by side.
         metadata: more keys, such as {"general.name": "Stories"}; those that follow from the other
-            arguments are left out. A TypedValue keeps its type.
+            arguments are left out. A TypedValue keeps its type. Without a `vocabulary`, the keys of
+            one are written as they are.
         rope_freqs: (head_dim / 2,) float32 divisors of RoPE's frequencies, as Llama 3.1 needs them;
             made from `config.rope_scaling` where that is "llama3" and none are given.
         settings: keys that win over all that follow from the other arguments.
@@ -81,8 +89,9 @@ def write_gguf(
     planned = {from_ours(tensor.name, "gguf"): tensor for tensor in tensors}
     if rope_freqs is not None:
         planned[ROPE_FREQS] = PlannedTensor("rope_freqs", "f32", rope_freqs.shape)
-    values = _model_values(config, tensors) | _vocabulary_values(vocabulary, config)
     more = {key: _typed(key, value) for key, value in (metadata or {}).items()}
+    carried = keys_of_vocabulary(more) if vocabulary is None and PIECES in more else None
+    values = _model_values(config, tensors) | (carried or _vocabulary_values(vocabulary, config))
     values = with_stored_types(values, more, config.head_dim)
     values |= settings or {}
     entries = [packed_entry(key, value) for key, value in values.items()]
@@ -170,6 +179,8 @@ def _vocabulary_values(vocabulary: Vocabulary | None, config: ModelConfig) -> di
             values[f"{name}_token_id"] = TypedValue("u32", NO_TOKEN)
     values["add_bos_token"] = TypedValue("bool", vocabulary.add_bos)
     values["add_space_prefix"] = TypedValue("bool", vocabulary.add_space_prefix)
+    if vocabulary.add_eos:
+        values["add_eos_token"] = TypedValue("bool", True)
     if vocabulary.removes_spaces:
         values["remove_extra_whitespaces"] = TypedValue("bool", True)
     if vocabulary.charsmap:

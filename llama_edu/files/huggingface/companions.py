@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from llama_edu.errors import FormatError
+from llama_edu.files.gguf.keys import ADD_EOS
 from llama_edu.files.layout import TypedValue
 from llama_edu.files.strict_json import MAX_JSON_BYTES, read_object
 from llama_edu.vocabulary import Vocabulary
@@ -29,7 +30,6 @@ CHAT_TEMPLATE = "tokenizer.chat_template"
 PADDING = "tokenizer.ggml.padding_token_id"
 END_OF_TURN = "tokenizer.ggml.eot_token_id"
 END_OF_MESSAGE = "tokenizer.ggml.eom_token_id"
-ADD_EOS = "tokenizer.ggml.add_eos_token"
 
 #: Keys of config.json that are sizes, or follow from the weights that are written.
 _OF_SIZES = frozenset(
@@ -44,6 +44,9 @@ _OF_SIZES = frozenset(
 
 #: Keys of tokenizer files that follow from the pieces and their ids.
 _OF_PIECES = ("bos_token", "eos_token", "unk_token", "added_tokens_decoder", "tokenizer_class")
+
+#: Keys that say what is put around a text, which a Vocabulary says as well.
+_OF_SURROUNDINGS = ("add_bos_token", "add_eos_token", "add_prefix_space", "legacy")
 
 
 def companions_of(folder: Path) -> tuple[Path, ...]:
@@ -128,7 +131,7 @@ def is_said_otherwise(key: str, value: object, vocabulary: Vocabulary | None) ->
         return value == (ids[name] if ids[name] >= 0 else None)
     if file == "config.json" and name == "pad_token_id":
         return value is None or _is_id(value)
-    return (file, name, value) == (_TOKENIZER_CONFIG, "add_bos_token", vocabulary.add_bos)
+    return file == _TOKENIZER_CONFIG and name in _OF_SURROUNDINGS
 
 
 def config_extras(
@@ -159,16 +162,21 @@ def config_extras(
 def tokenizer_config(
     carried: Mapping[str, TypedValue], vocabulary: Vocabulary, spelled: list[bytes]
 ) -> dict[str, object]:
-    """A tokenizer_config.json for a tokenizer file that we write ourselves."""
-    is_bpe = vocabulary.model == "bpe"
-    values: dict[str, object] = {
-        "tokenizer_class": "PreTrainedTokenizerFast" if is_bpe else "LlamaTokenizer",
-        "add_bos_token": vocabulary.add_bos,
-    }
-    if ADD_EOS in carried:
-        values["add_eos_token"] = carried[ADD_EOS].value
-    if not is_bpe:
-        values |= {"legacy": False, "add_prefix_space": vocabulary.add_space_prefix}
+    """A tokenizer_config.json for a folder that has none.
+
+    transformers then puts the space before a text that the vocabulary wants: its LlamaTokenizer
+    would put none before a text that begins with one, so no class is named where that is wanted.
+    """
+    values: dict[str, object] = {"add_bos_token": vocabulary.add_bos}
+    if ADD_EOS in carried or vocabulary.add_eos:
+        values["add_eos_token"] = vocabulary.add_eos
+    if vocabulary.model == "bpe":
+        values["tokenizer_class"] = "PreTrainedTokenizerFast"
+    else:
+        values["add_prefix_space"] = vocabulary.add_space_prefix
+        values["legacy"] = vocabulary.prefixes_every_part
+        if not vocabulary.doubles_space:
+            values["tokenizer_class"] = "LlamaTokenizer"
     padding = carried[PADDING].value if PADDING in carried else -1
     ids = {
         "bos_token": vocabulary.bos_id, "eos_token": vocabulary.eos_id,

@@ -1,7 +1,7 @@
 """config.json as a ModelConfig and back, and whose tensor names a file uses.
 
-Source, and the reference for what a config.json leaves open: LlamaConfig in transformers
-(configuration_llama.py) and its defaults.
+Source, and the reference for what a config.json leaves open: LlamaConfig and MistralConfig of
+transformers (5.24) and their defaults.
 """
 
 from __future__ import annotations
@@ -16,11 +16,25 @@ from llama_edu.text import one_line
 #: Model types with the architecture of LLaMA.
 _MODEL_TYPES = ("llama", "mistral")
 
+#: Key -> (field of ModelConfig, default of MistralConfig, which has one for every size).
+_MISTRAL: dict[str, tuple[str, int]] = {
+    "vocab_size": ("vocab_size", 32000),
+    "hidden_size": ("dim", 4096),
+    "intermediate_size": ("hidden_dim", 14336),
+    "num_hidden_layers": ("n_layers", 32),
+    "num_attention_heads": ("n_heads", 32),
+    "num_key_value_heads": ("n_kv_heads", 8),
+    "max_position_embeddings": ("max_seq_len", 131072),
+}
+_MISTRAL_WINDOW = 4096
+
 _REQUIRED = object()
 
 
 def config_from_json(values: Mapping[str, object], where: object) -> ModelConfig:
     """The sizes in a config.json. Rows of wq and wk are assumed to be in Hugging Face's order.
+
+    The context of a Mistral ends with its sliding window: up to there attention is the same.
 
     Raises:
         FormatError: a size is missing or not a number, or the model is not a plain LLaMA.
@@ -36,7 +50,11 @@ def config_from_json(values: Mapping[str, object], where: object) -> ModelConfig
         return value
 
     _refuse_other_models(get("model_type", str, "llama"), values, where)
+    values = {**_defaults_of(values), **values}
     n_heads = get("num_attention_heads", int)
+    context = get("max_position_embeddings", int, 2048)
+    if values.get("model_type") == "mistral":
+        context = min(context, get("sliding_window", int, context))
     rope = get("rope_parameters", dict, {}) or get("rope_scaling", dict, {})
     try:
         return ModelConfig(
@@ -46,7 +64,7 @@ def config_from_json(values: Mapping[str, object], where: object) -> ModelConfig
             n_heads=n_heads,
             n_kv_heads=get("num_key_value_heads", int, n_heads),
             vocab_size=get("vocab_size", int),
-            max_seq_len=get("max_position_embeddings", int, 2048),
+            max_seq_len=context,
             norm_eps=float(get("rms_norm_eps", (int, float), 1e-6)),
             rope_theta=_theta_from_json(rope, values, where),
             head_dim=get("head_dim", int, 0),
@@ -57,8 +75,40 @@ def config_from_json(values: Mapping[str, object], where: object) -> ModelConfig
         raise FormatError(f"{where}: {error}") from None
 
 
+def _defaults_of(values: Mapping[str, object]) -> dict[str, int]:
+    """What transformers takes for keys that are not there; a null stands for itself."""
+    if values.get("model_type") != "mistral":
+        return {}
+    defaults = {key: default for key, (_, default) in _MISTRAL.items()}
+    defaults["sliding_window"] = _MISTRAL_WINDOW
+    return {key: default for key, default in defaults.items() if key not in values}
+
+
+def window_of(values: Mapping[str, object]) -> dict[str, object]:
+    """The sliding window of a Mistral, stated or by default, by its key; empty for none."""
+    if values.get("model_type") != "mistral":
+        return {}
+    window = values.get("sliding_window", _MISTRAL_WINDOW)
+    return {} if window is None else {"sliding_window": window}
+
+
 def assumed_of(values: Mapping[str, object]) -> dict[str, str]:
-    """Fields of ModelConfig that a config.json leaves to LlamaConfig's defaults, and why."""
+    """Fields of ModelConfig that a config.json leaves to the defaults of transformers, and why."""
+    missing = _defaults_of(values)
+    assumed = {
+        field: f"config.json does not state {key}; MistralConfig's default"
+        for key, (field, _) in _MISTRAL.items()
+        if key in missing
+    }
+    window = window_of(values).get("sliding_window")
+    stated = {**missing, **values}.get("max_position_embeddings")
+    if isinstance(window, int) and isinstance(stated, int) and window < stated:
+        by_default = ", MistralConfig's default" if "sliding_window" in missing else ""
+        assumed["max_seq_len"] = f"only up to the sliding window of {window:,}{by_default}"
+    return {**_assumed_of_any(values), **assumed}
+
+
+def _assumed_of_any(values: Mapping[str, object]) -> dict[str, str]:
     rope = values.get("rope_parameters") or values.get("rope_scaling")
     theta = rope.get("rope_theta") if isinstance(rope, dict) else None
     missing = {
@@ -84,6 +134,8 @@ def _refuse_other_models(model_type: str, values: Mapping[str, object], where: o
         ("attention_bias", False), ("mlp_bias", False), ("hidden_act", "silu"),
         ("sliding_window", None), ("quantization_config", None),
     ):  # fmt: skip
+        if (key, model_type) == ("sliding_window", "mistral"):
+            continue
         found = values.get(key)
         if found is not None and found != expected:
             raise FormatError(

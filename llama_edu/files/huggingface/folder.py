@@ -28,6 +28,7 @@ from llama_edu.files.huggingface.config_json import (
     config_from_json,
     config_to_json,
     dialect_of,
+    window_of,
 )
 from llama_edu.files.huggingface.safetensors_writer import (
     TORCH_DTYPES,
@@ -81,8 +82,8 @@ def read_huggingface(folder: Path, files: OpenFiles) -> Checkpoint:
     config = config_from_json(values, where)
     tied = values.get("tie_word_embeddings") is True
     paths, placed = _weight_files(folder)
-    stored = _read_headers(paths, files)
-    _check_index(placed, stored.tensors, paths, stored.other_names)
+    stored = read_headers(paths, files)
+    check_index(placed, stored.tensors, paths, stored.other_names)
     dialect = dialect_of(stored.tensors, folder)
     if dialect == "meta":
         config = replace(config, rope_pairing="interleaved")
@@ -98,14 +99,14 @@ def read_huggingface(folder: Path, files: OpenFiles) -> Checkpoint:
     n_files = f"{len(paths)} files" if len(paths) > 1 else "1 file"
     return Checkpoint(
         format=f"Hugging Face folder, {kind}, {n_files}",
-        recognized_by=f"a folder with config.json and {paths[0].name}",
+        recognized_by=f"a folder with config.json and {paths[0].name}{_passed_over(folder)}",
         paths=tuple(paths),
         config=config,
         tensors=tensors,
         tokenizer_path=next((folder / n for n in TOKENIZERS if (folder / n).is_file()), None),
         sections=tuple(stored.sections),
         ignored=(*ignored, *stored.other_names),
-        metadata=values,
+        metadata={**values, **window_of(values)},
         carried={
             **carried_from_config(values),
             **carried_from_companions(companions),
@@ -116,9 +117,21 @@ def read_huggingface(folder: Path, files: OpenFiles) -> Checkpoint:
     )
 
 
+def _passed_over(folder: Path) -> str:
+    """What else lies in the folder that could be taken for the model."""
+    other = next(iter(sorted(folder.glob("consolidated*.safetensors"))), None)
+    if other is None:
+        return ""
+    return f"; {one_line(other.name)} beside them, in Mistral's layout, is not read"
+
+
 @dataclass
-class _Stored:
-    """What all files of a folder hold together, by their own names."""
+class Stored:
+    """What all files of a folder hold together, by their own names.
+
+    Attributes:
+        other_names: of tensors whose types are not supported. texts: what tables say beside.
+    """
 
     tensors: dict[str, TensorSpec] = field(default_factory=dict)
     other_names: list[str] = field(default_factory=list)
@@ -126,9 +139,9 @@ class _Stored:
     texts: dict[str, TypedValue] = field(default_factory=dict)
 
 
-def _read_headers(paths: Sequence[Path], files: OpenFiles) -> _Stored:
+def read_headers(paths: Sequence[Path], files: OpenFiles) -> Stored:
     """The headers of all files. FormatError if two files have the same tensor."""
-    stored = _Stored()
+    stored = Stored()
     for i, path in enumerate(paths):
         mapped = files.open(path)
         if path.suffix == ".bin":
@@ -161,17 +174,17 @@ def _weight_files(folder: Path) -> tuple[list[Path], dict[str, Path]]:
         if (folder / single_name).is_file():
             return [folder / single_name], {}
         if (folder / index_name).is_file():
-            return _read_index(folder / index_name)
+            return read_index(folder / index_name)
         shards = sorted(folder.glob(pattern))
         if shards:
-            return _complete(shards, index_name), {}
+            return complete_set(shards, index_name), {}
     raise FormatError(
         f"{folder}: has config.json and no weights, expected model.safetensors or "
         f"pytorch_model.bin; the download is incomplete"
     )
 
 
-def _complete(shards: Sequence[Path], index_name: str) -> list[Path]:
+def complete_set(shards: Sequence[Path], index_name: str) -> list[Path]:
     """All shards of a model whose index is missing. FormatError where one of them is missing."""
     first = shards[0]
     found = _SHARD_NAME.fullmatch(first.name)
@@ -202,7 +215,12 @@ def _complete(shards: Sequence[Path], index_name: str) -> list[Path]:
     return expected
 
 
-def _read_index(index: Path) -> tuple[list[Path], dict[str, Path]]:
+def read_index(index: Path) -> tuple[list[Path], dict[str, Path]]:
+    """The files that an index names, in order, and where it places each tensor.
+
+    Raises:
+        FormatError: the index is damaged, or a file that it names is missing.
+    """
     weight_map = read_object(index, strict=False).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise FormatError(f"{index}: has no weight_map, expected tensor names and their files")
@@ -227,7 +245,7 @@ def _read_index(index: Path) -> tuple[list[Path], dict[str, Path]]:
     return paths, placed
 
 
-def _check_index(
+def check_index(
     placed: Mapping[str, Path],
     stored: Mapping[str, TensorSpec],
     paths: Sequence[Path],

@@ -22,7 +22,12 @@ from llama_edu.files.huggingface.companions import (
     carried_from_config,
     companions_of,
 )
-from llama_edu.files.huggingface.config_json import assumed_of, config_from_json, dialect_of
+from llama_edu.files.huggingface.config_json import (
+    assumed_of,
+    config_from_json,
+    dialect_of,
+    window_of,
+)
 from llama_edu.files.layout import Checkpoint, Section, TensorSpec, TypedValue
 from llama_edu.files.mapped import MappedFile, OpenFiles
 from llama_edu.files.strict_json import MAX_JSON_BYTES, parse_object, read_object
@@ -212,7 +217,7 @@ def read_safetensors(path: Path, files: OpenFiles) -> Checkpoint:
         tokenizer_path=next((found for found in tokenizers if found.is_file()), None),
         sections=(Section("header", 0, 8), Section("metadata", 8, header.data_offset - 8)),
         ignored=(*ignored, *header.other),
-        metadata=header.metadata,
+        metadata={**header.metadata, **window_of(values)},
         carried={**carried_from_config(values), **carried_from_companions(companions), **texts},
         companions=companions,
         assumed=assumed_of(values),

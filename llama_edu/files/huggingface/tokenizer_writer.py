@@ -112,7 +112,7 @@ def _tokenizer_json(vocabulary: Vocabulary, spelled: list[bytes]) -> bytes | Non
         "added_tokens": added,
         "normalizer": None,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [*cuts, byte_level]},
-        "post_processor": _with_bos(vocabulary, texts) or byte_level,
+        "post_processor": _template(vocabulary, texts) or byte_level,
         "decoder": byte_level,
         "model": {
             "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
@@ -125,21 +125,26 @@ def _tokenizer_json(vocabulary: Vocabulary, spelled: list[bytes]) -> bytes | Non
     return json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def _with_bos(vocabulary: Vocabulary, texts: list[str]) -> dict[str, object] | None:
-    """The step that puts BOS before a text, where the vocabulary wants one."""
-    if not vocabulary.add_bos or vocabulary.bos_id < 0:
+def _template(vocabulary: Vocabulary, texts: list[str]) -> dict[str, object] | None:
+    """The step that puts BOS before a text and EOS after it, where the vocabulary wants one."""
+    before = [vocabulary.bos_id] if vocabulary.add_bos and vocabulary.bos_id >= 0 else []
+    after = [vocabulary.eos_id] if vocabulary.add_eos and vocabulary.eos_id >= 0 else []
+    if not before and not after:
         return None
-    bos = texts[vocabulary.bos_id]
 
     def text(which: str, type_id: int) -> list[dict[str, object]]:
-        return [
-            {"SpecialToken": {"id": bos, "type_id": type_id}},
-            {"Sequence": {"id": which, "type_id": type_id}},
-        ]
+        def specials(tokens: list[int]) -> list[dict[str, object]]:
+            return [{"SpecialToken": {"id": texts[t], "type_id": type_id}} for t in tokens]
+
+        sequence: dict[str, object] = {"Sequence": {"id": which, "type_id": type_id}}
+        return [*specials(before), sequence, *specials(after)]
 
     return {
         "type": "TemplateProcessing",
         "single": text("A", 0),
         "pair": [*text("A", 0), *text("B", 1)],
-        "special_tokens": {bos: {"id": bos, "ids": [vocabulary.bos_id], "tokens": [bos]}},
+        "special_tokens": {
+            texts[token]: {"id": texts[token], "ids": [token], "tokens": [texts[token]]}
+            for token in (*before, *after)
+        },
     }

@@ -38,7 +38,7 @@ def read_meta_folder(folder: Path, files: OpenFiles) -> Checkpoint:
         FormatError: params.json is missing or contradicts the tensors, a shard is missing, or the
             shards disagree with each other.
     """
-    params = _read_params(folder / "params.json")
+    params = read_params(folder / "params.json")
     paths = _shard_paths(folder)
     shards: list[dict[str, TensorSpec]] = []
     ignored: dict[str, None] = {}
@@ -48,7 +48,7 @@ def read_meta_folder(folder: Path, files: OpenFiles) -> Checkpoint:
         shards.append(shard)
         ignored |= dict.fromkeys(not_needed)
     check_shards_agree(shards, paths)
-    config, assumed = _config(params, shards, folder)
+    config, assumed = config_of_params(params, shards, folder)
     tensors: dict[str, TensorSpec | ShardedTensor] = {**shards[0]}
     if len(shards) > 1:
         of_all = {name: [shard[name] for shard in shards] for name in shards[0]}
@@ -71,10 +71,11 @@ def _counted(n_shards: int) -> str:
     return f"{n_shards} shard{'s' if n_shards > 1 else ''}"
 
 
-def _read_params(path: Path) -> dict[str, object]:
+def read_params(path: Path) -> dict[str, object]:
+    """What a params.json states. FormatError where it is missing or no JSON object."""
     if not path.exists():
         raise FormatError(
-            f"{path}: is missing; the sizes of the model are in it, copy it next to the .pth files"
+            f"{path}: is missing; the sizes of the model are in it, copy it next to the weights"
         )
     try:
         with open_weights(path) as file:
@@ -100,7 +101,7 @@ def _shard_paths(folder: Path) -> list[Path]:
     return found
 
 
-def _config(
+def config_of_params(
     params: dict, shards: list[dict[str, TensorSpec]], folder: Path
 ) -> tuple[ModelConfig, dict[str, str]]:
     """Sizes from params.json, each compared with what the tensors say, and which were assumed."""

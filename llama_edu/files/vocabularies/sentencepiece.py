@@ -3,7 +3,7 @@
 The file is a protobuf message: pieces (field 1), how they were trained (field 2) and how a text is
 changed before it is cut (field 3). The library reads it; settings that it does not tell are read
 here. In a Hugging Face folder JSON files beside it have the last word on BOS and on the space in
-front; the reference for what they mean is LlamaTokenizer of transformers.
+front: see beside.py.
 Source: sentencepiece_model.proto of google/sentencepiece.
 """
 
@@ -19,7 +19,8 @@ import numpy as np
 
 from llama_edu.errors import FormatError
 from llama_edu.files.mapped import open_weights
-from llama_edu.files.vocabularies.protobuf import fields_of
+from llama_edu.files.vocabularies.beside import Surroundings, surroundings_in
+from llama_edu.files.vocabularies.protobuf import bytes_field, fields_of, number_field
 from llama_edu.files.vocabularies.rows import AddedPiece, added_pieces, json_beside, text_of
 from llama_edu.vocabulary import (
     BYTE,
@@ -39,12 +40,8 @@ _PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
 #: TrainerSpec.model_type.
 _MODEL_TYPES = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 
-#: Appended to a model, they overrule its normalizer_spec.add_dummy_prefix: protobuf merges a
-#: message that occurs twice, and the last value counts.
-_PREFIX_OFF, _PREFIX_ON = b"\x1a\x02\x18\x00", b"\x1a\x02\x18\x01"
-
-#: Classes of transformers (5.24) that put no second space before a text that begins with one.
-_LLAMA_CLASSES = ("LlamaTokenizer", "LlamaTokenizerFast")
+#: NormalizerSpec: precompiled_charsmap, add_dummy_prefix, remove_extra_whitespaces.
+_CHARSMAP, _PREFIX, _REMOVE_SPACES = 2, 3, 4
 
 
 @dataclass(frozen=True)
@@ -55,10 +52,7 @@ class SentencePieceModel:
         data: the file's bytes. processor: the library's reader of them.
         added: what JSON files call the rows beyond the pieces.
         bos_id, eos_id: -1 where there is none.
-        add_bos: whether a text begins with BOS.
-        adds_prefix: whether a space is put before a text.
-        doubles_space: whether that is done to a text that begins with a space, too.
-        prefixes_every_part: whether text after an added token begins with such a space as well.
+        surroundings: what is put around a text.
     """
 
     path: Path
@@ -67,14 +61,27 @@ class SentencePieceModel:
     added: Mapping[int, AddedPiece]
     bos_id: int
     eos_id: int
-    add_bos: bool
-    adds_prefix: bool
-    doubles_space: bool
-    prefixes_every_part: bool
+    surroundings: Surroundings
 
     def processor_with_prefix(self, adds_prefix: bool) -> Any:
-        """A processor that puts a space before a text, or none, whatever the file says."""
-        return _processor(self.data + (_PREFIX_ON if adds_prefix else _PREFIX_OFF), self.path)
+        """A processor that puts a space before a text, or none, whatever the file says.
+
+        protobuf merges a message that occurs twice, and the last value of a field counts.
+        """
+        changes = number_field(_PREFIX, int(adds_prefix))
+        if not self.normalizes:
+            changes += bytes_field(_CHARSMAP, b"") + number_field(_REMOVE_SPACES, 0)
+        return _processor(self.data + bytes_field(_NORMALIZER, changes), self.path)
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether texts are changed as the file says; transformers' LlamaTokenizer does not."""
+        return not self.surroundings.is_llama_class
+
+    @property
+    def add_bos(self) -> bool:
+        """Whether a text begins with BOS."""
+        return self.surroundings.add_bos and self.bos_id >= 0
 
     @cached_property
     def kinds(self) -> np.ndarray:
@@ -97,13 +104,20 @@ class SentencePieceModel:
 
     def charsmap(self) -> bytes:
         """The table of letters that are replaced before a text is cut; empty for none."""
+        if not self.normalizes:
+            return b""
         tables = [
             value
             for message in _messages(self.data, _NORMALIZER)
             for number, value in fields_of(message)
-            if number == 2 and isinstance(value, bytes)
+            if number == _CHARSMAP and isinstance(value, bytes)
         ]
         return tables[-1] if tables else b""
+
+    def removes_spaces(self) -> bool:
+        """Whether surplus spaces are taken away."""
+        stated = _merged(_messages(self.data, _NORMALIZER)).get(_REMOVE_SPACES, 1)
+        return self.normalizes and bool(stated)
 
     def unsaid(self) -> tuple[str, ...]:
         """Settings that change the ids of a text and that no weight file can state."""
@@ -131,11 +145,10 @@ def open_sentencepiece(path: Path) -> SentencePieceModel:
     ids = {}
     for name, own in (("bos_token", processor.bos_id()), ("eos_token", processor.eos_id())):
         ids[name] = _id_of(stated, name, own, processor, added)
-    normalizer = _merged(_messages(data, _NORMALIZER))
-    prefix, bos, legacy = (
-        stated.get(key) for key in ("add_prefix_space", "add_bos_token", "legacy")
-    )
-    is_llama_class = stated.get("tokenizer_class") in _LLAMA_CLASSES
+    adds_prefix = bool(_merged(_messages(data, _NORMALIZER)).get(_PREFIX, 1))
+    around = surroundings_in(path.parent, adds_prefix)
+    if around is None:  # the file alone: what the library does, and BOS where there is one
+        around = Surroundings(True, False, adds_prefix, True, True, is_llama_class=False)
     return SentencePieceModel(
         path=path,
         data=data,
@@ -143,10 +156,7 @@ def open_sentencepiece(path: Path) -> SentencePieceModel:
         added={t: a for t, a in added.items() if t >= processor.vocab_size()},
         bos_id=ids["bos_token"],
         eos_id=ids["eos_token"],
-        add_bos=bos is not False and ids["bos_token"] >= 0,
-        adds_prefix=prefix if isinstance(prefix, bool) else bool(normalizer.get(3, 1)),
-        doubles_space=not is_llama_class and legacy is not False,
-        prefixes_every_part=legacy if isinstance(legacy, bool) else not is_llama_class,
+        surroundings=around,
     )
 
 
@@ -175,7 +185,11 @@ def read_sentencepiece(path: Path) -> Vocabulary:
         bos_id=model.bos_id,
         eos_id=model.eos_id,
         add_bos=model.add_bos,
-        add_space_prefix=model.adds_prefix,
+        add_space_prefix=model.surroundings.adds_prefix,
+        add_eos=model.surroundings.add_eos,
+        doubles_space=model.surroundings.doubles_space,
+        prefixes_every_part=model.surroundings.prefixes_every_part,
+        cuts_at_user_defined=model.surroundings.is_llama_class,
         names={
             token: processor.id_to_piece(token).encode()
             for token in np.flatnonzero(
@@ -183,7 +197,7 @@ def read_sentencepiece(path: Path) -> Vocabulary:
             ).tolist()
         },
         charsmap=model.charsmap(),
-        removes_spaces=bool(_merged(_messages(model.data, _NORMALIZER)).get(4, 1)),
+        removes_spaces=model.removes_spaces(),
         unsaid=model.unsaid(),
     )
 

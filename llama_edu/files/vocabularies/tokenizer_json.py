@@ -15,6 +15,7 @@ import numpy as np
 
 from llama_edu.errors import FormatError
 from llama_edu.files.strict_json import read_object
+from llama_edu.files.vocabularies.beside import MAX_BRACKETS, MAX_BYTES, Surroundings, surroundings
 from llama_edu.files.vocabularies.byte_level import PRE_TOKENIZERS, to_bytes
 from llama_edu.vocabulary import (
     BYTE,
@@ -27,9 +28,6 @@ from llama_edu.vocabulary import (
     USER_DEFINED,
     Vocabulary,
 )
-
-#: Llama 3's file has 17 MB and 280,147 merges, each of them a list.
-MAX_BYTES, MAX_BRACKETS = 64 * 2**20, 2**20
 
 #: Ids that are described at all; those that no piece has take memory, too.
 _MOST_IDS = 2**20
@@ -54,14 +52,16 @@ def read_tokenizer_json(path: Path) -> Vocabulary:
     added = _added_tokens(values, path)
     texts = _texts_by_id(vocab, added, path)
     merge_texts = [_merge_text(merge, path) for merge in merges]
-    bos_id, eos_id, adds_bos = _ends(values, path, texts)
+    bos_id, eos_id = _ends(path, texts)
+    around = surroundings(path.parent, False, values)
     shared: dict[str, Any] = {
         "bos_id": bos_id,
         "eos_id": eos_id,
-        "add_bos": adds_bos and bos_id >= 0,
+        "add_bos": around.add_bos and bos_id >= 0,
+        "add_eos": around.add_eos and eos_id >= 0,
     }
     if model.get("byte_fallback"):
-        return _sentencepiece(texts, added, merge_texts, values, shared)
+        return _sentencepiece(texts, added, merge_texts, around, shared)
     if values.get("normalizer") is not None:
         raise FormatError(
             f"{path}: has a normalizer, expected none; a byte-level LLaMA tokenizer does not "
@@ -95,14 +95,10 @@ def _sentencepiece(
     texts: list[str | None],
     added: Mapping[int, tuple[str, bool]],
     merges: list[str],
-    values: Mapping[str, object],
+    around: Surroundings,
     shared: dict[str, Any],
 ) -> Vocabulary:
-    """A sentencepiece vocabulary: the earlier a merge is listed, the higher its piece's score.
-
-    If a file's Metaspace step adds a space only to texts that begin without one, text is encoded as
-    in sentencepiece: a space is added to every text. GGUF cannot express the difference either.
-    """
+    """A sentencepiece vocabulary: the earlier a merge is listed, the higher its piece's score."""
     rank: dict[str, int] = {}
     for i, merge in enumerate(merges):
         rank.setdefault(merge.replace(" ", "", 1), i)
@@ -130,12 +126,10 @@ def _sentencepiece(
         if kinds[token] in (UNKNOWN, CONTROL):
             names[token] = text.encode("utf-8", "replace")
         pieces.append(piece)
-    # '"prepend_scheme": "never"', or neither step: no space is put in front of a text
-    cuts = str(values.get("normalizer")) + str(values.get("pre_tokenizer"))
-    prefix = "'Prepend'" in cuts or bool(re.search(r"'prepend_scheme': '(first|always)'", cuts))
     return Vocabulary(
-        pieces=pieces, scores=scores, kinds=kinds, unk_id=unk_id, add_space_prefix=prefix,
-        names=names, **shared,
+        pieces=pieces, scores=scores, kinds=kinds, unk_id=unk_id, names=names,
+        add_space_prefix=around.adds_prefix, doubles_space=around.doubles_space,
+        prefixes_every_part=around.prefixes_every_part, cuts_at_user_defined=True, **shared,
     )  # fmt: skip
 
 
@@ -217,10 +211,8 @@ def _patterns(step: object) -> tuple[str, ...]:
     return (str(kind)[:40],)
 
 
-def _ends(
-    values: Mapping[str, object], path: Path, texts: list[str | None]
-) -> tuple[int, int, bool]:
-    """The ids of BOS and EOS, -1 if not stated, and whether texts begin with BOS."""
+def _ends(path: Path, texts: list[str | None]) -> tuple[int, int]:
+    """The ids of BOS and EOS; -1 if not stated."""
     ids = []
     for name in ("bos_token", "eos_token"):
         value = _stated(path.parent / "config.json", f"{name}_id")
@@ -231,23 +223,9 @@ def _ends(
             text = text.get("content") if isinstance(text, dict) else text
             value = texts.index(text) if isinstance(text, str) and text in texts else -1
         ids.append(value if 0 <= value < len(texts) else -1)
-    post = values.get("post_processor")
-    template = _template(post)
-    adds_bos = bool(template) and "SpecialToken" in template[0]
-    return ids[0], ids[1], adds_bos
+    return ids[0], ids[1]
 
 
 def _stated(path: Path, key: str) -> object:
     """The value of a key in a JSON file; None if the file or the key is missing."""
     return read_object(path).get(key) if path.is_file() else None
-
-
-def _template(step: object) -> list[dict]:
-    """The items of `single` in a post-processor: what precedes and follows a text."""
-    if not isinstance(step, dict):
-        return []
-    processors = step.get("processors")
-    if isinstance(processors, list):
-        return next((found for inner in processors if (found := _template(inner))), [])
-    single = step.get("single")
-    return [item for item in single if isinstance(item, dict)] if isinstance(single, list) else []

@@ -67,8 +67,13 @@ class PresentBits(Backend):
             raise MeasurementError(f"backend {self.name}: the record was begun by another process")
         self._reclaim.stop()
         pages = linux.present_pages(self.mapped.address, self.n_pages)
-        unsure = self._reclaim.doubts(int(pages.sum()))
-        return Reading(pages, missed=self._reclaim.losses(), unsure=unsure)
+        n_mapped = int(pages.sum())
+        return Reading(
+            pages,
+            missed=self._reclaim.losses(),
+            unsure=self._reclaim.doubts(n_mapped),
+            added=self._reclaim.strangers(n_mapped),
+        )
 
 
 def forbid_huge_pages(mapping: mmap.mmap) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from llama_edu.errors import LlamaEduError, RequestError
 from llama_edu.files.detect import read_checkpoint
+from llama_edu.files.layout import Checkpoint
 from llama_edu.text import one_line
 
 #: No more entries of one folder are looked at, because each costs reading a header.
@@ -24,6 +25,16 @@ class FoundModel:
 
     path: Path
     line: str
+
+
+def _is_only_a_file(checkpoint: Checkpoint) -> bool:
+    """Whether a folder was read as the one file in it, which says as much without the folder."""
+    if len(checkpoint.paths) > 1:
+        return False
+    try:
+        return read_checkpoint(checkpoint.paths[0]).format == checkpoint.format
+    except LlamaEduError:
+        return False
 
 
 def found_models(folder: str | os.PathLike[str]) -> list[FoundModel]:
@@ -44,6 +55,8 @@ def found_models(folder: str | os.PathLike[str]) -> list[FoundModel]:
             if not (path.is_file() or path.is_dir()):
                 continue  # reading a pipe or a device might never end
             checkpoint = read_checkpoint(path)
+            if path == folder and _is_only_a_file(checkpoint):
+                continue  # which is listed itself
         except (LlamaEduError, OSError):
             continue
         line = f"{one_line(path.name)}: {checkpoint.format}, {checkpoint.n_parameters:,} parameters"

@@ -27,7 +27,7 @@ def checkpoint_report(
     file_bytes = sum(path.stat().st_size for path in checkpoint.paths)
     lines = [
         f"{one_line(checkpoint.paths[0].name)}: {checkpoint.format}, recognized by "
-        f"{checkpoint.recognized_by}",
+        f"{one_line(checkpoint.recognized_by, _LONGEST_VALUE)}",
         f"  files       {len(checkpoint.paths)}, {file_bytes:,} bytes",
         f"  model       {checkpoint.n_parameters:,} parameters, {config.n_layers} layers, "
         f"dim {config.dim}, hidden_dim {config.hidden_dim}",

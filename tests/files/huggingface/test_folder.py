@@ -10,7 +10,11 @@ from helpers.small_models import pth_file, random_weights, small_config
 
 from llama_edu.config import ModelConfig, RopeScaling
 from llama_edu.errors import FormatError
-from llama_edu.files.huggingface.config_json import config_from_json, config_to_json
+from llama_edu.files.huggingface.config_json import (
+    assumed_of,
+    config_from_json,
+    config_to_json,
+)
 from llama_edu.files.huggingface.folder import is_huggingface_folder, write_huggingface
 from llama_edu.files.layout import PlannedTensor
 from llama_edu.files.mapped import MappedFile
@@ -187,6 +191,52 @@ def test_a_config_that_is_not_a_plain_llama_is_named(config, changes, says):
     with pytest.raises(FormatError, match=says) as caught:
         config_from_json(hugging_config(config) | changes, "config.json")
     assert str(caught.value).startswith("config.json: ")
+
+
+def test_a_mistral_takes_the_defaults_of_its_own_config():
+    """MistralConfig of transformers has a default for every size; attention slides by default."""
+    config = config_from_json({"model_type": "mistral"}, "config.json")
+    sizes = (
+        config.vocab_size, config.dim, config.hidden_dim, config.n_layers, config.n_heads,
+        config.n_kv_heads, config.head_dim, config.max_seq_len, config.rope_theta, config.norm_eps,
+    )  # fmt: skip
+    assert sizes == (32000, 4096, 14336, 32, 32, 8, 128, 4096, 10000.0, 1e-6)
+    assumed = assumed_of({"model_type": "mistral", "hidden_size": 24})
+    assert "hidden_dim" in assumed and "n_kv_heads" in assumed and "dim" not in assumed
+    assert assumed["max_seq_len"].startswith("only up to the sliding window of 4,096, Mistral")
+
+
+@pytest.mark.parametrize(("window", "context"), [(..., 4096), (None, 9000), (7, 7), (9001, 9000)])
+def test_a_mistral_is_computed_up_to_its_sliding_window(window, context):
+    values = {"model_type": "mistral", "max_position_embeddings": 9000}
+    if window is not ...:
+        values["sliding_window"] = window
+    assert config_from_json(values, "config.json").max_seq_len == context
+    assert ("max_seq_len" in assumed_of(values)) == (context < 9000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model_type", ["llama", "mistral"])
+def test_what_is_assumed_is_what_transformers_assumes(model_type):
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.AutoConfig.for_model(model_type)
+    sizes = {"hidden_size": 64, "intermediate_size": 72, "num_hidden_layers": 3,
+             "num_attention_heads": 8, "vocab_size": 40}  # fmt: skip
+    values = {"model_type": model_type} | (sizes if model_type == "llama" else {})
+    ours = config_from_json(values | {"sliding_window": None}, "config.json")
+    assert ours.max_seq_len == theirs.max_position_embeddings
+    assert ours.norm_eps == theirs.rms_norm_eps
+    assert ours.rope_theta == theirs.rope_parameters["rope_theta"]
+    if model_type == "mistral":
+        assert (ours.vocab_size, ours.dim, ours.hidden_dim, ours.n_layers) == (
+            theirs.vocab_size, theirs.hidden_size, theirs.intermediate_size,
+            theirs.num_hidden_layers,
+        )  # fmt: skip
+        assert (ours.n_heads, ours.n_kv_heads) == (
+            theirs.num_attention_heads, theirs.num_key_value_heads,
+        )  # fmt: skip
+        window = config_from_json({"model_type": "mistral"}, "config.json").max_seq_len
+        assert window == theirs.sliding_window
 
 
 @pytest.mark.parametrize(

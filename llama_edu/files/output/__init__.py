@@ -13,10 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from llama_edu.errors import FormatError
-
-#: Characters of the destination's name that the new file's name repeats while it is written; names
-#: have at most 255 bytes.
-_MOST_NAME_CHARACTERS = 40
+from llama_edu.files.output.leftovers import held, hidden_path, recover
 
 
 @contextmanager
@@ -49,14 +46,17 @@ def atomic_outputs(
 
     The first is the one without which no reader takes the others for a model. It is absent while
     the others are moved, so that a process that is killed meanwhile leaves the old files, the new
-    ones, or a set that is refused; the old ones then lie beside it, their names ending in ".old".
+    ones, or a set that is refused; the next one that writes here puts the old ones back, and warns.
 
     Args:
         paths: the destinations. n_bytes: how much will be written into all of them together.
         check: called before the first destination is replaced.
     """
     with contextlib.ExitStack() as stack:
-        outputs = [stack.enter_context(_beside(Path(path))) for path in paths]
+        targets = [_target(Path(path)) for path in paths]
+        recover(targets)
+        run = os.urandom(6).hex()
+        outputs = [stack.enter_context(_beside(path, run, i)) for i, path in enumerate(targets)]
         _check_free_space(outputs[0].path, n_bytes)
         try:
             yield [output.file for output in outputs]
@@ -64,7 +64,7 @@ def atomic_outputs(
                 output.file.close()
             if check is not None:
                 check()
-            _move_into_place(outputs)
+            _move_into_place(outputs, run)
         except OSError as error:
             hint = _where_to_write(outputs[0].path) if error.errno == errno.ENOSPC else ""
             raise FormatError(
@@ -81,15 +81,21 @@ class _Output:
     file: BinaryIO
 
 
+def _target(path: Path) -> Path:
+    """The destination, or what it leads to where it is a symbolic link."""
+    try:
+        return Path(os.path.realpath(path)) if path.is_symlink() else path
+    except (OSError, ValueError):  # said when it cannot be written
+        return path
+
+
 @contextmanager
-def _beside(path: Path) -> Iterator[_Output]:
+def _beside(path: Path, run: str, place: int) -> Iterator[_Output]:
     """A new file beside the destination, removed at the end unless it was moved into place."""
     try:
-        if path.is_symlink():
-            path = Path(os.path.realpath(path))
         _check_destination(path)
         mode = path.stat().st_mode & 0o777 if path.exists() else None
-        beside = _free_name(path, "tmp")
+        beside = hidden_path(path, run, place, "tmp")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         descriptor = os.open(beside, flags, 0o666 if mode is None else mode)
     except OSError as error:
@@ -101,43 +107,41 @@ def _beside(path: Path) -> Iterator[_Output]:
         if mode is not None and beside.stat().st_mode & 0o777 != mode:
             with contextlib.suppress(OSError):  # CIFS, exFAT: there are no modes
                 beside.chmod(mode)
-        yield _Output(path, beside, file)
+        with held(beside):
+            yield _Output(path, beside, file)
     finally:
         with contextlib.suppress(OSError):  # what it could not flush is not wanted any more
             file.close()
         beside.unlink(missing_ok=True)
 
 
-def _free_name(path: Path, ending: str) -> Path:
-    """A name beside the destination that no other file has."""
-    return path.with_name(f".{path.name[:_MOST_NAME_CHARACTERS]}.{os.urandom(6).hex()}.{ending}")
-
-
-def _move_into_place(outputs: Sequence[_Output]) -> None:
+def _move_into_place(outputs: Sequence[_Output], run: str) -> None:
     """Replace the destinations; where one cannot be, all of them are the old files again."""
     if len(outputs) == 1:
         outputs[0].beside.replace(outputs[0].path)
         return
     old: list[tuple[_Output, Path]] = []
     new: list[_Output] = []
-    try:
-        for output in outputs:  # the first one first: from here on the set is refused
-            if output.path.exists():
-                aside = _free_name(output.path, "old")
-                old.append((output, aside))
-                output.path.rename(aside)
-        for output in reversed(outputs):  # the first one last
-            new.append(output)
-            output.beside.replace(output.path)
-    except BaseException:
-        for output in new:
-            output.path.unlink(missing_ok=True)
-        for output, aside in reversed(old):
-            if aside.exists():
-                aside.replace(output.path)
-        raise
-    for _, aside in old:
-        aside.unlink(missing_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            for place, output in enumerate(outputs):  # the first one first: now the set is refused
+                if output.path.exists():
+                    aside = hidden_path(output.path, run, place, "old")
+                    old.append((output, aside))
+                    stack.enter_context(held(output.path))
+                    output.path.rename(aside)
+            for output in reversed(outputs):  # the first one last
+                new.append(output)
+                output.beside.replace(output.path)
+        except BaseException:
+            for output in new:
+                output.path.unlink(missing_ok=True)
+            for output, aside in reversed(old):
+                if aside.exists():
+                    aside.replace(output.path)
+            raise
+        for _, aside in reversed(old):  # the first one last: by it the others are found
+            aside.unlink(missing_ok=True)
 
 
 def _check_free_space(path: Path, n_bytes: int) -> None:

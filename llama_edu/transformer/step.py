@@ -1,0 +1,30 @@
+"""What stands around every call of forward(): whose weights may be computed with, and how.
+
+A mapped file is no copy. Whoever cuts it off or writes over it changes the weights of a model that
+runs, so its files are looked at before each step, and again before its result is believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from llama_edu.matmul.blas import blas_threads
+from llama_edu.transformer.model import Model
+
+
+@contextmanager
+def step(model: Model) -> Iterator[None]:
+    """A block that computes one chunk, with BLAS set to the model's number of threads.
+
+    Infinities and NaN from damaged weights give no warning here; they show in the scores.
+
+    Raises:
+        FormatError: the bytes of a mapped file changed, before the block or while it ran.
+    """
+    model.check_files()
+    with blas_threads(model.blas_threads), np.errstate(over="ignore", invalid="ignore"):
+        yield
+    model.check_files()
