@@ -76,6 +76,20 @@ def test_a_tap_changes_what_is_kept():
     )
 
 
+def test_a_tap_may_use_one_array_again_and_again():
+    """What was kept of an earlier step is not overwritten by a later one."""
+    buffer = np.empty((9, 24), np.float32)
+
+    def tap(name, x):
+        if not name.endswith(".out"):
+            return x
+        buffer[...] = x
+        return buffer
+
+    found = trace(random_model(0), TOKENS, "layers.*.out", tap=tap)
+    assert np.abs(found["layers.0.out"] - found["layers.1.out"]).max() > 0.1
+
+
 def test_its_repr_is_a_table_that_stays_short(made):
     text = repr(made)
     assert text.startswith("Trace of 9 tokens: 54 steps, 0.1 MiB\n")

@@ -63,7 +63,8 @@ class StepsPanel(Panel):
         self.position.disabled = last == 0
         self.picture, self.words = ipywidgets.HTML(), ipywidgets.HTML()
         controls = (self.view, self.layer, self.head, self.position)
-        super().__init__([ipywidgets.HBox(controls[:3]), self.position, self.words, self.picture])
+        row = ipywidgets.HBox(controls[:3], layout=ipywidgets.Layout(flex_flow="row wrap"))
+        super().__init__([row, self.position, self.words, self.picture])
         self.add_class("llama-edu-steps")
         for control in controls:
             control.observe(self._show, "value")
@@ -97,9 +98,9 @@ class StepsPanel(Panel):
         self.layer.disabled = self.head.disabled = self.view.value != "attention"
         drawn = self.figure()
         self._png = base64.b64encode(drawn.png()).decode("ascii")
-        self.picture.value = (
-            f'<img style="max-width: 100%" alt="{escaped(drawn.alt)}" '
-            f'src="data:image/png;base64,{self._png}">'
+        self.picture.value = (  # a long text scrolls: smaller, its pieces could not be read
+            f'<div style="overflow-x: auto"><img style="max-width: none" '
+            f'alt="{escaped(drawn.alt)}" src="data:image/png;base64,{self._png}"></div>'
         )
         self.words.value = note_html(self.about_position())
 
