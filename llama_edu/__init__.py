@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from llama_edu.bundled import bundled_checkpoint
     from llama_edu.config import ModelConfig
     from llama_edu.errors import LlamaEduError
-    from llama_edu.llama import Llama, load
+    from llama_edu.llama import Llama
+    from llama_edu.loading import load
 
 __all__ = ["Llama", "LlamaEduError", "ModelConfig", "bundled_checkpoint", "load"]
 __version__ = "0.1.0"
@@ -29,7 +30,7 @@ _HOMES = {
     "LlamaEduError": "llama_edu.errors",
     "ModelConfig": "llama_edu.config",
     "bundled_checkpoint": "llama_edu.bundled",
-    "load": "llama_edu.llama",
+    "load": "llama_edu.loading",
 }
 
 

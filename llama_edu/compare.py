@@ -11,7 +11,8 @@ import numpy as np
 from llama_edu.config import output_name
 from llama_edu.errors import RequestError
 from llama_edu.files.row_order import rows_side_by_side
-from llama_edu.llama import Llama, load
+from llama_edu.llama import Llama
+from llama_edu.loading import load
 from llama_edu.quants.blocks import dequantize
 from llama_edu.reconcile.detective import Reconciliation
 from llama_edu.reconcile.two_models import compare_steps as steps_of_both
@@ -116,7 +117,7 @@ def compare(
     options = vars(stated or Stated())
     with load(a_path, mmap, **options) as a, load(b_path, mmap, **options) as b:
         _check_same_sizes(a, b)
-        tensors = tuple(_tensor_difference(name, a, b) for name in a.config.tensor_shapes())
+        tensors = tuple(_tensor_difference(name, a, b) for name in _names(a, b))
         tokens = [t for t in _FIXED_TOKENS if t < a.config.vocab_size]
         with np.errstate(over="ignore", invalid="ignore"):  # damaged weights are named below
             a_logits, b_logits = a.logits(tokens), b.logits(tokens)
@@ -187,6 +188,14 @@ def _check_same_sizes(a: Llama, b: Llama) -> None:
                 f"{field} is {values[0]} in {a.checkpoint.paths[0].name} and {values[1]} in "
                 f"{b.checkpoint.paths[0].name}; these are different models"
             )
+
+
+def _names(a: Llama, b: Llama) -> list[str]:
+    """The tensors to compare; an output that is the embedding in both is compared once."""
+    names = list(a.config.tensor_shapes())
+    if all("output" not in llama.checkpoint.tensors for llama in (a, b)):
+        names.remove("output")
+    return names
 
 
 def _tensor_difference(name: str, a: Llama, b: Llama) -> TensorDifference:

@@ -1,43 +1,41 @@
-"""The entry point: load() maps a checkpoint, and Llama continues a text with it."""
+"""Llama: an open checkpoint, and what can be done with it; loading.py makes one."""
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from llama_edu.config import ModelConfig
 from llama_edu.errors import RequestError
-from llama_edu.files.detect import open_checkpoint
-from llama_edu.files.layout import Checkpoint, ShardedTensor, TensorSpec
+from llama_edu.files.layout import Checkpoint, TensorSpec
 from llama_edu.files.mapped import ClosedAtExit, MappedFile
-from llama_edu.files.shards import join
 from llama_edu.html import facts_html
-from llama_edu.matmul.arithmetic import Arithmetic, check_arithmetic, rounded_matmul
-from llama_edu.matmul.choice import Kernels, check_kernels, matmul_for
-from llama_edu.matmul.heap import keep_freed_memory
-from llama_edu.matmul.product import blas_can_read, matmul
-from llama_edu.matmul.threads import check_threads
-from llama_edu.rope import rope_frequencies
+from llama_edu.matmul.arithmetic import Arithmetic, rounded_matmul
+from llama_edu.matmul.choice import Kernels, matmul_for
+from llama_edu.matmul.product import matmul
 from llama_edu.stated import Stated
+from llama_edu.text import one_line
 from llama_edu.tokenizer.choice import tokenizer_for
+from llama_edu.tokenizer.prompt import prompt_ids
 from llama_edu.tokenizer.protocol import Tokenizer
-from llama_edu.transformer.access_log import NO_LOG, AccessLog
+from llama_edu.transformer.access_log import AccessLog
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import PREFILL_CHUNK, Generation
+from llama_edu.transformer.generated_text import GeneratedText
 from llama_edu.transformer.model import Model, check_tokens, forward
 from llama_edu.transformer.sampling import SamplingSettings
 from llama_edu.transformer.step import step
 from llama_edu.transformer.tap import Tap
+from llama_edu.unsendable import Unsendable
 
 if TYPE_CHECKING:
+    from llama_edu.chat.conversation import Conversation
     from llama_edu.reconcile.trace import Trace
 
 
@@ -66,125 +64,7 @@ class Loading:
     elapsed_s: float
 
 
-def load(
-    path: str | os.PathLike[str],
-    mmap: bool = True,
-    *,
-    tokenizer: str | os.PathLike[str] | None = None,
-    threads: int | None = None,
-    kernels: Kernels = "auto",
-    arithmetic: Arithmetic = "float32",
-    lab: Lab | None = None,
-    context: int | None = None,
-    rope_theta: float | None = None,
-    rope_factor: float | None = None,
-    norm_eps: float | None = None,
-) -> Llama:
-    """Open a checkpoint of any known format, ready to generate.
-
-    With mmap only the headers are read; every weight is a view of the file. Matrices that are split
-    across several files are the exception: they are joined in memory, and `loading` counts them.
-
-    Args:
-        path: a weight file, or a folder in Meta's or Hugging Face's layout.
-        mmap: False reads every weight into private memory instead, as loaders did before 2023,
-            and maps nothing.
-        tokenizer: a tokenizer.model, tokenizer.json or tokenizer.bin, for files that have no
-            vocabulary.
-        threads: the number of cores to use; None uses all that this process may run on.
-        kernels: how stored weights are multiplied: "numpy"; "jit" (numba, the extra `jit`); or
-            "auto", which prefills with numpy and decodes with jit where numba is installed.
-        arithmetic: "int8" rounds activations before each product as llama.cpp does for these
-            weights, "int4" as it did in March 2023; "float32" does not. See matmul/arithmetic.py.
-        lab: a pages.PageLab on the same file; the weights are then views of its mapping, and the
-            forward pass records in its ledger what it reads.
-        context: the number of positions that the model can hold, where the file does not say it or
-            is wrong.
-        rope_theta, rope_factor: RoPE's base, and by how much the rotations are stretched.
-        norm_eps: what RMSNorm adds to the mean square.
-    Raises:
-        FormatError: the file is not a checkpoint, or it is damaged; or the given tokenizer is not
-            one. A vocabulary in the file is read when text is asked for, and reported then.
-        RequestError: an impossible argument, such as a tokenizer of another size or kernels that
-            cannot be used here.
-    """
-    start = time.perf_counter()
-    keep_freed_memory()
-    threads = check_threads(threads)
-    check_kernels(kernels)
-    stated = Stated(context, rope_theta, rope_factor, norm_eps)
-    checkpoint, files = open_checkpoint(path, mmap=mmap)
-    checkpoint = stated.apply(checkpoint)
-    given_tokenizer = None if tokenizer is None else tokenizer_for(checkpoint, tokenizer)
-    if lab is not None:
-        _check_lab(lab, checkpoint, mmap)
-        for file in files:
-            file.close()
-        files = ()
-    for file in files:
-        file.check_unchanged()
-
-    def array(spec: TensorSpec) -> np.ndarray:
-        if lab is not None:
-            return lab.view(spec)
-        file = files[spec.file]
-        return file.view(spec) if mmap else file.read(spec)
-
-    def check_files() -> None:
-        for file in (lab,) if lab is not None else files if mmap else ():
-            file.check_bytes_unchanged()
-
-    weights = _Weights({n: _weight(tensor, array) for n, tensor in checkpoint.tensors.items()})
-    weights.where = checkpoint.paths[0]
-    check_arithmetic(arithmetic, weights.values())
-    stored_divisors = checkpoint.metadata.get("rope_freqs")
-    divisors = array(stored_divisors) if isinstance(stored_divisors, TensorSpec) else None
-    model = Model(
-        checkpoint.config,
-        MappingProxyType(weights),
-        rope_frequencies(checkpoint.config, divisors),
-        matmul=rounded_matmul(matmul, arithmetic),
-        threads=threads,
-        blas_threads=threads if _all_float32(weights) else 1,
-        log=lab.ledger if lab is not None else NO_LOG,
-        check_files=check_files,
-    )
-    copied_bytes = sum(t.n_bytes for t in checkpoint.tensors.values() if not mmap or _is_cut(t))
-    mapped_bytes = checkpoint.n_bytes - copied_bytes
-    loading = Loading(mapped_bytes, copied_bytes, time.perf_counter() - start)
-    return Llama(
-        checkpoint, weights, given_tokenizer, files, loading, model, lab, kernels, arithmetic
-    )
-
-
-class _Weights(dict[str, np.ndarray]):
-    """Name -> weight; empty when the file is closed, which is then said."""
-
-    where: Path | None = None
-
-    def __missing__(self, name: str) -> np.ndarray:
-        if not self:
-            raise RequestError(f"{self.where}: is closed; load it again")
-        raise KeyError(name)
-
-
-def _weight(
-    tensor: TensorSpec | ShardedTensor, array: Callable[[TensorSpec], np.ndarray]
-) -> np.ndarray:
-    """A weight as stored, joined if it is split across several files; read-only."""
-    if isinstance(tensor, TensorSpec):
-        return array(tensor)
-    joined = join(tensor, array)
-    joined.flags.writeable = False
-    return joined
-
-
-def _is_cut(tensor: TensorSpec | ShardedTensor) -> bool:
-    """Whether joining the tensor needs a copy; a vector that every shard repeats needs none."""
-    return isinstance(tensor, ShardedTensor) and tensor.axis is not None
-
-
-class Llama(ClosedAtExit):
+class Llama(Unsendable, ClosedAtExit):
     """An open checkpoint: its weights, its tokenizer, and what can be done with them.
 
     A context manager; leaving it unmaps the file. All views of weights must have been deleted by
@@ -196,7 +76,8 @@ class Llama(ClosedAtExit):
         tokenizer: text to ids and back, made when it is first asked for.
         loading: what was mapped and what was copied.
         lab: the lab whose mapping holds the weights, or None.
-        model: what forward() takes. kernels, arithmetic: as given to load().
+        model: what forward() takes.
+        kernels, arithmetic, stated, tokenizer_path: as given to load().
     """
 
     def __init__(
@@ -209,7 +90,10 @@ class Llama(ClosedAtExit):
         model: Model,
         lab: Lab | None = None,
         kernels: Kernels = "numpy",
+        *,
         arithmetic: Arithmetic = "float32",
+        stated: Stated = Stated(),  # noqa: B008  (frozen)
+        tokenizer_path: Path | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.config: ModelConfig = checkpoint.config
@@ -218,7 +102,7 @@ class Llama(ClosedAtExit):
         self._tokenizer = tokenizer
         self._files = tuple(files)
         self.loading = loading
-        self.kernels = kernels
+        self.kernels, self.stated, self.tokenizer_path = kernels, stated, tokenizer_path
         self.arithmetic = arithmetic
         self.model = self._with_kernels(model) if kernels == "jit" else model
         self.lab = lab
@@ -310,18 +194,28 @@ class Llama(ClosedAtExit):
         min_p: float = SamplingSettings.min_p,
         repeat_penalty: float = SamplingSettings.repeat_penalty,
         seed: int | None = None,
-    ) -> Iterator[str]:
-        """Continue a prompt; yields the new text token by token as it is generated.
+        stop: str | Sequence[str] = (),
+        special: bool = False,
+        logprobs: int = 0,
+    ) -> GeneratedText:
+        """Continue a prompt; the result yields the new text as it is generated, or is it as `str`.
 
         Args:
-            prompt: how the text begins; "" starts from BOS alone. BOS is prepended.
-            n_tokens: the largest number of new tokens; the text ends earlier at EOS.
+            prompt: how the text begins, with BOS in front where the model wants it. "" starts from
+                BOS alone, or from EOS for a model that has none.
+            n_tokens: the largest number of new tokens; the text ends earlier at an end token.
             temperature ... repeat_penalty: see SamplingSettings. temperature 0 is greedy.
             seed: the same seed gives the same text; None draws a new one.
+            stop: strings that end the text; no part of one is given out.
+            special: whether names of control pieces in the prompt become these pieces.
+            logprobs: keep every token, with its log probability and those of this many likeliest
+                tokens, in `steps` of the result.
         """
         settings = SamplingSettings(temperature, top_k, top_p, min_p, repeat_penalty)
-        generation = self.generate_tokens(prompt, n_tokens, settings, seed=seed)
-        return (token.text for token in generation)
+        generation = self.generate_tokens(
+            prompt, n_tokens, settings, seed=seed, stop=stop, special=special, logprobs=logprobs
+        )
+        return GeneratedText(generation, keep_steps=logprobs > 0)
 
     def generate_tokens(
         self,
@@ -331,22 +225,63 @@ class Llama(ClosedAtExit):
         *,
         seed: int | np.random.Generator | None = None,
         cache: KVCache | None = None,
+        stop: str | Sequence[str] = (),
+        special: bool = False,
+        logprobs: int = 0,
     ) -> Generation:
         """Continue a prompt (text, or ids with BOS); yields GeneratedToken with id and logits.
 
         Args:
+            stop, special, logprobs: as for `generate`.
             seed, cache: to continue where an earlier generation stopped, pass its `rng` and
                 `cache` with its `tokens` as the prompt. What the cache holds is not recomputed.
         """
         self._check_open()
-        tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        if isinstance(prompt, str):
+            tokens = prompt_ids(self.tokenizer, prompt, special=special)
+        else:
+            tokens = list(prompt)
         if isinstance(seed, int) and seed < 0:
             raise RequestError(f"seed is {seed}, expected 0 or more")
         rng = np.random.default_rng(seed)
         settings = settings or SamplingSettings()
         return Generation(
             self.model, self.tokenizer, tokens, n_tokens, settings, rng,
-            cache=cache, decode_model=lambda: self.decode_model,
+            cache=cache, decode_model=lambda: self.decode_model, stop=stop, logprobs=logprobs,
+        )  # fmt: skip
+
+    def chat(
+        self,
+        system: str | None = None,
+        *,
+        messages: Iterable[Mapping[str, object]] = (),
+        template: str | os.PathLike[str] | None = None,
+        n_tokens: int = 512,
+        stop: str | Sequence[str] = (),
+        seed: int | np.random.Generator | None = None,
+        settings: SamplingSettings | None = None,
+        **sampling: float,
+    ) -> Conversation:
+        """A conversation through the chat template of the file; needs jinja2, the extra `chat`.
+
+        Args:
+            system: what the model is told beforehand. messages: what was said already.
+            template: in place of the file's own: the name of another one in the file, or of one of
+                ours ("chatml", "llama2", "llama3", "zephyr", "plain"), or a file.
+            n_tokens: the largest number of tokens of an answer.
+            stop: texts at which an answer ends, besides the end tokens.
+            settings, sampling: see SamplingSettings; both may be given: `chat(temperature=0)`.
+        Raises:
+            RequestError: there is no such template, or a message has no known role or no text.
+            FormatError: the file's template is no text.
+        """
+        from llama_edu.chat.conversation import Conversation
+
+        self._check_open()
+        settings = replace(settings or SamplingSettings(), **sampling)  # type: ignore[arg-type]
+        return Conversation(
+            self, system=system, messages=messages, template=template, n_tokens=n_tokens,
+            settings=settings, stop=stop, seed=seed,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -354,6 +289,9 @@ class Llama(ClosedAtExit):
         self._weights.clear()
         for file in self._files:
             file.close()
+
+    def _send_instead(self) -> str:
+        return f"its path ({one_line(str(self.checkpoint.paths[0]))})"
 
     def _check_open(self) -> None:
         if not self._weights:
@@ -381,18 +319,4 @@ class Llama(ClosedAtExit):
                 "mapped bytes": self.loading.mapped_bytes,
                 "copied bytes": self.loading.copied_bytes,
             },
-        )
-
-
-def _all_float32(weights: Mapping[str, np.ndarray]) -> bool:
-    """Whether BLAS can read every matrix in place."""
-    return all(blas_can_read(w) for w in weights.values() if w.ndim == 2)
-
-
-def _check_lab(lab: Lab, checkpoint: Checkpoint, mmap: bool) -> None:
-    if not mmap:
-        raise RequestError("load: lab and mmap=False exclude each other; a lab observes a mapping")
-    if not lab.path.samefile(checkpoint.paths[0]):
-        raise RequestError(
-            f"{checkpoint.paths[0]}: the lab maps {lab.path}, expected the same file in both"
         )

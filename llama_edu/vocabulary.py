@@ -30,8 +30,8 @@ class Vocabulary:
         add_bos: whether a text begins with BOS. add_space_prefix: whether a space is put before it.
         merges: of "bpe": two pieces with a space between, the first merges first.
         pre_tokenizer: of "bpe": GGUF's name for the way in which a text is cut into words.
-        names: id -> what the file calls a control or unknown piece, where known; `pieces` has what
-            it adds to a text.
+        names: id -> what the file calls a piece, where that does not follow from `pieces`, which
+            has what it adds to a text.
         charsmap: sentencepiece's table of letters that are replaced before a text is cut; empty
             for none. removes_spaces: whether surplus spaces are taken away as well.
         unsaid: settings of its own file that change the ids of a text and that no weight file can
@@ -42,6 +42,9 @@ class Vocabulary:
         prefixes_every_part: whether text after a special piece gets such a space as well.
         cuts_at_user_defined: whether a user-defined piece is special in this sense (llama.cpp,
             transformers), or lies within the text around it (sentencepiece).
+        finds_longest_first: of special pieces that overlap in a text, whether the longest wins
+            (llama.cpp) and not the one that begins first.
+        other_end_ids: tokens that end a text as EOS does: the end of a turn or of a message.
     """
 
     pieces: Sequence[bytes]
@@ -63,6 +66,14 @@ class Vocabulary:
     doubles_space: bool = True
     prefixes_every_part: bool = True
     cuts_at_user_defined: bool = False
+    finds_longest_first: bool = False
+    other_end_ids: tuple[int, ...] = ()
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """Every id that ends a text, EOS first."""
+        ids = dict.fromkeys((self.eos_id, *self.other_end_ids))
+        return tuple(token for token in ids if token >= 0)
 
     def __len__(self) -> int:
         return len(self.pieces)

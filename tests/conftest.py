@@ -11,6 +11,9 @@ import pytest
 from helpers.small_models import random_weights, small_config, train_sentencepiece
 from hypothesis import HealthCheck, settings
 
+# no test asks the public hub for a model, or finds one in the reader's own cache
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": os.devnull}
+
 settings.register_profile(
     "llama_edu",
     deadline=None,  # a busy machine is not an error

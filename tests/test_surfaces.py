@@ -201,8 +201,8 @@ def test_no_panel_runs_what_a_stranger_wrote(tmp_path, source, panel, maker):
 
 
 def test_a_file_that_is_not_there_is_no_folder_in_the_hex_view(run_cli, in_folder):
-    assert run_cli("inspect", "nosuch", "--hex", "9") == (
-        2, "", "llama-edu: nosuch: no such file; check the path\n"
+    assert run_cli("inspect", "nosuch.bin", "--hex", "9") == (
+        2, "", "llama-edu: nosuch.bin: no such file; check the path\n"
     )  # fmt: skip
     (in_folder / "there").mkdir()
     code, _, said = run_cli("inspect", "there", "--hex", "9")

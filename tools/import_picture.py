@@ -30,19 +30,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vocabulary": set(),
     "rope": {"errors", "config"},
     "bundled": {"errors"},
+    "unsendable": {"errors"},
+    "models": {"errors", "text", "table", "bundled"},
     "quants": {"errors"},
-    "files": _GROUND | {"quants"},
+    "files": _GROUND | {"quants", "models"},
     "stated": {"errors", "config", "files"},
-    "tokenizer": _GROUND | {"files"},
-    "convert": _GROUND | {"quants", "files", "stated"},
+    "tokenizer": _GROUND | {"files", "unsendable"},
+    "convert": _GROUND | {"quants", "models", "files", "stated"},
     "matmul": {"errors", "quants"},
-    "transformer": _GROUND | {"quants", "matmul", "tokenizer"},
+    "transformer": _GROUND | {"quants", "matmul", "tokenizer", "unsendable"},
     "reconcile": _GROUND | {"quants", "files", "matmul", "transformer"},
     "pages": _GROUND | {"files"},
-    "llama": _GROUND | {
-        "quants", "files", "stated", "tokenizer", "matmul", "transformer", "reconcile",
-    },
-    "compare": _GROUND | {"quants", "files", "stated", "llama", "reconcile"},
+    "chat": _GROUND | {"files", "tokenizer", "transformer", "unsendable"},
+    "llama": _GROUND
+    | {"files", "stated", "tokenizer", "matmul", "transformer", "chat", "unsendable", "reconcile"},
+    "loading": _GROUND
+    | {"models", "files", "stated", "tokenizer", "matmul", "transformer", "llama"},
+    "compare": _GROUND | {"quants", "files", "stated", "llama", "loading", "reconcile"},
 }  # fmt: skip
 MAY_IMPORT["experiments"] = set(MAY_IMPORT)
 MAY_IMPORT["show"] = set(MAY_IMPORT)

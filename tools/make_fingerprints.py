@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from llama_edu.llama import load
+from llama_edu.loading import load
 from llama_edu.reconcile.fingerprint import make_fingerprint
 from llama_edu.reconcile.referees import torch_by_hand
 

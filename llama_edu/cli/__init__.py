@@ -27,9 +27,11 @@ from llama_edu.text import visible, visible_lines
 #: add_arguments() and run().
 COMMANDS = (
     "demo",
+    "models",
     "inspect",
     "convert",
     "generate",
+    "chat",
     "pages",
     "residency",
     "experiment",
@@ -128,8 +130,8 @@ def _check_text(args: argparse.Namespace) -> None:
 
     Python hands on such a byte as half a surrogate pair.
     """
-    for name in ("prompt", "text"):
-        text = getattr(args, name, None) or ""
+    named = [(name, getattr(args, name, None) or "") for name in ("prompt", "text", "system")]
+    for name, text in [*named, *(("stop", stop) for stop in getattr(args, "stop", None) or ())]:
         wrong = next((c for c in text if 0xDC80 <= ord(c) <= 0xDCFF), None)
         if wrong is not None:
             raise RequestError(
@@ -141,7 +143,10 @@ def _check_text(args: argparse.Namespace) -> None:
 
 def _expand_home(args: argparse.Namespace) -> None:
     """Put the home folder in the place of "~" in paths, which a shell leaves in quotes."""
-    for name in ("destination", "out", "text_file", "tokenizer"):
+    paths = (
+        "destination", "out", "prompt_file", "text_file", "tokenizer", "template", "history",
+    )  # fmt: skip
+    for name in paths:
         path = getattr(args, name, None)
         if isinstance(path, str):
             setattr(args, name, os.path.expanduser(path))  # noqa: PTH111 - keeps "" and "./x"

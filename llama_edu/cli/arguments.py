@@ -10,9 +10,18 @@ if TYPE_CHECKING:
     from llama_edu.transformer.sampling import SamplingSettings
 
 
+def add_file(parser: argparse.ArgumentParser) -> None:
+    """FILE, which is a path or a name."""
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help="a weight file, a folder with weights, or a name (see: llama-edu models)",
+    )
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """FILE and --tokenizer."""
-    parser.add_argument("file", metavar="FILE", help="a weight file, or a folder in Meta's layout")
+    add_file(parser)
     parser.add_argument(
         "--tokenizer",
         metavar="FILE",
@@ -105,3 +114,36 @@ def sampling_settings(args: argparse.Namespace) -> SamplingSettings:
     from llama_edu.transformer.sampling import SamplingSettings
 
     return SamplingSettings(**{name: getattr(args, name) for name in _SAMPLING})
+
+
+def read_text(name: str) -> str:
+    """The UTF-8 text of a file, or of standard input for "-". A mark at its beginning is dropped.
+
+    Raises:
+        RequestError: it cannot be read, or it is not UTF-8.
+    """
+    import sys
+    from pathlib import Path
+
+    from llama_edu.errors import RequestError
+
+    where = "standard input" if name == "-" else name
+    try:
+        if name != "-":
+            data = Path(name).expanduser().read_bytes()
+        elif sys.stdin is None:
+            raise RequestError("standard input: is closed, expected a text")
+        else:
+            if sys.stdin.isatty():
+                print("llama-edu: type the text, and Ctrl+D at its end", file=sys.stderr)
+            data = sys.stdin.buffer.read()
+    except OSError as error:
+        raise RequestError(f"{where}: cannot be read ({error.strerror})") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = data[error.start]
+        raise RequestError(
+            f"{where}: byte {error.start:,} is 0x{byte:02x}, which is not UTF-8, expected a text "
+            f"file; if it is Latin-1, convert it with: iconv -f latin1 -t utf-8"
+        ) from None

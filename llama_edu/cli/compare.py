@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A, B, --tolerance, --steps."""
     from llama_edu.cli.arguments import add_no_mmap, add_stated
 
-    parser.add_argument("a", metavar="A", help="a weight file or a folder")
+    parser.add_argument("a", metavar="A", help="a weight file, a folder, or a name")
     parser.add_argument("b", metavar="B", help="another one")
     parser.add_argument(
         "--tolerance",

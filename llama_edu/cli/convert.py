@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from llama_edu.convert.output_formats import OUTPUT_FORMATS
     from llama_edu.convert.planning import TYPES
 
-    parser.add_argument("source", metavar="SRC", help="a weight file, or a folder with weights")
+    parser.add_argument("source", metavar="SRC", help="a weight file, a folder, or a name")
     parser.add_argument(
         "destination", metavar="DST", help="the file to write (safetensors: a folder)"
     )

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     from llama_edu.cli.arguments import sampling_settings
     from llama_edu.cli.streams.stdout import for_output
     from llama_edu.convert import convert
-    from llama_edu.llama import load
+    from llama_edu.loading import load
 
     settings = sampling_settings(args)
     source = bundled_checkpoint()

@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--file",
         metavar="FILE",
-        help="a file of your own; it may be evicted from the page cache (default: a temporary "
-        "one of 64 MiB, or the bundled model)",
+        help="a file of your own, or a name; it may be evicted from the page cache (default: a "
+        "temporary one of 64 MiB, or the bundled model)",
     )
     parser.add_argument(
         "--against",

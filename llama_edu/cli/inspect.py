@@ -11,9 +11,9 @@ EXAMPLE = "llama-edu inspect data/stories --tensors"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE and how much to show."""
-    from llama_edu.cli.arguments import add_stated
+    from llama_edu.cli.arguments import add_file, add_stated
 
-    parser.add_argument("file", metavar="FILE", help="a weight file, or a folder with weights")
+    add_file(parser)
     parser.add_argument("--tensors", action="store_true", help="list every tensor")
     parser.add_argument("--metadata", action="store_true", help="list the header's metadata")
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
@@ -29,8 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the report, or the hex view."""
-    from pathlib import Path
-
     from llama_edu.cli.arguments import stated
     from llama_edu.files.detect import read_checkpoint
     from llama_edu.show.text.hexview import hex_view
@@ -38,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     from llama_edu.show.text.report import checkpoint_as_dict, checkpoint_report
 
     if args.hex_bytes is not None:
-        print(hex_view(Path(args.file), args.hex_bytes))
+        print(hex_view(args.file, args.hex_bytes))
         return
     checkpoint = stated(args).apply(read_checkpoint(args.file))
     if args.json:

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
     from llama_edu.cli.arguments import stated
     from llama_edu.errors import RequestError
     from llama_edu.files.output import atomic_output
-    from llama_edu.llama import load
+    from llama_edu.loading import load
     from llama_edu.text import visible
 
     with load(args.file, args.mmap, tokenizer=args.tokenizer, **vars(stated(args))) as llama:

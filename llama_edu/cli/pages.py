@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE, what to generate, and which instrument."""
     from llama_edu.cli.arguments import add_sampling, add_stated
 
-    parser.add_argument("file", metavar="FILE", nargs="?", help="one weight file")
+    parser.add_argument("file", metavar="FILE", nargs="?", help="one weight file, or a name")
     parser.add_argument("--tokenizer", metavar="FILE", help="for weights without a vocabulary")
     parser.add_argument("--prompt", default="", metavar="P", help="the beginning (default empty)")
     parser.add_argument(

@@ -14,7 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from llama_edu.cli.arguments import add_model, add_no_mmap, add_stated
 
     add_model(parser)
-    parser.add_argument("--text-file", required=True, metavar="F", help="a UTF-8 text")
+    parser.add_argument(
+        "--text-file", required=True, metavar="F", help="a UTF-8 text; - reads standard input"
+    )
     parser.add_argument(
         "--context",
         type=int,
@@ -27,22 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Score and print."""
-    from pathlib import Path
-
-    from llama_edu.cli.arguments import stated
+    from llama_edu.cli.arguments import read_text, stated
     from llama_edu.cli.streams.progress import progress_bar
-    from llama_edu.errors import RequestError
-    from llama_edu.llama import load
+    from llama_edu.loading import load
     from llama_edu.transformer.perplexity import perplexity
 
-    try:
-        text = Path(args.text_file).read_text("utf-8")
-    except OSError as error:
-        raise RequestError(f"{args.text_file}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise RequestError(
-            f"{args.text_file}: byte {error.start} is not UTF-8, expected a text file"
-        ) from None
+    text = read_text(args.text_file)
     with load(args.file, args.mmap, tokenizer=args.tokenizer, **vars(stated(args))) as llama:
         tokenizer = llama.tokenizer
         context = args.context or min(512, llama.config.max_seq_len)

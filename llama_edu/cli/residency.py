@@ -14,7 +14,9 @@ EXAMPLE = "llama-edu residency stories.ggjt --evict"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE, --evict, --prefetch."""
-    parser.add_argument("file", metavar="FILE", help="a weight file, or a folder with weights")
+    from llama_edu.cli.arguments import add_file
+
+    add_file(parser)
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--evict", action="store_true", help="ask the kernel to drop the file")
     group.add_argument("--prefetch", action="store_true", help="ask the kernel to read the file")

@@ -20,6 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_model(parser)
     parser.add_argument("text", metavar="TEXT", help="a text; BOS is added if the model expects it")
+    parser.add_argument(
+        "--special",
+        action="store_true",
+        help="names of control pieces in the text, such as <s>, become these pieces",
+    )
     parser.add_argument("--ids", action="store_true", help="print only the ids, on one line")
 
 
@@ -38,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
 def _show(tokenizer: Tokenizer, args: argparse.Namespace) -> None:
     from llama_edu.text import quoted
 
-    tokens = tokenizer.encode(args.text)
+    tokens = tokenizer.encode(args.text, special=args.special)
     if tokenizer.asks_for_eos:
         print(
             "llama-edu: the tokenizer's file asks for EOS after a text (add_eos_token); it is left "
@@ -50,5 +55,15 @@ def _show(tokenizer: Tokenizer, args: argparse.Namespace) -> None:
         return
     for token in tokens:
         piece = tokenizer.piece(token)
-        shown = quoted(piece.decode("utf-8", "backslashreplace")) if piece else "(control)"
+        shown = _shown(piece) if piece else f"(control) {quoted(tokenizer.name(token))}"
         print(f"{token:6d}  {shown}")
+
+
+def _shown(piece: bytes) -> str:
+    """The piece as Python writes it: as text, or as bytes where it ends inside a character."""
+    from llama_edu.text import quoted
+
+    try:
+        return quoted(piece.decode("utf-8"))
+    except UnicodeDecodeError:
+        return quoted(piece)

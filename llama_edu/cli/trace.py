@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     """Say how much, compute, save, and show what was saved."""
     from llama_edu.cli.arguments import stated
     from llama_edu.errors import RequestError
-    from llama_edu.llama import load
+    from llama_edu.loading import load
     from llama_edu.reconcile.trace import trace_bytes
     from llama_edu.text import visible
     from llama_edu.transformer.tap import steps_table

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from llama_edu.config import ModelConfig
-from llama_edu.convert.keys import changed, check_keys, parsed
+from llama_edu.convert.keys import changed, check_keys, parsed, without_dropped_ends
 from llama_edu.convert.loading import load_as
 from llama_edu.convert.losses import facts_of, lost_on_the_way
 from llama_edu.convert.output_formats import (
@@ -30,6 +30,7 @@ from llama_edu.errors import FormatError, LlamaEduError, RequestError
 from llama_edu.files.detect import open_checkpoint
 from llama_edu.files.layout import Checkpoint, LoadTensor, PlannedTensor, ShardedTensor, TensorSpec
 from llama_edu.files.mapped import MappedFile
+from llama_edu.models import locate
 from llama_edu.rope import llama3_scaling
 from llama_edu.stated import Stated
 from llama_edu.text import visible
@@ -102,7 +103,7 @@ def convert(
     """Write a checkpoint as another format.
 
     Args:
-        source: a weight file or a folder.
+        source: a weight file, a folder, or a name, as for `load`.
         destination: the file to write; for safetensors a folder, or a file ending in .safetensors.
         to: the format.
         type: the type of the matrices; vectors are always f32.
@@ -126,6 +127,7 @@ def convert(
         raise RequestError(f"cannot write type {type!r}, expected one of {', '.join(TYPES)}")
     _check_shards(shards, output)
     destination = Path(destination)
+    tokenizer_path = locate(tokenizer) if tokenizer else None
     with contextlib.ExitStack() as stack:
         checkpoint, files = open_checkpoint(source, mmap=False)
         for file in files:
@@ -136,9 +138,11 @@ def convert(
         settings = parsed(set_keys or {}, checkpoint.carried)
         divisors = _divisors(checkpoint, files)
         config = _expressible(checkpoint, divisors, output)
-        vocabulary = _vocabulary(checkpoint, tokenizer, output)
+        vocabulary = _vocabulary(checkpoint, tokenizer_path, output)
         planned = plan(checkpoint, output, type)
         rounded = rounding(checkpoint, planned, allowed=allow_requantize)
+        if vocabulary is not None:
+            vocabulary = without_dropped_ends(vocabulary, checkpoint.carried, drop_keys)
         facts = facts_of(checkpoint, vocabulary, lambda spec: files[spec.file].view(spec))
 
         def check_source() -> None:
@@ -153,7 +157,7 @@ def convert(
                 vocabulary=vocabulary,
                 tensors=planned,
                 load=_loader(checkpoint, files, planned, progress),
-                tokenizer_path=Path(tokenizer) if tokenizer else checkpoint.tokenizer_path,
+                tokenizer_path=tokenizer_path or checkpoint.tokenizer_path,
                 shards=shards,
                 carried=changed(checkpoint.carried, drop_keys),
                 settings=settings,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from llama_edu.errors import RequestError
 from llama_edu.files.gguf.keys import (
+    END_KEYS,
     FILE_KEYS,
     FILE_PREFIXES,
     ID_KEYS,
@@ -15,6 +17,7 @@ from llama_edu.files.gguf.keys import (
     packed_entry,
 )
 from llama_edu.files.layout import TypedValue
+from llama_edu.vocabulary import Vocabulary
 
 _INTEGERS = ("u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64")
 _FLAGS = {"true": True, "false": False, "1": True, "0": False}
@@ -25,9 +28,8 @@ _KNOWN_TYPES = {
     STATED_KEYS[0]: "u32",  # the context's length
     "llama.rope.scaling.type": "string",
     **{key: "u32" if key.endswith("_id") else "bool" for key in ID_KEYS},
-    "tokenizer.ggml.eot_token_id": "u32",
+    **dict.fromkeys(END_KEYS, "u32"),
     "tokenizer.ggml.padding_token_id": "u32",
-    "tokenizer.ggml.add_eos_token": "bool",
     "tokenizer.chat_template": "string",
 }
 
@@ -80,6 +82,15 @@ def changed(stored: Mapping[str, TypedValue], drop_keys: Sequence[str]) -> dict[
         if key not in stored:
             raise RequestError(f"--drop {key[:60]!a}: the source has no such key")
     return {key: value for key, value in stored.items() if key not in drop_keys}
+
+
+def without_dropped_ends(
+    vocabulary: Vocabulary, stored: Mapping[str, TypedValue], drop_keys: Sequence[str]
+) -> Vocabulary:
+    """The vocabulary without ends whose keys are dropped."""
+    dropped = {stored[key].value for key in drop_keys if key in END_KEYS and key in stored}
+    others = tuple(token for token in vocabulary.other_end_ids if token not in dropped)
+    return replace(vocabulary, other_end_ids=others)
 
 
 def _looks_like(text: str) -> str:

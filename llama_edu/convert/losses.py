@@ -19,7 +19,7 @@ import numpy as np
 from llama_edu.convert.planning import vocabulary_of
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.gguf.keys import is_owned, keys_of_vocabulary
+from llama_edu.files.gguf.keys import END_KEYS, is_owned, keys_of_vocabulary
 from llama_edu.files.gguf.vocabulary import gguf_spelling
 from llama_edu.files.huggingface.companions import is_said_otherwise
 from llama_edu.files.huggingface.folder import read_huggingface
@@ -55,10 +55,12 @@ _CHANGED_BY = {
     "tokenizer.ggml.add_bos_token": "vocabulary.add_bos",
     "tokenizer.ggml.add_space_prefix": "vocabulary.add_space_prefix",
     "tokenizer.ggml.add_eos_token": "vocabulary.add_eos",
+    **dict.fromkeys(END_KEYS, "vocabulary.end_ids"),
 }
 
 #: What a reader of the sentence cannot know.
 _MEANS = {
+    "vocabulary.end_ids": " (the ids that end a text)",
     "vocabulary.doubles_space": " (whether a text that begins with a space gets one more)",
     "vocabulary.prefixes_every_part": " (whether text after a special piece gets a space)",
     "vocabulary.cuts_at_user_defined": " (whether text after a user-defined piece does, too)",
@@ -94,6 +96,8 @@ def facts_of(
             facts[f"tensor {name}"] = None
     in_keys = keys_of_vocabulary(checkpoint.carried) if vocabulary is None else {}
     for key, typed in checkpoint.carried.items():
+        if key in END_KEYS and vocabulary is not None:  # vocabulary.end_ids
+            continue
         if (key in in_keys or not is_owned(key)) and not is_said_otherwise(
             key, typed.value, vocabulary
         ):
@@ -121,6 +125,7 @@ def _vocabulary_facts(vocabulary: Vocabulary | None) -> dict[str, object]:
         "unk_id": vocabulary.unk_id,
         "bos_id": vocabulary.bos_id,
         "eos_id": vocabulary.eos_id,
+        "end_ids": [*vocabulary.end_ids[:1], *sorted(vocabulary.end_ids[1:])],
         "add_bos": vocabulary.add_bos,
         "add_eos": vocabulary.add_eos,
         "add_space_prefix": vocabulary.add_space_prefix,
@@ -158,6 +163,8 @@ def lost_on_the_way(
             vocabulary = vocabulary_of(checkpoint)
     found = facts_of(checkpoint, vocabulary, lambda spec: _read(checkpoint, spec))
     intended = {*meant, *(_CHANGED_BY[key] for key in meant if key in _CHANGED_BY)}
+    if "vocabulary.eos_id" in intended:
+        intended.add("vocabulary.end_ids")
     return tuple(_sentences(facts, found, format_name, intended))
 
 
@@ -216,7 +223,7 @@ def _change(before: object, after: object) -> str:
 
 
 def _short(value: object) -> str | None:
-    if not isinstance(value, str | int | float | type(None)):
+    if not isinstance(value, str | int | float | list | type(None)):
         return None
-    text = json.dumps(value)
+    text = json.dumps(value, default=str)
     return text if len(text) <= _SHOWN else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -12,6 +11,7 @@ from llama_edu.convert.output_formats import OutputFormat
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.layout import Checkpoint, PlannedTensor, ShardedTensor, TensorSpec
 from llama_edu.files.vocabularies.detect import read_vocabulary
+from llama_edu.files.vocabularies.ends import with_stated_ends
 from llama_edu.files.vocabularies.rows import with_rows
 from llama_edu.quants.blocks import BLOCK_TYPES
 from llama_edu.quants.repack import can_repack, repack_is_exact
@@ -106,15 +106,4 @@ def vocabulary_of(checkpoint: Checkpoint, tokenizer: str | Path | None = None) -
             f"converted"
         )
     vocabulary = with_rows(vocabulary, checkpoint.config.vocab_size, path or checkpoint.paths[0])
-    return vocabulary if tokenizer else _with_stated_ends(vocabulary, checkpoint)
-
-
-def _with_stated_ends(vocabulary: Vocabulary, checkpoint: Checkpoint) -> Vocabulary:
-    """The vocabulary with the ids of BOS and EOS that a config.json beside it says."""
-    ends = []
-    for name, own in (("bos", vocabulary.bos_id), ("eos", vocabulary.eos_id)):
-        stated = checkpoint.carried.get(f"config.json:{name}_token_id")
-        ids = stated.value if stated is not None else None
-        token = ids[0] if isinstance(ids, list) and ids else ids
-        ends.append(token if type(token) is int and 0 <= token < len(vocabulary) else own)
-    return replace(vocabulary, bos_id=ends[0], eos_id=ends[1])
+    return vocabulary if tokenizer else with_stated_ends(vocabulary, checkpoint.carried)

@@ -18,7 +18,7 @@ import numpy as np
 from llama_edu.bundled import bundled_checkpoint
 from llama_edu.convert import convert
 from llama_edu.errors import RequestError
-from llama_edu.llama import load
+from llama_edu.loading import load
 from llama_edu.matmul.arithmetic import ARITHMETIC
 from llama_edu.reconcile.cheap_checks import nats
 from llama_edu.table import lay_out

@@ -18,7 +18,8 @@ import numpy as np
 from llama_edu.bundled import bundled_checkpoint
 from llama_edu.convert import convert
 from llama_edu.errors import LlamaEduError, RequestError
-from llama_edu.llama import Llama, load
+from llama_edu.llama import Llama
+from llama_edu.loading import load
 from llama_edu.reconcile.detective import Reconciliation
 from llama_edu.reconcile.detective import reconcile as reconcile_steps
 from llama_edu.reconcile.fingerprint import stored_fingerprint
@@ -158,7 +159,7 @@ def _in_llama_cpp(llama: Llama, file: Path, tokens: list[int]) -> tuple[dict[str
             if rounds
             else ""
         )
-        return llama_cpp.steps(file, llama.config, tokens), note
+        return llama_cpp.steps(llama.checkpoint.paths[0], llama.config, tokens), note
     with tempfile.TemporaryDirectory(prefix="llama_edu_") as folder:
         made = Path(folder) / "f32.gguf"
         convert(file, made, to="gguf", type="f32")

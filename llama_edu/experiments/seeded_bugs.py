@@ -11,7 +11,7 @@ from pathlib import Path
 
 from llama_edu.bundled import bundled_checkpoint
 from llama_edu.experiments.reconcile import text_tokens
-from llama_edu.llama import load
+from llama_edu.loading import load
 from llama_edu.reconcile.bugs import BUGS, Bug
 from llama_edu.reconcile.cheap_checks import MEANINGS, cheap_checks
 from llama_edu.reconcile.detective import ALARM, reconcile

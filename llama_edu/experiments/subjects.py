@@ -12,6 +12,7 @@ import numpy as np
 
 from llama_edu.bundled import bundled_checkpoint
 from llama_edu.convert import convert
+from llama_edu.models import locate
 
 #: How many bytes are written at a time.
 _PIECE = 8 << 20
@@ -21,7 +22,7 @@ _PIECE = 8 << 20
 def weight_file(path: str | Path | None, n_bytes: int, folder: str | Path | None) -> Iterator[Path]:
     """The given file, or a temporary one of random bytes in `folder`, synced to disk."""
     if path is not None:
-        yield Path(path)
+        yield locate(path)
         return
     with tempfile.TemporaryDirectory(dir=folder, prefix="llama_edu_") as made:
         made_file = Path(made) / "random.bin"
@@ -38,7 +39,7 @@ def weight_file(path: str | Path | None, n_bytes: int, folder: str | Path | None
 def model_file(path: str | Path | None) -> Iterator[Path]:
     """The given checkpoint, or the bundled one as a single f16 file that can be mapped."""
     if path is not None:
-        yield Path(path)
+        yield locate(path)
         return
     with tempfile.TemporaryDirectory(prefix="llama_edu_") as made:
         made_file = Path(made) / "stories-f16.bin"

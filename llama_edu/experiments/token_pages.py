@@ -15,7 +15,7 @@ import numpy as np
 
 from llama_edu.experiments.token_steps import TokenSteps
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.llama import load
+from llama_edu.loading import load
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
 from llama_edu.pages.touches import Step

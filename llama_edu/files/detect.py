@@ -20,6 +20,7 @@ from llama_edu.files.folder_contents import weight_files, which_of
 from llama_edu.files.layout import Checkpoint
 from llama_edu.files.mapped import MappedFile, OpenFiles
 from llama_edu.files.not_models import is_known, what_it_is
+from llama_edu.models import locate
 from llama_edu.text import one_line
 from llama_edu.vocabulary import Vocabulary
 
@@ -35,7 +36,7 @@ def open_checkpoint(
     No weight is read. Each file of weights is opened once.
 
     Args:
-        path: a weight file or a folder; "~" at its start is the home folder.
+        path: a weight file, a folder, or a name that `models.locate` knows.
         mmap: False leaves the files open for reading and maps nothing.
     Returns:
         The checkpoint, and its open files in the order of `Checkpoint.paths`; the caller closes
@@ -44,7 +45,7 @@ def open_checkpoint(
         FormatError: no such file, or one that this package cannot read; says what the file is if
             that is known.
     """
-    path = _expanded(path)
+    path = locate(path)
     files = OpenFiles(is_mapped=mmap)
     try:
         checkpoint = _read(path, files)
@@ -67,7 +68,7 @@ def vocabulary_alone(path: str | os.PathLike[str]) -> Vocabulary | None:
 
     Raises FormatError where such a file is damaged.
     """
-    path = _expanded(path)
+    path = locate(path)
     if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises where a name is too long
         return None
     with MappedFile(path, is_mapped=False) as file:
@@ -89,15 +90,6 @@ def format_of(mapped: MappedFile) -> Format | None:
 def not_a_model(mapped: MappedFile) -> str:
     """A sentence about an open file of no known format: what it is, and what to do."""
     return f"{mapped.path}: {what_it_is(mapped.data[:_HEAD_BYTES])}{_part_of_a_file(mapped.path)}"
-
-
-def _expanded(path: str | os.PathLike[str]) -> Path:
-    """The path, with the home folder in the place of "~"; a shell leaves it in quotes."""
-    path = Path(path)
-    try:
-        return path.expanduser()
-    except RuntimeError:  # no such user
-        return path
 
 
 def _read(path: Path, files: OpenFiles) -> Checkpoint:

@@ -89,7 +89,7 @@ class PageLab(ClosedAtExit):
         """A lab on any readable checkpoint whose weights are in one file."""
         from llama_edu.files.detect import read_checkpoint
 
-        return cls.of(read_checkpoint(Path(path)), backend)
+        return cls.of(read_checkpoint(path), backend)
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, backend: str = "auto") -> PageLab:

@@ -22,6 +22,7 @@ from llama_edu.files.layout import ShardedTensor, TensorSpec
 from llama_edu.files.mapped import MappedFile, open_weights
 from llama_edu.pages import linux
 from llama_edu.pages.arithmetic import page_range
+from llama_edu.pages.by_tensor import TensorPages
 from llama_edu.pages.reclaim import may_ask_about
 from llama_edu.table import lay_out, percent
 from llama_edu.text import visible
@@ -29,6 +30,9 @@ from llama_edu.text import visible
 #: One POSIX_FADV_WILLNEED for a whole file silently fetches only one read-ahead window of it (128
 #: KiB to 8 MiB on common machines); in steps of this size, all of it is fetched.
 PREFETCH_STEP_BYTES = 1 << 20
+
+#: The largest number of tensors that a table lists one by one; of more, it lists the layers.
+_MOST_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Residency:
     Attributes:
         pages: (n_pages,) bool.
         rows: one per tensor, in file order.
+        layers: one per layer, and one for each tensor outside the layers, in file order.
     """
 
     file_name: str
@@ -60,6 +65,7 @@ class Residency:
     page_size: int
     pages: np.ndarray
     rows: tuple[ResidentRow, ...]
+    layers: tuple[ResidentRow, ...] = ()
 
     @property
     def n_resident(self) -> int:
@@ -71,8 +77,9 @@ class Residency:
 
     def __str__(self) -> str:
         total = ResidentRow("total", len(self.pages), self.n_resident, self.file_bytes)
+        shown = self.layers if len(self.rows) > _MOST_ROWS and self.layers else self.rows
         rows = [(row.name, row.n_pages, row.n_resident, percent(row.fraction), row.n_bytes)
-                for row in (*self.rows, total)]  # fmt: skip
+                for row in (*shown, total)]  # fmt: skip
         return (
             f"{visible(self.file_name)}: {self.n_resident:,} of {len(self.pages):,} pages are in "
             f"the page cache now, read by any process (mincore)\n"
@@ -132,8 +139,14 @@ def residency(
     with MappedFile(path) as mapped:
         pages = linux.mincore_pages(mapped.address, mapped.n_bytes)
         n_bytes = mapped.n_bytes
-    rows = [_row(spec, pages) for spec in _specs_in(tensors or {}, file)]
-    return Residency(path.name, n_bytes, mmap.PAGESIZE, pages, tuple(rows))
+    specs = _specs_in(tensors or {}, file)
+    rows = tuple(_row(spec, pages) for spec in specs)
+    by_layer = TensorPages({spec.name: spec for spec in specs}, n_bytes, mmap.PAGESIZE, pages)
+    layers = tuple(
+        ResidentRow(row.name, row.n_pages, row.n_touched, row.n_bytes)
+        for row in by_layer.by_layer()
+    )
+    return Residency(path.name, n_bytes, mmap.PAGESIZE, pages, rows, layers)
 
 
 def evict(

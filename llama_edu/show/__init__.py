@@ -9,13 +9,16 @@ import importlib
 
 #: Public name -> the module that defines it.
 _PARTS = {
+    "ChatPanel": "llama_edu.show.panels.chat.widget",
     "ComparisonWidget": "llama_edu.show.panels.comparison",
     "GenerationStudio": "llama_edu.show.panels.studio",
     "GenerationWidget": "llama_edu.show.panels.generation",
     "PageMapWidget": "llama_edu.show.panels.page_map.widget",
     "StepsPanel": "llama_edu.show.panels.steps",
     "attempt": "llama_edu.show.runtime.attempt",
+    "course_model": "llama_edu.show.runtime.course_model",
     "guess": "llama_edu.show.panels.guess",
+    "one_file": "llama_edu.show.runtime.course_model",
     "wide": "llama_edu.show.text.wide",
 }
 

@@ -8,18 +8,18 @@ ids.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.vocabularies.byte_level import PRE_TOKENIZERS, WHOLE_PIECES_FIRST, to_text
-from llama_edu.tokenizer.protocol import check_token, encodable
+from llama_edu.tokenizer.from_vocabulary import VocabularyTokenizer
+from llama_edu.tokenizer.special import with_what_precedes
 from llama_edu.vocabulary import CONTROL, UNKNOWN, UNUSED, USER_DEFINED, Vocabulary
 
 
-class BpeTokenizer:
+class BpeTokenizer(VocabularyTokenizer):
     """Encodes with the byte-level pieces and merges of a vocabulary.
-
-    Control tokens in a text stay text: "<|eot_id|>" does not become the token of that name.
 
     Raises:
         FormatError: the vocabulary is of another kind, or its pre-tokenizer is unknown.
@@ -38,61 +38,63 @@ class BpeTokenizer:
                 f"vocabulary: pre-tokenizer {name[:40]!a}, expected one of "
                 f"{', '.join(PRE_TOKENIZERS)}; text would be cut wrongly, so it is not encoded"
             )
-        self.vocab_size = len(vocabulary)
-        self.bos_id, self.eos_id = vocabulary.bos_id, vocabulary.eos_id
-        self.adds_space = vocabulary.add_space_prefix
-        self.adds_bos = vocabulary.add_bos and self.bos_id >= 0
-        self.asks_for_eos = vocabulary.add_eos
-        self._vocabulary = vocabulary
-        self._kinds = vocabulary.kinds
-        self._pieces = vocabulary.pieces
+        super().__init__(vocabulary)
         self._tokenizer = _build(vocabulary)
 
-    def encode(self, text: str, *, bos: bool = True) -> list[int]:
+    def encode(self, text: str, *, bos: bool = True, special: bool = False) -> list[int]:
         """The ids of a text, with BOS in front if the vocabulary asks for it and `bos` is true.
 
+        Args:
+            special: whether the names of control pieces in the text become these pieces; otherwise
+                "<|eot_id|>" is text. User-defined pieces are always found.
         Raises RequestError for half a surrogate pair, which has no UTF-8 form.
         """
-        ids = self._tokenizer.encode(encodable(text), add_special_tokens=False).ids
-        return [self.bos_id, *ids] if bos and self.adds_bos else ids
+        return self.encode_parts(self.special_parts(text) if special else [text], bos=bos)
 
-    def piece(self, token: int) -> bytes:
-        """The bytes that a token adds to a text; empty for control tokens and unused ids."""
-        check_token(token, self.vocab_size)
-        return b"" if self._kinds[token] in (CONTROL, UNUSED) else self._pieces[token]
+    def encode_parts(self, parts: Iterable[str | int], *, bos: bool = True) -> list[int]:
+        """The ids of texts, in which only user-defined pieces are found, and of ids between them.
+
+        Two texts side by side are encoded apart from each other.
+        """
+        ids = [self.bos_id] if bos and self.adds_bos else []
+        for part, _ in with_what_precedes(parts, self._search(False)):
+            if isinstance(part, int):
+                ids.append(part)
+            else:
+                ids += self._tokenizer.encode(part, add_special_tokens=False).ids
+        return ids
 
 
 def _build(vocabulary: Vocabulary) -> Any:
     """A tokenizers.Tokenizer that cuts and merges as the vocabulary specifies."""
     try:
-        from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
+        from tokenizers import Regex, Tokenizer, models, pre_tokenizers
     except ImportError:
         raise RequestError(
             "byte-level vocabularies need the tokenizers library; install it with: "
             "pip install tokenizers"
         ) from None
     name = vocabulary.pre_tokenizer
-    literal = (CONTROL, USER_DEFINED, UNKNOWN)
     ids: dict[str, int] = {}
-    added: list[str] = []
+    whole = set()  # found before a text is cut, or not at all
     for token, (piece, kind) in enumerate(
         zip(vocabulary.pieces, vocabulary.kinds.tolist(), strict=True)
     ):
-        if kind == UNUSED:
-            continue
-        text = piece.decode("utf-8", "replace") if kind in literal else to_text(piece)
-        ids[text] = token
-        if kind == USER_DEFINED:
-            added.append(text)
+        if kind in (CONTROL, USER_DEFINED, UNKNOWN):
+            whole.add(piece.decode("utf-8", "replace"))
+        elif kind != UNUSED:
+            ids[to_text(piece)] = token
     merges = []
     for i, merge in enumerate(vocabulary.merges):
         left, space, right = merge.partition(" ")
-        if not space or left not in ids or right not in ids or left + right not in ids:
+        parts = (left, right, left + right)
+        if space and all(part in ids for part in parts):
+            merges.append((left, right))
+        elif not space or not all(part in ids or part in whole for part in parts):
             raise FormatError(
                 f"vocabulary: merge {i} is {merge[:40]!a}, expected two pieces with a space "
                 f"between and their joint piece in the vocabulary; the file is damaged"
             )
-        merges.append((left, right))
     model = models.BPE(ids, merges, ignore_merges=name in WHOLE_PIECES_FIRST)
     tokenizer = Tokenizer(model)
     cuts = [
@@ -101,5 +103,4 @@ def _build(vocabulary: Vocabulary) -> Any:
     ]
     to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cuts, to_bytes])
-    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in added])
     return tokenizer

@@ -8,6 +8,7 @@ from pathlib import Path
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.layout import Checkpoint
 from llama_edu.files.vocabularies.detect import is_sentencepiece, read_vocabulary
+from llama_edu.files.vocabularies.ends import stated_ends, with_stated_ends
 from llama_edu.files.vocabularies.rows import with_rows
 from llama_edu.tokenizer.protocol import Tokenizer
 from llama_edu.tokenizer.score_merge import ScoreMergeTokenizer
@@ -38,8 +39,8 @@ def tokenizer_for(checkpoint: Checkpoint, given: str | os.PathLike[str] | None =
             f"--tokenizer FILE, or tokenizer= in Python"
         )
     if is_sentencepiece(path):
-        return SentencePieceTokenizer(path, n_rows)
-    return tokenizer_of(read_vocabulary(path, n_rows))
+        return SentencePieceTokenizer(path, n_rows, stated_ends(checkpoint.carried))
+    return tokenizer_of(with_stated_ends(read_vocabulary(path, n_rows), checkpoint.carried))
 
 
 def tokenizer_of(vocabulary: Vocabulary) -> Tokenizer:

@@ -10,10 +10,11 @@ never merged.
 from __future__ import annotations
 
 import heapq
-import re
+from collections.abc import Iterable
 
+from llama_edu.tokenizer.from_vocabulary import VocabularyTokenizer
 from llama_edu.tokenizer.normalization import Normalizer
-from llama_edu.tokenizer.protocol import check_token, encodable
+from llama_edu.tokenizer.special import Before, SpecialPieces, with_what_precedes
 from llama_edu.vocabulary import (
     BYTE,
     CONTROL,
@@ -25,7 +26,7 @@ from llama_edu.vocabulary import (
 )
 
 
-class ScoreMergeTokenizer:
+class ScoreMergeTokenizer(VocabularyTokenizer):
     """Encodes with nothing but pieces and scores, as llama.cpp does for the files of 2023.
 
     The text is cut into characters. The neighboring pair that joins into the piece with the highest
@@ -34,21 +35,13 @@ class ScoreMergeTokenizer:
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self.vocab_size = len(vocabulary)
-        self.bos_id, self.eos_id = vocabulary.bos_id, vocabulary.eos_id
+        super().__init__(vocabulary)
+        self._cuts_at_user_defined = vocabulary.cuts_at_user_defined
         self._unk_id = vocabulary.unk_id
-        self.adds_bos = vocabulary.add_bos and self.bos_id >= 0
-        self.asks_for_eos = vocabulary.add_eos
-        self.adds_space = vocabulary.add_space_prefix
-        self._doubles_space = vocabulary.doubles_space
-        self._prefixes_every_part = vocabulary.prefixes_every_part
-        self._cuts = vocabulary.cuts_at_user_defined
-        self._pieces = vocabulary.pieces
-        self._kinds = vocabulary.kinds
         self._scores = vocabulary.scores
         self._ids: dict[str, int] = {}
         self._bytes: dict[int, int] = {}
-        self._whole: re.Pattern[str] | None = None  # finds the user-defined pieces
+        self._within = SpecialPieces({})  # user-defined pieces, where they end no text
         self._index_built = False
         self._normalized = (
             Normalizer(vocabulary.charsmap, vocabulary.removes_spaces)
@@ -56,74 +49,74 @@ class ScoreMergeTokenizer:
             else None
         )
 
-    def encode(self, text: str, *, bos: bool = True) -> list[int]:
-        """The ids of a text, with BOS in front if both `bos` and `adds_bos` are true."""
+    def encode(self, text: str, *, bos: bool = True, special: bool = False) -> list[int]:
+        """The ids of a text, with BOS in front if both `bos` and `adds_bos` are true.
+
+        Args:
+            special: whether the names of control pieces in the text become these pieces; otherwise
+                they are text. User-defined pieces are always found.
+        """
+        return self.encode_parts(self.special_parts(text) if special else [text], bos=bos)
+
+    def encode_parts(self, parts: Iterable[str | int], *, bos: bool = True) -> list[int]:
+        """The ids of texts, in which only user-defined pieces are found, and of ids between them.
+
+        Two texts side by side are encoded apart from each other, and no space is put between them.
+        """
         ids = [self.bos_id] if bos and self.adds_bos else []
-        if not encodable(text):  # needs no index, which takes longer to build than opening a file
-            return ids
-        self._build_index()
-        cut = self._whole.split(text) if self._whole and self._cuts else [text]
-        for i, part in enumerate(cut):
-            if i % 2:
-                ids.append(self._ids[part])
-            elif part:
-                ids += self._encode_part(part, at_start=i == 0)
+        for part, before in with_what_precedes(parts, self._search(False)):
+            ids += [part] if isinstance(part, int) else self._encode_part(part, before)
         return ids
 
-    def _encode_part(self, part: str, at_start: bool) -> list[int]:
+    def _encode_part(self, part: str, before: Before) -> list[int]:
         """The ids of a text without special pieces, or of one between two of them."""
+        self._build_index()  # takes longer than opening a file, so not for an empty text
         part = part.replace(SPACE_MARK, " ")
         if self._normalized is not None:
             part = self._normalized(part)
         if not part:
             return []
-        is_prefixed = self.adds_space and (at_start or self._prefixes_every_part)
-        if is_prefixed and (self._doubles_space or not part.startswith(" ")):
+        every = self._vocabulary.prefixes_every_part
+        may_prefix = before == "nothing" or (before == "special" and every)
+        is_prefixed = self.adds_space and may_prefix
+        if is_prefixed and (self._vocabulary.doubles_space or not part.startswith(" ")):
             part = " " + part
         ids: list[int] = []
         was_unknown = False
         for symbol in self._symbols(part):
-            token = self._ids.get(symbol)
+            token = symbol if isinstance(symbol, int) else self._ids.get(symbol)
             if token is not None:
                 ids.append(token)
             elif self._bytes:
-                ids += [self._bytes.get(b, self._unk_id) for b in symbol.encode()]
+                ids += [self._bytes.get(b, self._unk_id) for b in str(symbol).encode()]
             elif not was_unknown:
                 ids.append(self._unk_id)
             was_unknown = token is None
         return ids
 
-    def _symbols(self, text: str) -> list[str]:
+    def _symbols(self, text: str) -> list[str | int]:
         """The text in pieces, and in characters where none of them fits."""
-        if self._whole is None or self._cuts:
-            return self._merge(list(text))
-        found: list[str] = []
-        for i, part in enumerate(self._whole.split(text)):
-            found += [part] if i % 2 else self._merge(list(part))
+        found: list[str | int] = []
+        for part in self._within.cut(text):
+            found += [part] if isinstance(part, int) else self._merge(list(part))
         return found
-
-    def piece(self, token: int) -> bytes:
-        """The bytes that a token adds to a text; empty for control tokens and unused ids."""
-        check_token(token, self.vocab_size)
-        return b"" if self._kinds[token] in (CONTROL, UNUSED) else self._pieces[token]
 
     def _build_index(self) -> None:
         """Text -> id of the pieces that text may become; the last id wins among equal pieces."""
         if self._index_built:
             return
         kinds = self._kinds.tolist()
-        whole = []
         for token, (piece, kind) in enumerate(zip(self._pieces, kinds, strict=True)):
             if kind == BYTE:
                 self._bytes[piece[0]] = token
             elif kind not in (UNKNOWN, CONTROL, UNUSED):
                 text = piece.decode("utf-8", "surrogateescape")
                 self._ids[text] = token
-                if kind == USER_DEFINED and text:
-                    whole.append(text)
-        if whole:
-            longest_first = sorted(whole, key=len, reverse=True)
-            self._whole = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
+        if not self._vocabulary.cuts_at_user_defined:
+            within = {
+                self._pieces[t].decode("utf-8", "replace"): t for t in self._ids_of(USER_DEFINED)
+            }
+            self._within = SpecialPieces(within)
         self._index_built = True
 
     def _merge(self, symbols: list[str]) -> list[str]:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import Protocol
 
-from llama_edu.tokenizer.protocol import Tokenizer
+
+class Pieces(Protocol):
+    """What decoding needs of a tokenizer."""
+
+    adds_space: bool
+
+    def piece(self, token: int) -> bytes:
+        """The bytes that a token adds to a text."""
 
 
-def decode(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
+def decode(tokenizer: Pieces, tokens: Iterable[int]) -> str:
     """The text of token ids, without the space that the encoder prepended.
 
     Bytes that are not UTF-8 become U+FFFD.
@@ -16,7 +24,7 @@ def decode(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
     return "".join(decode_stream(tokenizer, tokens, at_start=True))
 
 
-def decode_stream(tokenizer: Tokenizer, tokens: Iterable[int], *, at_start: bool) -> Iterable[str]:
+def decode_stream(tokenizer: Pieces, tokens: Iterable[int], *, at_start: bool) -> Iterable[str]:
     """Decode tokens as they arrive, holding back a character until all its bytes are there.
 
     Args:
@@ -33,7 +41,7 @@ def decode_stream(tokenizer: Tokenizer, tokens: Iterable[int], *, at_start: bool
 class StreamDecoder:
     """Turns tokens into text one at a time; holds the bytes of an unfinished character."""
 
-    def __init__(self, tokenizer: Tokenizer, *, at_start: bool) -> None:
+    def __init__(self, tokenizer: Pieces, *, at_start: bool) -> None:
         self._tokenizer = tokenizer
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._drop_space = at_start and tokenizer.adds_space

@@ -11,14 +11,17 @@ import numpy as np
 
 from llama_edu.errors import NumericalError, RequestError
 from llama_edu.tokenizer.protocol import Tokenizer
+from llama_edu.tokenizer.stop_strings import StopStrings
 from llama_edu.tokenizer.streaming import StreamDecoder
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import Model, check_tokens, forward
 from llama_edu.transformer.sampling import SamplingSettings, sample
 from llama_edu.transformer.step import step
+from llama_edu.unsendable import Unsendable
 
-#: Why a generation ended: an end token, n_tokens, a full context, or close(); "" while it runs.
-Reason = Literal["", "eos", "length", "context", "closed"]
+#: Why a generation ended: an end token, a stop string, n_tokens, a full context, or close(); ""
+#: while it runs.
+Reason = Literal["", "eos", "stop", "length", "context", "closed"]
 
 #: Prompt positions computed together. A larger chunk is hardly faster and needs more memory for
 #: the attention scores.
@@ -27,27 +30,45 @@ PREFILL_CHUNK = 128
 
 @dataclass(frozen=True, eq=False)
 class GeneratedToken:
-    """One new token; EOS is one only if it cuts a character short, which then decodes to U+FFFD.
+    """One new token; an end token is one only if text before it had not been given out yet.
+
+    That is the U+FFFD of a character cut short, or what might have begun a stop string. Such a
+    token's position is the length of the text: it is not in `Generation.tokens`.
 
     Attributes:
         id: the token. position: its place in the text; BOS has position 0.
-        text: what it adds to the text; "" while a character's bytes are incomplete.
+        text: what has become certain of the text with this token; "" while a character is
+            incomplete, and while it may begin a stop string.
         logits: (vocab_size,) float32, the scores from which it was chosen.
+        top: the likeliest tokens at this position, as many as asked for, as (id, text, log
+            probability); a control piece, which adds no text, has its name there.
     """
 
     id: int
     position: int
     text: str
     logits: np.ndarray
+    top: tuple[tuple[int, str, float], ...] = ()
+
+    @property
+    def logprob(self) -> float:
+        """The natural logarithm of the token's probability by the raw scores.
+
+        That is before temperature, top-k, top-p, min-p and the repeat penalty.
+        """
+        return float(log_softmax(self.logits)[self.id])
 
 
-class Generation:
+class Generation(Unsendable):
     """An iterator over new tokens that also counts and times them.
 
     Attributes:
         tokens: all ids so far, including BOS and the prompt but not the token that ended the text.
+            Where a stop string ended it, the ids that spell this string are the last of them, and
+            whatever else the last token had after it.
+        text: the new text that was given out so far; no part of a stop string.
         n_prompt: how many of them are the prompt.
-        reason: why it ended; "" while it runs.
+        reason: why it ended; "" while it runs. stopped_by: the stop string that ended it, or "".
         prefill_s, decode_s: seconds spent on the prompt and on the new tokens.
         cache: the keys and values of all tokens but the last. rng: the source of the next draw.
             A Generation that is given both, with the same tokens, continues as this one would have.
@@ -64,10 +85,14 @@ class Generation:
         *,
         cache: KVCache | None = None,
         decode_model: Callable[[], Model] | None = None,
+        stop: str | Sequence[str] = (),
+        logprobs: int = 0,
     ) -> None:
         """Check the request; nothing is computed yet.
 
         Args:
+            stop: strings that end the text; no part of one is given out.
+            logprobs: how many of the likeliest tokens `GeneratedToken.top` holds.
             cache: holds the beginning of this prompt, which is then not computed again. Further
                 positions in it are dropped; if it is too small, a larger one takes its place.
             decode_model: returns the model for single positions; called before each of them.
@@ -77,6 +102,11 @@ class Generation:
         context = model.config.max_seq_len
         if n_tokens < 0:
             raise RequestError(f"n_tokens is {n_tokens}, expected 0 or more")
+        if not 0 <= logprobs <= model.config.vocab_size:
+            raise RequestError(
+                f"logprobs is {logprobs}, expected 0 to {model.config.vocab_size}, the number of "
+                f"pieces"
+            )
         if len(prompt) > context:
             raise RequestError(
                 f"prompt: has {len(prompt)} tokens, the model's context is {context}; shorten it"
@@ -85,6 +115,9 @@ class Generation:
         self.tokens = list(prompt)
         self.n_prompt = len(prompt)
         self.reason: Reason = ""
+        self.text = ""
+        self._stop = StopStrings(stop)
+        self._logprobs = logprobs
         self.prefill_s = self.decode_s = 0.0
         self.rng = rng
         self._model, self._tokenizer, self._settings = model, tokenizer, settings
@@ -103,13 +136,20 @@ class Generation:
         """New tokens per second of decoding; the first, which the prefill gives, is not counted."""
         return (self.n_new - 1) / self.decode_s if self.decode_s and self.n_new > 1 else 0.0
 
+    @property
+    def stopped_by(self) -> str:
+        """The stop string that ended the text; "" where something else did."""
+        return self._stop.found
+
     def __iter__(self) -> Iterator[GeneratedToken]:
         return self._steps
 
     def close(self) -> None:
-        """End early; the tokens generated so far stay."""
+        """End early; the tokens generated so far stay, and text that was held back is in `text`."""
         self._steps.close()
-        self.reason = self.reason or "closed"
+        if not self.reason:
+            self.reason = "closed"
+            self.text += self._stop.finish()
 
     def _with_room(self, cache: KVCache | None, capacity: int) -> KVCache:
         """The given cache or a larger one, cut before the last token, whose logits are needed."""
@@ -134,7 +174,7 @@ class Generation:
         decoder = StreamDecoder(self._tokenizer, at_start=True)
         for token in self.tokens:  # the prompt may end inside a character
             decoder.push(token)
-        stops = (self._tokenizer.bos_id, self._tokenizer.eos_id)
+        ends = {*self._tokenizer.end_ids, self._tokenizer.eos_id, self._tokenizer.bos_id}
         context = self._model.config.max_seq_len
         start = time.perf_counter()
         logits = prefill(self._model, self.tokens[self.cache.length :], self.cache)
@@ -148,22 +188,53 @@ class Generation:
                 break
             start = time.perf_counter()
             token = self._choose(logits)
-            if token in stops:
+            if token in ends:
                 self.reason = "eos"
                 break
             position = len(self.tokens)
             self.tokens.append(token)
             is_last = self.n_new >= self._n_tokens or len(self.tokens) >= context
-            text = decoder.push(token) + (decoder.finish() if is_last else "")
+            text = self._stop.push(decoder.push(token))
+            if is_last and not self.stopped_by:
+                text += self._stop.push(decoder.finish())
+                text += "" if self.stopped_by else self._stop.finish()
+            self.text += text
             self.decode_s += time.perf_counter() - start
-            yield GeneratedToken(token, position, text, logits)
+            if self.stopped_by:
+                self.reason = "stop"
+            yield GeneratedToken(token, position, text, logits, self._top(logits))
+            if self.stopped_by:
+                return
             if not is_last:
                 start = time.perf_counter()
                 logits = score_next(self._decode_model(), [token], self.cache)
                 self.decode_s += time.perf_counter() - start
-        rest = decoder.finish()
-        if rest:  # EOS came inside a character: only now is it certain that the rest is missing
-            yield GeneratedToken(token, len(self.tokens), rest, logits)
+        rest = self._stop.push(decoder.finish())
+        rest += "" if self.stopped_by else self._stop.finish()
+        if self.stopped_by:
+            self.reason = "stop"
+        if rest:  # an end came inside a character, or where a stop string might have begun
+            self.text += rest
+            yield GeneratedToken(token, len(self.tokens), rest, logits, self._top(logits))
+
+    def _top(self, logits: np.ndarray) -> tuple[tuple[int, str, float], ...]:
+        if not self._logprobs:
+            return ()
+        scores = log_softmax(logits)
+        ids = np.argsort(-scores, kind="stable")[: self._logprobs].tolist()
+        return tuple((token, self._text_of(token), float(scores[token])) for token in ids)
+
+    def _text_of(self, token: int) -> str:
+        piece = self._tokenizer.piece(token)
+        return piece.decode("utf-8", "replace") if piece else self._tokenizer.name(token)
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """(vocab_size,) float64 natural logarithms of the probabilities."""
+    scores = logits.astype(np.float64)
+    scores -= scores.max()
+    scores -= np.log(np.exp(scores).sum())
+    return scores
 
 
 def where_not_finite(cache: KVCache) -> str:

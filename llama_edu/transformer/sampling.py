@@ -108,6 +108,34 @@ def candidates(
     return ids, probabilities / probabilities.sum()
 
 
+def chances(
+    logits: np.ndarray, settings: SamplingSettings, recent: Sequence[int] = ()
+) -> np.ndarray:
+    """How likely `sample` chooses each token.
+
+    Args:
+        logits, recent: as for candidates.
+    Returns:
+        (vocab_size,) float64, 0 where the settings rule a token out.
+    Raises:
+        NumericalError: see check_scores.
+    """
+    ids, probabilities = _unordered(logits, settings, recent)
+    by_id = np.zeros(len(logits))
+    by_id[ids] = probabilities
+    return by_id
+
+
+def _unordered(
+    logits: np.ndarray, settings: SamplingSettings, recent: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """As candidates, in any order: where none is needed, the vocabulary is not sorted."""
+    if settings.temperature == 0 or settings.top_p < 1 or settings.min_p > 0:
+        return candidates(logits, settings, recent)
+    check_scores(logits)
+    return _all_probabilities(penalize(logits, settings, recent), settings)
+
+
 def _all_probabilities(
     scores: np.ndarray, settings: SamplingSettings
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -162,12 +190,7 @@ def sample(
     Raises:
         NumericalError: see check_scores.
     """
-    check_scores(logits)
-    if settings.temperature > 0 and settings.top_p == 1 and settings.min_p == 0:
-        # nothing depends on the order, so the whole vocabulary need not be sorted
-        ids, probabilities = _all_probabilities(penalize(logits, settings, recent), settings)
-    else:
-        ids, probabilities = candidates(logits, settings, recent)
+    ids, probabilities = _unordered(logits, settings, recent)
     if len(ids) == 1:
         return int(ids[0])
     chosen = np.searchsorted(np.cumsum(probabilities), rng.random(), side="right")

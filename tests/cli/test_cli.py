@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import re
 import shlex
@@ -57,6 +58,62 @@ def test_a_seed_repeats_and_no_mmap_changes_nothing(run_cli, model):
     first = run_cli(*chosen, "--seed", 4)
     assert first == run_cli(*chosen, "--seed", 4) == run_cli(*chosen, "--seed", 4, "--no-mmap")
     assert first != run_cli(*chosen, "--seed", 5)
+
+
+def test_a_prompt_from_a_file_or_from_standard_input(run_cli, model, in_folder, monkeypatch):
+    chosen = ("--n-tokens", 7, "--temperature", 0)
+    expected = run_cli("generate", *model, *chosen, "--prompt", "the")
+    (in_folder / "prompt.txt").write_text("\ufeffthe\n", "utf-8")
+    assert run_cli("generate", *model, *chosen, "--prompt-file", "prompt.txt") == expected
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"the\n")))
+    assert run_cli("generate", *model, *chosen, "--prompt-file", "-") == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"caf\xe9", "byte 3 is 0xe9, which is not UTF-8, expected a text file; if it is Latin-1"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_prompt_that_is_no_text_gets_a_sentence(run_cli, model, in_folder, data, says):
+    if data is not None:
+        (in_folder / "prompt.txt").write_bytes(data)
+    code, out, err = run_cli("generate", *model, "--prompt-file", "prompt.txt")
+    assert (code, out) == (2, "") and "prompt.txt: " in err and says in err
+
+
+def test_stop_strings_end_the_text(run_cli, model):
+    chosen = ("generate", *model, "--prompt", "the", "--n-tokens", 30, "--seed", 4)
+    whole = run_cli(*chosen)[1]
+    stop = whole[12:14]
+    code, out, _ = run_cli(*chosen, "--stop", "never there", "--stop", stop)
+    assert code == 0 and out == whole[: whole.index(stop)] + "\n"
+    code, _, err = run_cli(*chosen, "--stop", "")
+    assert code == 2 and "stop: one of the strings is ''" in err
+
+
+def test_log_probabilities_are_printed_below_the_text(run_cli, model):
+    chosen = ("generate", *model, "--prompt", "the", "--n-tokens", 4, "--top-k", 1, "--seed", 1)
+    text, ids = run_cli(*chosen)[1], run_cli(*chosen, "--ids")[1].split()
+    n_prompt = len(run_cli("tokenize", *model, "the", "--ids")[1].split())
+    code, out, _ = run_cli(*chosen, "--logprobs", 2)
+    assert code == 0 and out.startswith(text)
+    heads, *rows = out.removeprefix(text).strip("\n").splitlines()
+    assert heads.split() == ["position", "id", "token", "log", "p", "likeliest"]
+    assert [row.split()[1] for row in rows] == ids[n_prompt:] and rows
+    for row in rows:  # greedy: the token is the likeliest, and its number is repeated
+        _, _, token, logprob, *others = row.split()
+        assert others[0] == token and others[1] == logprob
+    assert run_cli(*chosen, "--logprobs", 9999)[0] == 2
+
+
+def test_names_of_control_pieces_become_them_only_with_special(run_cli, model):
+    plain = run_cli("tokenize", *model, "the<s>", "--ids")[1].split()
+    marked = run_cli("tokenize", *model, "the<s>", "--ids", "--special")[1].split()
+    assert plain.count("1") == 1 and marked.count("1") == 2 and len(marked) < len(plain)
+    shown = run_cli("tokenize", *model, "the<s>", "--special")[1].splitlines()[-1]
+    assert shown.split() == ["1", "(control)", "'<s>'"]
 
 
 def test_logits_are_saved_as_float32(run_cli, model, in_folder):

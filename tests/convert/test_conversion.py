@@ -31,7 +31,7 @@ from llama_edu.convert import convert
 from llama_edu.errors import FormatError, LlamaEduError, RequestError
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.mapped import MappedFile
-from llama_edu.llama import load
+from llama_edu.loading import load
 from llama_edu.transformer.sampling import GREEDY, SamplingSettings
 
 

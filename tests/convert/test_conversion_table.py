@@ -92,6 +92,11 @@ def settings(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text('{"padding_side": "left"}')
 
 
+def four_ends(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": [270, 271, 272, 2]}))
+
+
 def llama_class(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
 
@@ -145,6 +150,11 @@ SAYS: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
     "ids of BOS and EOS that are not 1 and 2": (
         lambda f: gguf(f, vocabulary=spm(bos_id=2, eos_id=1)),
         ("vocabulary.bos_id", "vocabulary.eos_id", "vocabulary")),
+    "up to three ids that end a text": (
+        lambda f: gguf(f, vocabulary=spm(other_end_ids=(270, 271))),
+        ("vocabulary.end_ids", "vocabulary")),
+    "more of them": (
+        lambda f: huggingface(f, four_ends), ("vocabulary.end_ids", "vocabulary")),
     "no BOS, or no space, before a text": (
         lambda f: gguf(f, vocabulary=spm(add_bos=False, add_space_prefix=False)),
         ("vocabulary.add_bos", "vocabulary.add_space_prefix", "vocabulary")),

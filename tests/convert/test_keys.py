@@ -148,7 +148,9 @@ def test_a_folder_written_with_another_type_keeps_its_files_and_ids(tmp_path):
 
 
 def test_a_folder_without_ids_says_null_so_that_no_default_takes_their_place(tmp_path, source):
-    convert(source, tmp_path / "a.gguf", to="gguf", set_keys={"tokenizer.ggml.eos_token_id": "999"})
+    without = {"tokenizer.ggml.eos_token_id": "999"}
+    turn = ["tokenizer.ggml.eot_token_id"]
+    convert(source, tmp_path / "a.gguf", to="gguf", set_keys=without, drop_keys=turn)
     convert(tmp_path / "a.gguf", tmp_path / "folder", to="safetensors")
     assert json_keys(tmp_path / "folder")["config.json:eos_token_id"] is None
 

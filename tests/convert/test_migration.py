@@ -27,7 +27,7 @@ from llama_edu.convert import convert
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.vocabularies.detect import read_vocabulary
-from llama_edu.llama import load
+from llama_edu.loading import load
 from llama_edu.quants.blocks import dequantize
 from llama_edu.tokenizer.choice import tokenizer_of
 from llama_edu.tokenizer.sentencepiece import SentencePieceTokenizer

@@ -299,7 +299,7 @@ UNDER_A_LIMIT = """
     import re, resource, sys
     from pathlib import Path
     from llama_edu.errors import FormatError
-    from llama_edu.llama import load
+    from llama_edu.loading import load
 
     size = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
     resource.setrlimit(resource.RLIMIT_AS, (size + 2**30,) * 2)

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -253,38 +254,38 @@ def check_paged_out(path, backend, way, seeds, *, always=False):
     from llama_edu.pages.lab import PageLab
 
     kinds = Counter()
-    outside = paging_out.FromOutside() if way == "outside" else None
-    try:
-        lab = PageLab(path, {}, backend)
-    except MeasurementError as refused:
-        pytest.skip(str(refused))
-    data = np.frombuffer(lab.backend.mapped.mmap, np.uint8)
-    for seed in seeds:
-        rng = np.random.default_rng(seed)
-        pages = random_pages(rng, lab.n_pages)
-        again = rng.choice(pages, len(pages) // 3) if len(pages) else pages
-        paged = always or rng.random() < 0.1
-        first = int(rng.integers(lab.n_pages))
-        n = int(rng.integers(1, lab.n_pages - first + 1))
-        if rng.random() < 0.5:
-            first, n = 0, lab.n_pages
-        with lab.record() as record:
-            data[pages * PAGE].sum(dtype=np.int64)
-            if paged and outside:
-                outside.page_out(lab.backend.mapped.address + first * PAGE, n)
-            elif paged:
-                paging_out.from_inside(lab.backend.mapped.mmap, first, n)
-            if rng.random() < 0.5:  # some come back
-                data[again * PAGE].sum(dtype=np.int64)
-        expected = np.zeros(lab.n_pages, bool)
-        expected[pages] = True
-        judged = judge(record, expected)
-        assert judged["kept"], (seed, judged)
-        kinds[judged["kind"], bool(paged)] += 1
-    del data
-    lab.close()
-    if outside:
-        outside.close()
+    with ExitStack() as stack:
+        try:
+            lab = stack.enter_context(PageLab(path, {}, backend))
+        except MeasurementError as refused:
+            pytest.skip(str(refused))
+        outside = None
+        if way == "outside":
+            outside = stack.enter_context(closing(paging_out.FromOutside()))
+        data = np.frombuffer(lab.backend.mapped.mmap, np.uint8)
+        for seed in seeds:
+            rng = np.random.default_rng(seed)
+            pages = random_pages(rng, lab.n_pages)
+            again = rng.choice(pages, len(pages) // 3) if len(pages) else pages
+            paged = always or rng.random() < 0.1
+            first = int(rng.integers(lab.n_pages))
+            n = int(rng.integers(1, lab.n_pages - first + 1))
+            if rng.random() < 0.5:
+                first, n = 0, lab.n_pages
+            with lab.record() as record:
+                data[pages * PAGE].sum(dtype=np.int64)
+                if paged and outside:
+                    outside.page_out(lab.backend.mapped.address + first * PAGE, n)
+                elif paged:
+                    paging_out.from_inside(lab.backend.mapped.mmap, first, n)
+                if rng.random() < 0.5:  # some come back
+                    data[again * PAGE].sum(dtype=np.int64)
+            expected = np.zeros(lab.n_pages, bool)
+            expected[pages] = True
+            judged = judge(record, expected)
+            assert judged["kept"], (seed, judged)
+            kinds[judged["kind"], bool(paged)] += 1
+        del data
     return kinds
 
 

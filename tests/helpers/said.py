@@ -9,7 +9,7 @@ import numpy as np
 
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.vocabularies.detect import read_vocabulary
-from llama_edu.llama import load
+from llama_edu.loading import load
 
 #: Sizes by the names under which a loss names them.
 SIZES = (

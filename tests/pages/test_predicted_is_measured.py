@@ -10,7 +10,7 @@ from llama_edu.bundled import bundled_checkpoint
 from llama_edu.config import ModelConfig
 from llama_edu.convert import convert
 from llama_edu.errors import MeasurementError
-from llama_edu.llama import load
+from llama_edu.loading import load
 from llama_edu.pages.lab import PageLab
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import forward

@@ -90,3 +90,20 @@ def test_advice_that_the_system_refuses_is_reported_with_its_code(path, monkeypa
     monkeypatch.setattr(os, "posix_fadvise", refuse)
     assert [a.code for a in residency.evict(path).advice] == [0, errno.EPERM]
     assert "returned EPERM" in str(residency.prefetch(path))
+
+
+def test_of_many_tensors_the_table_lists_the_layers(path):
+    kinds = ("wq", "wk", "wv", "wo", "w_up")
+    specs = [TensorSpec("token_embedding", "f32", (250,), 64, 1000)]
+    for layer in range(30):
+        for kind in kinds:
+            name, start = f"layers.{layer}.{kind}", specs[-1].end
+            specs.append(TensorSpec(name, "f32", (5000,), start, 20_000))
+    seen = residency.residency(path, {spec.name: spec for spec in specs})
+    assert len(seen.rows) == 151 and len(seen.layers) == 31
+    lines = str(seen).splitlines()
+    assert len(lines) == 2 + 31 + 1 and lines[3].startswith("layer 0 ")
+    # the tensors of a layer share pages at their edges, which are counted once
+    assert seen.layers[1].n_pages == -(-(1064 + 100_000) // 4096)
+    few = {spec.name: spec for spec in specs[:60]}
+    assert "layers.3.wv" in str(residency.residency(path, few))

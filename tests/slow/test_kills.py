@@ -31,7 +31,7 @@ from helpers.small_models import (
 from llama_edu.convert import convert
 from llama_edu.errors import LlamaEduError
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.llama import load
+from llama_edu.loading import load
 
 pytestmark = [
     pytest.mark.slow,

@@ -161,7 +161,7 @@ def test_the_limit_is_felt_by_a_program_that_reads_the_whole_tensor(model):
     program = """
         import json, re, resource, sys
         from pathlib import Path
-        from llama_edu.llama import load
+        from llama_edu.loading import load
 
         status = Path("/proc/self/status").read_text()
         limit = int(re.search(r"VmData:\\s+(\\d+)", status)[1]) * 1024 + int(sys.argv[2])
@@ -184,7 +184,7 @@ def test_loading_500_mb_takes_no_private_memory_but_the_vocabulary(folder):
     program = """
         import json, re, sys
         from pathlib import Path
-        from llama_edu.llama import load
+        from llama_edu.loading import load
 
         def private() -> int:
             text = Path("/proc/self/smaps_rollup").read_text()

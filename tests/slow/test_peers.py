@@ -23,7 +23,7 @@ from llama_edu.files.mapped import MappedFile
 from llama_edu.files.names import from_ours
 from llama_edu.files.vocabularies.byte_level import PRE_TOKENIZERS
 from llama_edu.files.vocabularies.detect import read_vocabulary
-from llama_edu.llama import load
+from llama_edu.loading import load
 from llama_edu.quants.blocks import dequantize
 from llama_edu.transformer.perplexity import perplexity
 from llama_edu.transformer.sampling import GREEDY

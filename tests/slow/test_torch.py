@@ -24,7 +24,7 @@ from llama_edu.files.huggingface.folder import write_huggingface
 from llama_edu.files.layout import PlannedTensor
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.vocabularies.detect import read_vocabulary
-from llama_edu.llama import load
+from llama_edu.loading import load
 from llama_edu.quants.blocks import dequantize
 from llama_edu.tokenizer.choice import tokenizer_of
 

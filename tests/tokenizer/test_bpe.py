@@ -6,6 +6,7 @@ import pytest
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.vocabularies import byte_level
 from llama_edu.tokenizer.bpe import BpeTokenizer
+from llama_edu.tokenizer.special import SpecialPieces
 from llama_edu.tokenizer.streaming import decode
 from llama_edu.vocabulary import CONTROL, NORMAL, USER_DEFINED, Vocabulary
 
@@ -135,3 +136,34 @@ def test_byte_level_spelling_is_one_to_one():
     assert byte_level.to_bytes(text) == every
     assert byte_level.to_text(b" hi\n") == "\u0120hi\u010a"  # as GPT-2's vocabulary spells it
     assert byte_level.to_bytes("\u4e00") is None
+
+
+def test_control_pieces_are_one_id_each_where_that_is_asked_for():
+    tokenizer = BpeTokenizer(vocabulary())
+    n = tokenizer.vocab_size
+    marked = tokenizer.encode("hell<|end|>o<|user|>", bos=False, special=True)
+    assert marked == [*tokenizer.encode("hell", bos=False), n - 2, ord("o"), n - 1]
+    assert [tokenizer.name(t) for t in (n - 2, n - 1)] == ["<|end|>", "<|user|>"]
+    assert tokenizer.name(tokenizer.encode(" w", bos=False)[0]) == "\u0120w"
+    assert tokenizer.decode(marked) == "hello<|user|>" and len(tokenizer) == n
+    assert tokenizer.special_ids == {n - 3, n - 2, n - 1}
+
+
+def test_merges_make_no_control_piece():
+    """A control piece called "hell", which Llama 3's rule would take whole, stays out of a text."""
+    changed = vocabulary()
+    kinds = changed.kinds.copy()
+    kinds[changed.pieces.index(b"hell")] = CONTROL
+    tokenizer = BpeTokenizer(vocabulary(kinds=kinds))
+    token = changed.pieces.index(b"hell")
+    assert token not in tokenizer.encode("hell hello", bos=False)
+    assert token in tokenizer.encode("hell", bos=False, special=True)
+
+
+def test_of_overlapping_pieces_the_longest_wins_in_gguf_and_the_first_elsewhere():
+    ids = {"abc": 1, "cdef": 2, "ab": 3, "ef": 4}
+    assert SpecialPieces(ids).cut("xabcdefy") == ["x", 1, "d", 4, "y"]
+    assert SpecialPieces(ids, longest_first=True).cut("xabcdefy") == ["x", 3, 2, "y"]
+    assert SpecialPieces(ids).cut("") == [] and SpecialPieces({"": 1}).cut("a") == ["a"]
+    many = SpecialPieces({f"<{n}>": n for n in range(20_000)})
+    assert many.cut("a<19999><0>" * 2) == ["a", 19999, 0] * 2

@@ -11,7 +11,7 @@ from helpers.trained import trained
 
 from llama_edu.convert import convert
 from llama_edu.files.vocabularies.sentencepiece import read_sentencepiece
-from llama_edu.llama import load
+from llama_edu.loading import load
 from llama_edu.tokenizer.sentencepiece import SentencePieceTokenizer
 
 
@@ -41,6 +41,15 @@ def test_add_bos_token_decides_about_bos(tmp_path):
     assert tokenizer.encode("Snow") == [1, *library.encode("Snow")]
     _, tokenizer = folder_with(tmp_path, bos_token=None)
     assert not tokenizer.adds_bos and tokenizer.bos_id == -1
+
+
+def test_a_tokenizer_model_that_no_json_describes_is_read_as_it_is(tmp_path):
+    """A config.json says nothing about texts: BOS is put in front."""
+    library, _ = folder_with(tmp_path)
+    (tmp_path / "tokenizer_config.json").unlink()
+    tokenizer = SentencePieceTokenizer(tmp_path / "tokenizer.model", library.vocab_size())
+    for text in ("Snow fell", " Snow", "Snow  fell"):
+        assert tokenizer.encode(text) == [library.bos_id(), *library.encode(text)]
 
 
 def test_the_ends_are_the_tokens_that_the_folder_names(tmp_path):
@@ -262,6 +271,15 @@ def test_a_folder_is_read_as_transformers_reads_it(tmp_path, stated):
     tokenizer = stated_folder(tmp_path, stated)
     for text in TEXTS:
         assert tokenizer.encode(text) == judged(tmp_path, text), text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stated", STATED)
+def test_special_pieces_are_those_that_transformers_finds(tmp_path, stated):
+    """It always looks for control pieces in a text; we do where that is asked for."""
+    tokenizer = stated_folder(tmp_path, stated)
+    for text in ("Snow</s>fell!", "<s> Snow <im> fell", "</s></s>.", "a<im>[ASK] <unk>b", "<im> "):
+        assert tokenizer.encode(text, special=True) == judged(tmp_path, text), text
 
 
 @pytest.mark.slow

@@ -90,3 +90,31 @@ def test_a_long_text_takes_time_in_proportion():
     tokenizer = small_tokenizer()
     ids = tokenizer.encode("the" * 33_333)
     assert decode(tokenizer, ids) == "the" * 33_333
+
+
+def test_no_text_is_ever_merged_into_a_control_piece():
+    """A file may call a control piece "qx": what a user types stays text, unlike in llama.cpp."""
+    vocabulary = Vocabulary(
+        [b"", b"", b"", b"q", b"x", b"", b"w", b"qw"], np.zeros(8, np.float32),
+        np.array([2, 3, 3, 1, 1, 3, 1, 4], np.uint8), names={5: b"qx"}, add_space_prefix=False,
+        cuts_at_user_defined=True, finds_longest_first=True,
+    )  # fmt: skip
+    tokenizer = ScoreMergeTokenizer(vocabulary)
+    assert tokenizer.encode("qx", bos=False) == [3, 4]
+    assert tokenizer.encode("qx", bos=False, special=True) == [5]
+    assert tokenizer.encode("qqwx", bos=False) == [3, 7, 4]
+    assert tokenizer.name(5) == "qx" and tokenizer.piece(5) == b""
+    assert tokenizer.special_ids == {1, 2, 5, 7}
+
+
+def test_a_user_defined_piece_named_like_an_end_is_a_control_piece_in_gguf():
+    """llama.cpp overrides its kind, so that no user can end a turn by typing its name."""
+    for name, special_only in ((b"<|im_end|>", True), (b"<|im_mid|>", False)):
+        vocabulary = Vocabulary(
+            [b"", b"", b"", name, *(bytes([c]) for c in b"<|im_end>")], np.zeros(13, np.float32),
+            np.array([2, 3, 3, 4, *[1] * 9], np.uint8), add_space_prefix=False,
+            cuts_at_user_defined=True, finds_longest_first=True,
+        )  # fmt: skip
+        tokenizer = ScoreMergeTokenizer(vocabulary)
+        assert (3 not in tokenizer.encode(name.decode())) == special_only
+        assert tokenizer.encode(name.decode(), bos=False, special=True) == [3]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from llama_edu.convert import convert
 from llama_edu.errors import FormatError
 from llama_edu.files.vocabularies.sentencepiece import read_sentencepiece
-from llama_edu.llama import load
+from llama_edu.loading import load
 from llama_edu.tokenizer.normalization import Normalizer
 from llama_edu.tokenizer.score_merge import ScoreMergeTokenizer
 from llama_edu.tokenizer.sentencepiece import SentencePieceTokenizer

@@ -11,6 +11,7 @@ from helpers.small_tokenizers import small_tokenizer
 
 from llama_edu.errors import NumericalError, RequestError
 from llama_edu.rope import rope_frequencies
+from llama_edu.tokenizer.streaming import decode
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import PREFILL_CHUNK, Generation, prefill
 from llama_edu.transformer.model import Model, forward
@@ -308,13 +309,22 @@ class OneTokenPrompt:
     """A tokenizer without BOS whose first piece carries the space that encoding puts in front."""
 
     vocab_size, bos_id, eos_id, adds_space, adds_bos = 271, -1, -1, True, False
-    asks_for_eos = False
+    end_ids, asks_for_eos, special_ids = (), False, frozenset()
 
-    def encode(self, text, *, bos=True):
+    def __len__(self):
+        return self.vocab_size
+
+    def encode(self, text, *, bos=True, special=False):
         return [3]
+
+    def decode(self, tokens):
+        return decode(self, tokens)
 
     def piece(self, token):
         return b" Once" if token == 3 else b" upon"
+
+    def name(self, token):
+        return self.piece(token).decode()
 
 
 def test_the_space_after_a_prompt_of_one_token_stays(config, weights):

@@ -16,6 +16,7 @@ from llama_edu.transformer.sampling import (
     GREEDY,
     SamplingSettings,
     candidates,
+    chances,
     penalize,
     sample,
 )
@@ -175,3 +176,13 @@ def test_an_impossible_setting_is_named(name, value, expected):
 
 def test_a_top_k_beyond_any_float_is_only_large():
     assert len(candidates(np.zeros(3, np.float32), SamplingSettings(top_k=10**400))[0]) == 3
+
+
+@given(logits_arrays, st.sampled_from([0, 0.7, 2.0]), st.integers(0, 9), st.sampled_from([1, 0.6]),
+       st.sampled_from([0, 0.2]), st.sampled_from([1, 1.5]))  # fmt: skip
+def test_chances_are_those_of_the_candidates(logits, temperature, top_k, top_p, min_p, penalty):
+    settings = SamplingSettings(temperature, top_k, top_p, min_p, penalty)
+    ids, probabilities = candidates(logits, settings, [0])
+    expected = np.zeros(len(logits))
+    expected[ids] = probabilities
+    np.testing.assert_allclose(chances(logits, settings, [0]), expected, atol=1e-12)

@@ -59,6 +59,8 @@ ID_KEYS = tuple(
 PIECES = "tokenizer.ggml.tokens"
 
 ADD_EOS = "tokenizer.ggml.add_eos_token"
+#: The ends of a turn and of a message.
+END_KEYS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
 ADD_BOS = "tokenizer.ggml.add_bos_token"
 
 #: Left out where heads side by side are as wide as the model.

@@ -8,7 +8,8 @@ translation are here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import overload
 
 import numpy as np
@@ -17,6 +18,8 @@ from llama_edu.errors import FormatError
 from llama_edu.files.gguf.header import GgufHeader
 from llama_edu.files.gguf.string_array import ByteStrings
 from llama_edu.files.vocabularies import byte_level
+from llama_edu.files.vocabularies.end_pieces import ends_by_name
+from llama_edu.files.vocabularies.spelling import spelled
 from llama_edu.vocabulary import (
     BYTE,
     CONTROL,
@@ -24,7 +27,6 @@ from llama_edu.vocabulary import (
     SPACE_MARK,
     UNKNOWN,
     UNKNOWN_TEXT,
-    UNUSED,
     USER_DEFINED,
     Vocabulary,
     VocabularyModel,
@@ -134,7 +136,7 @@ def read_gguf_vocabulary(header: GgufHeader) -> Vocabulary | None:
     if is_spm:
         charsmap = header.numbers("tokenizer.ggml.precompiled_charsmap", ("u8", "i8"))
     adds_bos = is_spm or pre_tokenizer in _BOS_BY_PRE_TOKENIZER
-    return Vocabulary(
+    vocabulary = Vocabulary(
         pieces=GgufPieces(tokens.raw, kinds, model),
         scores=scores,
         kinds=kinds,
@@ -146,11 +148,14 @@ def read_gguf_vocabulary(header: GgufHeader) -> Vocabulary | None:
         add_space_prefix=header.flag("tokenizer.ggml.add_space_prefix", is_spm),
         add_eos=header.flag("tokenizer.ggml.add_eos_token", False),
         cuts_at_user_defined=True,
+        finds_longest_first=True,
+        names=_StoredNames(tokens.raw),
         merges=merges,
         pre_tokenizer=pre_tokenizer,
         charsmap=b"" if charsmap is None else charsmap.astype(np.uint8).tobytes(),
         removes_spaces=is_spm and header.flag("tokenizer.ggml.remove_extra_whitespaces", False),
     )
+    return _with_ends(header, vocabulary)
 
 
 def default_ids(model: VocabularyModel) -> dict[str, int]:
@@ -241,23 +246,37 @@ def gguf_spelling(vocabulary: Vocabulary) -> list[bytes]:
     """Every piece as a GGUF file spells it."""
     if isinstance(vocabulary.pieces, GgufPieces):
         return vocabulary.pieces.stored[:]
-    names = {vocabulary.unk_id: b"<unk>", vocabulary.bos_id: b"<s>", vocabulary.eos_id: b"</s>"}
-    names |= vocabulary.names
-    spelled = []
-    for token, (piece, kind) in enumerate(
-        zip(vocabulary.pieces, vocabulary.kinds.tolist(), strict=True)
-    ):
-        if kind == UNKNOWN and piece in (b"", UNKNOWN_TEXT):
-            piece = names.get(token, b"<unk>")
-        elif kind == UNUSED and not piece:
-            piece = b"[PAD%d]" % token  # as llama.cpp's converter calls it
-        elif kind == CONTROL:
-            piece = piece or names.get(token, b"<control_%d>" % token)
-        elif vocabulary.model == "bpe":
-            piece = piece if kind == USER_DEFINED else byte_level.to_text(piece).encode()
-        elif kind == BYTE:
-            piece = b"<0x%02X>" % piece[0]
-        else:
-            piece = piece.replace(b" ", _SPACE_MARK)
-        spelled.append(piece)
-    return spelled
+    return [spelled(vocabulary, token) for token in range(len(vocabulary))]
+
+
+class _StoredNames(Mapping[int, bytes]):
+    """Id -> the file's own spelling of each piece, read on access."""
+
+    def __init__(self, stored: ByteStrings) -> None:
+        self._stored = stored
+
+    def __getitem__(self, token: int) -> bytes:
+        if not 0 <= token < len(self._stored):
+            raise KeyError(token)
+        return self._stored[token]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self._stored)))
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+
+def named_ends(vocabulary: Vocabulary) -> tuple[int, ...]:
+    """Those special pieces that end a text by their names."""
+    special = np.flatnonzero(np.isin(vocabulary.kinds, (CONTROL, USER_DEFINED))).tolist()
+    return ends_by_name((token, spelled(vocabulary, token)) for token in special)
+
+
+def _with_ends(header: GgufHeader, vocabulary: Vocabulary) -> Vocabulary:
+    """The vocabulary with the ends of a turn and of a message, by key and by name."""
+    n = len(vocabulary)
+    stated = (_token_id(header, name, -1, n) for name in ("eot", "eom"))
+    ends = dict.fromkeys((*stated, *named_ends(vocabulary)))
+    others = tuple(token for token in ends if token >= 0 and token != vocabulary.eos_id)
+    return replace(vocabulary, other_end_ids=others)

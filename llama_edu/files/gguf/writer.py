@@ -13,6 +13,7 @@ from llama_edu.errors import RequestError
 from llama_edu.files.gguf.header import DEFAULT_ALIGNMENT
 from llama_edu.files.gguf.keys import (
     ARCHITECTURE,
+    END_KEYS,
     PIECES,
     keys_of_vocabulary,
     packed_entry,
@@ -21,7 +22,13 @@ from llama_edu.files.gguf.keys import (
 )
 from llama_edu.files.gguf.reader import ROPE_FREQS
 from llama_edu.files.gguf.values import MAX_STRINGS
-from llama_edu.files.gguf.vocabulary import NO_TOKEN, NO_VOCABULARY, default_ids, gguf_spelling
+from llama_edu.files.gguf.vocabulary import (
+    NO_TOKEN,
+    NO_VOCABULARY,
+    default_ids,
+    gguf_spelling,
+    named_ends,
+)
 from llama_edu.files.layout import LoadTensor, PlannedTensor, TypedValue, as_planned
 from llama_edu.files.magic_numbers import GGUF
 from llama_edu.files.names import from_ours
@@ -93,6 +100,7 @@ def write_gguf(
     carried = keys_of_vocabulary(more) if vocabulary is None and PIECES in more else None
     values = _model_values(config, tensors) | (carried or _vocabulary_values(vocabulary, config))
     values = with_stored_types(values, more, config.head_dim)
+    values |= _more_ends(vocabulary, values)
     values |= settings or {}
     entries = [packed_entry(key, value) for key, value in values.items()]
     infos, offset = [], 0
@@ -187,6 +195,18 @@ def _vocabulary_values(vocabulary: Vocabulary | None, config: ModelConfig) -> di
         table = np.frombuffer(vocabulary.charsmap, np.uint8)
         values["precompiled_charsmap"] = TypedValue("array of u8", table)
     return {key(name): value for name, value in values.items()}
+
+
+def _more_ends(
+    vocabulary: Vocabulary | None, values: Mapping[str, TypedValue]
+) -> dict[str, TypedValue]:
+    """Keys for ends beside EOS that are not known by their names; there are only two."""
+    if vocabulary is None:
+        return {}
+    known = {*named_ends(vocabulary), *(values[key].value for key in END_KEYS if key in values)}
+    ends = (token for token in vocabulary.other_end_ids if token not in known)
+    free = (key for key in END_KEYS if key not in values)
+    return {key: TypedValue("u32", token) for key, token in zip(free, ends, strict=False)}
 
 
 def _typed(key: str, value: object) -> TypedValue:

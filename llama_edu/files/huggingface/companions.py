@@ -20,7 +20,9 @@ from llama_edu.vocabulary import Vocabulary
 TOKENIZERS = ("tokenizer.model", "tokenizer.json")
 
 _TOKENIZER_CONFIG = "tokenizer_config.json"
-_SETTINGS = ("generation_config.json", _TOKENIZER_CONFIG, "special_tokens_map.json")
+_SETTINGS = (
+    "generation_config.json", _TOKENIZER_CONFIG, "special_tokens_map.json", "chat_template.json",
+)  # fmt: skip
 _TEMPLATE_FILE = "chat_template.jinja"
 
 #: Files that are copied from folder to folder, whatever they say.
@@ -28,8 +30,6 @@ COMPANIONS = (*TOKENIZERS, *_SETTINGS, _TEMPLATE_FILE, "added_tokens.json")
 
 CHAT_TEMPLATE = "tokenizer.chat_template"
 PADDING = "tokenizer.ggml.padding_token_id"
-END_OF_TURN = "tokenizer.ggml.eot_token_id"
-END_OF_MESSAGE = "tokenizer.ggml.eom_token_id"
 
 #: Keys of config.json that are sizes, or follow from the weights that are written.
 _OF_SIZES = frozenset(
@@ -61,13 +61,9 @@ def carried_from_config(values: Mapping[str, object]) -> dict[str, TypedValue]:
         for key, value in values.items()
         if key not in _OF_SIZES and (key, value) != ("model_type", "llama")
     }
-    padding, ends = values.get("pad_token_id"), values.get("eos_token_id")
+    padding = values.get("pad_token_id")
     if _is_id(padding):
         carried[PADDING] = TypedValue("u32", padding)
-    if isinstance(ends, list) and 2 <= len(ends) <= 3 and all(map(_is_id, ends)):
-        carried[END_OF_TURN] = TypedValue("u32", ends[-1])
-        if len(ends) == 3:
-            carried[END_OF_MESSAGE] = TypedValue("u32", ends[1])
     return carried
 
 
@@ -124,11 +120,9 @@ def is_said_otherwise(key: str, value: object, vocabulary: Vocabulary | None) ->
     file, _, name = key.partition(":")
     if vocabulary is None or not name:
         return False
-    ids = {"bos_token_id": vocabulary.bos_id, "eos_token_id": vocabulary.eos_id}
+    ids = {"bos_token_id": (vocabulary.bos_id,), "eos_token_id": vocabulary.end_ids}
     if file in ("config.json", "generation_config.json") and name in ids:
-        if isinstance(value, list):
-            return 1 <= len(value) <= 3 and value[0] == ids[name]
-        return value == (ids[name] if ids[name] >= 0 else None)
+        return value is None or set(value if isinstance(value, list) else [value]) <= {*ids[name]}
     if file == "config.json" and name == "pad_token_id":
         return value is None or _is_id(value)
     return file == _TOKENIZER_CONFIG and name in _OF_SURROUNDINGS
@@ -148,10 +142,8 @@ def config_extras(
         if key.startswith("config.json:")
     }
     if vocabulary is not None and "eos_token_id" not in extras:
-        eos: object = vocabulary.eos_id if vocabulary.eos_id >= 0 else None
-        ends = [carried[key].value for key in (END_OF_MESSAGE, END_OF_TURN) if key in carried]
-        if END_OF_TURN in carried and eos is not None:
-            eos = [eos, *ends]
+        ends = list(vocabulary.end_ids)
+        eos = ends if len(ends) > 1 else ends[0] if ends else None
         bos = vocabulary.bos_id if vocabulary.bos_id >= 0 else None
         extras |= {"bos_token_id": bos, "eos_token_id": eos}
     if PADDING in carried:

@@ -12,7 +12,7 @@ import struct
 
 from llama_edu.files.vocabularies.byte_level import PRE_TOKENIZERS, WHOLE_PIECES_FIRST
 from llama_edu.files.vocabularies.protobuf import bytes_field, float_field, number_field
-from llama_edu.vocabulary import CONTROL, UNKNOWN, USER_DEFINED, Vocabulary
+from llama_edu.vocabulary import CONTROL, SPACE_MARK, UNKNOWN, USER_DEFINED, Vocabulary
 
 #: Fields of ModelProto, of its trainer_spec and of its normalizer_spec.
 _PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
@@ -20,6 +20,8 @@ _MODEL_TYPE, _VOCAB_SIZE, _BYTE_FALLBACK = 3, 4, 35
 _ID_FIELDS = {"unk_id": 40, "bos_id": 41, "eos_id": 42, "pad_id": 43}
 _NAME, _CHARSMAP, _ADD_DUMMY_PREFIX, _REMOVE_EXTRA_WHITESPACES, _ESCAPE_WHITESPACES = 1, 2, 3, 4, 5
 _BPE = 2
+
+_SPACE_MARK = SPACE_MARK.encode()
 
 #: Looked up where there is no such piece; left out, the library would look for its defaults.
 _NO_PIECE = b"<none of this kind>"
@@ -54,7 +56,7 @@ def _sentencepiece_model(vocabulary: Vocabulary, spelled: list[bytes]) -> bytes:
     out = b"".join(
         bytes_field(
             _PIECES,
-            bytes_field(1, text)
+            bytes_field(1, text.replace(b" ", _SPACE_MARK))
             + float_field(2, struct.pack("<f", score))
             + number_field(3, int(kind)),
         )

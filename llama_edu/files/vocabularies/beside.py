@@ -9,7 +9,8 @@ The reference is AutoTokenizer of transformers 5.24, whose classes differ:
 | the same, with tokenizer.json | its template | its normalizer or pre-tokenizer | same | same |
 
 "Stated" is `add_bos_token` or `add_eos_token` of tokenizer_config.json. Where there is a
-tokenizer.json, its template decides for every class, and these keys say nothing.
+tokenizer.json, its template decides for every class, and these keys say nothing. A tokenizer.model
+beside neither of the two is read as it is, with BOS.
 """
 
 from __future__ import annotations
@@ -51,12 +52,14 @@ class Surroundings:
 
 
 def surroundings_in(folder: Path, adds_prefix: bool) -> Surroundings | None:
-    """What transformers puts around a text; None where a folder is none of Hugging Face's.
+    """What transformers puts around a text; None where no file of a tokenizer's says anything.
+
+    A tokenizer.model alone is then read as sentencepiece and llama.cpp read it, with BOS.
 
     Args:
-        adds_prefix: whether the tokenizer.model in it asks for a space before a text.
+        adds_prefix: whether the tokenizer.model in the folder asks for a space before a text.
     """
-    names = ("tokenizer.json", "config.json", "tokenizer_config.json")
+    names = ("tokenizer.json", "tokenizer_config.json")
     if not any((folder / name).is_file() for name in names):
         return None
     path = folder / names[0]
@@ -112,6 +115,16 @@ def template_ends(step: object) -> tuple[bool, bool]:
     return any("SpecialToken" in item for item in items[: texts[0]]), any(
         "SpecialToken" in item for item in items[texts[-1] :]
     )
+
+
+def first_of_template(step: object) -> str:
+    """The name of the special piece with which a text begins; "" for none."""
+    for item in _template(step):
+        special = item.get("SpecialToken")
+        if not isinstance(special, dict):
+            break
+        return str(special.get("id"))
+    return ""
 
 
 def _template(step: object) -> list[dict[str, object]]:

@@ -18,6 +18,7 @@ import numpy as np
 from llama_edu.errors import FormatError
 from llama_edu.files.mapped import open_weights
 from llama_edu.files.vocabularies.byte_level import to_text
+from llama_edu.files.vocabularies.end_pieces import ends_by_name
 from llama_edu.files.vocabularies.rows import json_beside
 from llama_edu.vocabulary import CONTROL, NORMAL, Vocabulary
 
@@ -82,6 +83,7 @@ def read_tiktoken(path: Path, n_rows: int | None = None) -> Vocabulary:
         unk_id=-1,
         bos_id=begin if len(specials) > 0 else -1,
         eos_id=begin + 1 if len(specials) > 1 else -1,
+        other_end_ids=ends_by_name((begin + i, name.encode()) for i, name in enumerate(specials)),
         add_bos=len(specials) > 0,
         add_space_prefix=False,
         merges=merges_of(by_rank),

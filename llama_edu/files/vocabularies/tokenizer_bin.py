@@ -70,4 +70,9 @@ def read_tokenizer_bin(path: Path, vocab_size: int | None = None) -> Vocabulary:
             f"{path}: has {len(pieces)} pieces, the model has {vocab_size}; this is another "
             f"model's tokenizer"
         )
-    return Vocabulary(tuple(pieces), np.array(scores, np.float32), np.array(kinds, np.uint8))
+    return Vocabulary(
+        tuple(pieces),
+        np.array(scores, np.float32),
+        np.array(kinds, np.uint8),
+        names={t: pieces[t].strip(b"\n") for t in (1, 2) if t < len(pieces)},  # "\n<s>\n"
+    )

@@ -15,7 +15,13 @@ import numpy as np
 
 from llama_edu.errors import FormatError
 from llama_edu.files.strict_json import read_object
-from llama_edu.files.vocabularies.beside import MAX_BRACKETS, MAX_BYTES, Surroundings, surroundings
+from llama_edu.files.vocabularies.beside import (
+    MAX_BRACKETS,
+    MAX_BYTES,
+    Surroundings,
+    first_of_template,
+    surroundings,
+)
 from llama_edu.files.vocabularies.byte_level import PRE_TOKENIZERS, to_bytes
 from llama_edu.vocabulary import (
     BYTE,
@@ -52,7 +58,7 @@ def read_tokenizer_json(path: Path) -> Vocabulary:
     added = _added_tokens(values, path)
     texts = _texts_by_id(vocab, added, path)
     merge_texts = [_merge_text(merge, path) for merge in merges]
-    bos_id, eos_id = _ends(path, texts)
+    bos_id, eos_id = _ends(values, path, texts)
     around = surroundings(path.parent, False, values)
     shared: dict[str, Any] = {
         "bos_id": bos_id,
@@ -211,18 +217,20 @@ def _patterns(step: object) -> tuple[str, ...]:
     return (str(kind)[:40],)
 
 
-def _ends(path: Path, texts: list[str | None]) -> tuple[int, int]:
-    """The ids of BOS and EOS; -1 if not stated."""
+def _ends(values: Mapping[str, object], path: Path, texts: list[str | None]) -> tuple[int, int]:
+    """The ids of BOS and EOS; -1 if not stated. BOS is what the template puts before a text."""
     ids = []
     for name in ("bos_token", "eos_token"):
-        value = _stated(path.parent / "config.json", f"{name}_id")
+        text = _stated(path.parent / "tokenizer_config.json", name)
+        text = text.get("content") if isinstance(text, dict) else text
+        if name == "bos_token":
+            text = first_of_template(values.get("post_processor")) or text
+        value: object = texts.index(text) if isinstance(text, str) and text in texts else None
+        if value is None:
+            value = _stated(path.parent / "config.json", f"{name}_id")
         if isinstance(value, list) and value:  # several end tokens: the first is the model's own
             value = value[0]
-        if type(value) is not int:
-            text = _stated(path.parent / "tokenizer_config.json", name)
-            text = text.get("content") if isinstance(text, dict) else text
-            value = texts.index(text) if isinstance(text, str) and text in texts else -1
-        ids.append(value if 0 <= value < len(texts) else -1)
+        ids.append(value if type(value) is int and 0 <= value < len(texts) else -1)
     return ids[0], ids[1]
 
 

@@ -14,16 +14,13 @@ import numpy as np
 from llama_edu.pages.arithmetic import page_range
 from llama_edu.pages.by_tensor import layer_of
 from llama_edu.pages.record import Record
+from llama_edu.show.figures.page_layout import LABEL_PX, SMALLEST_WITH_EDGE, laid_out
 from llama_edu.show.figures.png import palette_png
 
-#: Size of the area of cells in pixels. Its width fits in a notebook beside the file browser, so
-#: that scaling loses no line; its height is near the second number and never above the third. Where
-#: a file has more pages than the area has pixels, a cell stands for several pages.
-_WIDTH, _HEIGHT, _MOST_HEIGHT = 720, 420, 620
 #: The strip at the left, whose two grays alternate from layer to layer.
 _STRIP, _STRIP_GAP = 12, 4
-#: Cells smaller than this have no softer edge, and no gaps between tensors and layers.
-_SMALLEST_WITH_EDGE = 5
+#: The name of the pages before the first tensor: header, and in some formats the vocabulary.
+_HEADER = "header"
 
 #: The gray of a page that was never touched, as it looks on white, without transparency.
 NEVER_ON_WHITE = "#dadada"
@@ -37,7 +34,11 @@ _SCALE_ANCHORS = ((31, 95, 191), (128, 122, 150), (245, 184, 20))
 
 @dataclass(frozen=True)
 class Band:
-    """A named run of pages: a layer, or a tensor that belongs to none."""
+    """A named run of pages: a layer, a tensor that belongs to none, or what is before the first.
+
+    Attributes:
+        first_page: the first that the band does not share with the one before it, if there is one.
+    """
 
     name: str
     first_page: int
@@ -48,28 +49,29 @@ class PageGrid:
 
     Attributes:
         n_pages: of the file. columns, rows: of cells in the image.
-        cell_px: width and height of a cell. pages_per_cell: 1 except for very large files.
+        cell_px: width and height of a cell. pages_per_cell: 1 except for large files.
+        cell_words: what a cell stands for, such as "one page, 4,096 bytes".
         bands: layers and single tensors in file order. width, height: of the image, in pixels.
     """
 
     def __init__(self, record: Record) -> None:
         self.n_pages = record.n_pages
-        self.pages_per_cell = max(1, -(-self.n_pages // (_WIDTH * _MOST_HEIGHT)))
-        n_cells = -(-self.n_pages // self.pages_per_cell)
-        self.cell_px = min(16, max(1, int(np.sqrt(_WIDTH * _HEIGHT / n_cells) + 0.35)))
-        self.columns = min(_WIDTH // self.cell_px, n_cells)
-        self.rows = -(-n_cells // self.columns)
+        self.bands, layer_numbers, tensor_numbers = _bands(record)
+        starts = sorted({0, *(band.first_page for band in self.bands)})
+        self._layout = layout = laid_out(self.n_pages, starts)
+        self.pages_per_cell, self.cell_px = layout.pages_per_cell, layout.cell_px
+        n, n_bytes = self.pages_per_cell, self.pages_per_cell * record.page_size
+        pages = "one page" if n == 1 else f"{n:,} neighboring pages"
+        self.cell_words = f"{pages}, {n_bytes:,} bytes"
+        self.columns, self.rows = layout.columns, layout.rows
         left = _STRIP + _STRIP_GAP
-        self.width = left + self.columns * self.cell_px
-        self.height = self.rows * self.cell_px
-        self.bands, layer_of, tensor_of = _bands(record)
+        self.width, self.height = left + self.columns * self.cell_px, layout.height
         self._ground = np.zeros((self.height, self.width), np.uint8)
-        self._cells = self._ground[:, left:]
-        self._draw_strip(self._in_cells(layer_of))
-        self._gaps = np.zeros(self._cells.shape, bool)
-        if self.cell_px >= _SMALLEST_WITH_EDGE:
-            self._cut(self._in_cells(tensor_of), 1)
-            self._cut(self._in_cells(layer_of), 2)
+        self._draw_strip(layout.in_cells(layer_numbers))
+        self._gaps = np.zeros((self.height, self.width - left), bool)
+        if self.cell_px >= SMALLEST_WITH_EDGE:
+            self._cut(layout.in_cells(tensor_numbers), 1)
+            self._cut(layout.in_cells(layer_numbers), 2)
 
     def png(self, values: np.ndarray, n_values: int, picked: int | None = None) -> bytes:
         """The image as a file.
@@ -85,56 +87,54 @@ class PageGrid:
         """The same image as (height, width, 4) uint8: red, green, blue, opacity."""
         return _PALETTE[self._pixels(values, n_values, None)]
 
+    def labels(self, least_px: int = LABEL_PX) -> list[tuple[float, str]]:
+        """(distance from the top as a fraction, name) of the bands with space for their names."""
+        shown: list[tuple[int, str]] = []
+        for band in self.bands:
+            row, _ = self._layout.place_of(band.first_page)
+            top = int(self._layout.tops[row])
+            if shown and shown[-1][1] == _HEADER and top - shown[-1][0] < least_px:
+                shown.pop()  # a weight is worth more
+            if not shown or top - shown[-1][0] >= least_px:
+                shown.append((top, band.name))
+        return [(top / self.height, name) for top, name in shown]
+
     def _pixels(self, values: np.ndarray, n_values: int, picked: int | None) -> np.ndarray:
         """(height, width) uint8, colors of the palette."""
-        cells = self._in_cells(_scale_index(values, n_values))
+        layout = self._layout
         pixels = self._ground.copy()
         inner = pixels[:, _STRIP + _STRIP_GAP :]
-        inner[:] = cells.repeat(self.cell_px, 0).repeat(self.cell_px, 1)
-        if self.cell_px >= _SMALLEST_WITH_EDGE:
-            inner[:: self.cell_px] |= 1
+        inner[:] = layout.in_pixels(layout.in_cells(_scale_index(values, n_values)))
+        if self.cell_px >= SMALLEST_WITH_EDGE:
+            inner[layout.tops] |= 1
             inner[:, :: self.cell_px] |= 1
             inner[self._gaps] = _NOTHING
         if picked is not None:
             self._frame(inner, picked)
         return pixels
 
-    def labels(self, least_px: int = 13) -> list[tuple[float, str]]:
-        """(distance from the top as a fraction, name) of the bands with space for their names."""
-        shown: list[tuple[float, str]] = []
-        last = -least_px
-        for band in self.bands:
-            top = band.first_page // self.pages_per_cell // self.columns * self.cell_px
-            if top - last >= least_px:
-                shown.append((top / self.height, band.name))
-                last = top
-        return shown
-
-    def _in_cells(self, of_pages: np.ndarray) -> np.ndarray:
-        """(n_pages,) -> (rows, columns), the largest value in a cell; 0 beyond the last page."""
-        padded = np.zeros(self.rows * self.columns * self.pages_per_cell, of_pages.dtype)
-        padded[: self.n_pages] = of_pages
-        cells = padded.reshape(-1, self.pages_per_cell).max(1)
-        return cells.reshape(self.rows, self.columns)
-
     def _draw_strip(self, layers: np.ndarray) -> None:
-        shades = np.where(layers[:, 0] % 2, _STRIP_A, _STRIP_B).astype(np.uint8)
-        self._ground[:, :_STRIP] = shades.repeat(self.cell_px)[:, None]
+        shades = np.where(layers[:, :1] % 2, _STRIP_A, _STRIP_B).astype(np.uint8)
+        strip = self._layout.in_pixels(shades.repeat(self.columns, 1))
+        self._ground[:, :_STRIP] = strip[:, :1]
 
     def _cut(self, names: np.ndarray, n_px: int) -> None:
-        """A gap of `n_px` pixels where two neighboring cells belong to different names."""
+        """A gap of `n_px` pixels where two neighboring cells of a band have different names."""
         beside = names != np.roll(names, 1, 1)
         beside[:, 0] = False
         above = names != np.roll(names, 1, 0)
-        above[0] = False
+        above[self._layout.first_rows] = False
+        if self.cell_px == SMALLEST_WITH_EDGE:  # such a gap would look like one between bands
+            above[:] = False
         for i in range(n_px):
-            self._gaps[:, i :: self.cell_px] |= beside.repeat(self.cell_px, 0)
-            self._gaps[i :: self.cell_px] |= above.repeat(self.cell_px, 1)
+            self._gaps[:, i :: self.cell_px] |= self._layout.in_pixels(beside)[:, :: self.cell_px]
+            self._gaps[self._layout.tops + i] |= above.repeat(self.cell_px, 1)
 
     def _frame(self, inner: np.ndarray, page: int) -> None:
-        row, column = divmod(page // self.pages_per_cell, self.columns)
-        margin = 3 if self.cell_px < _SMALLEST_WITH_EDGE else 1
-        top, left = row * self.cell_px - margin + 1, column * self.cell_px - margin + 1
+        row, column = self._layout.place_of(page)
+        margin = 3 if self.cell_px < SMALLEST_WITH_EDGE else 1
+        top = int(self._layout.tops[row]) - margin + 1
+        left = column * self.cell_px - margin + 1
         size = self.cell_px + 2 * margin - 1
         box = inner[max(0, top) : top + size, max(0, left) : left + size]
         kept = box[2:-2, 2:-2].copy()
@@ -171,11 +171,15 @@ def _bands(record: Record) -> tuple[tuple[Band, ...], np.ndarray, np.ndarray]:
     tensor_numbers = np.zeros(record.n_pages, np.int32)
     bands: list[Band] = []
     specs = sorted(record.tensors.values(), key=lambda spec: spec.offset)
+    if specs and specs[0].offset >= record.page_size:
+        bands.append(Band(_HEADER, 0))
+        band_numbers[: specs[0].offset // record.page_size] = 1
     for number, spec in enumerate(specs, 1):
         name = layer_of(spec.name)
         span = page_range(spec.offset, max(1, spec.n_bytes), record.page_size)
         if not bands or bands[-1].name != name:
-            bands.append(Band(name, span.start))
+            is_shared = band_numbers[span.start] > 0 and len(span) > 1
+            bands.append(Band(name, span.start + is_shared))
         # a page that two tensors share keeps the first one's number
         for numbers, value in ((band_numbers, len(bands)), (tensor_numbers, number)):
             part = numbers[span.start : span.stop]

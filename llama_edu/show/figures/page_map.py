@@ -45,7 +45,8 @@ def touches_figure(
         grid, touches.values(mode, n_steps), n_values,
         title=f"{touches.steps[0].record.file_name}: {_TITLES[mode]}",
         legend={value: value_word(mode, value) for value in legend_values(n_values)},
-        lines=(summary.true_line, summary.naive_line),
+        lines=(f"One cell is {grid.cell_words}, in file order.", summary.true_line,
+               summary.naive_line),
     )  # fmt: skip
     return AltFigure(figure, alt)
 
@@ -83,10 +84,8 @@ def records_figure(records: Record | Sequence[Record], *, title: str | None = No
 def _records_line(touches: Touches, grid: PageGrid) -> str:
     """A sentence on what the map of some records shows, with the verdict on its number."""
     summary = touches.summary()
-    n_bytes = grid.pages_per_cell * summary.page_size
-    cell = "one page" if grid.pages_per_cell == 1 else f"{grid.pages_per_cell:,} pages"
     return (
-        f"Each cell is {cell} of the file, {n_bytes:,} bytes, from left to right and down. "
+        f"Each cell is {grid.cell_words}, from left to right and down. "
         f"{f'{len(touches)} records together: ' if len(touches) > 1 else ''}{summary.true_line}."
     )
 

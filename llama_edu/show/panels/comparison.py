@@ -26,7 +26,7 @@ from llama_edu.show.story.description import (
     settings_line,
     writing_line,
 )
-from llama_edu.show.story.token_html import token_label
+from llama_edu.show.story.token_html import choice_label
 from llama_edu.show.story.writing import Writing
 from llama_edu.text import visible_lines
 
@@ -255,4 +255,4 @@ def _label(writing: Writing | None, n: int) -> str:
     """New token no. n, counted from 0, in quotes; or "nothing" where the text has ended."""
     if writing is None or n >= len(writing.choices):
         return "nothing"
-    return f"“{token_label(writing.tokenizer, writing.choices[n].chosen.id)}”"
+    return f"“{choice_label(writing.choices, n, writing.tokenizer)}”"

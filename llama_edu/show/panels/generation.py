@@ -11,6 +11,8 @@ from llama_edu.show.panels.parts.writer import Writer
 from llama_edu.show.panels.parts.writer_bar import WriterBar
 from llama_edu.show.panels.parts.writer_panel import Model, WriterPanel
 from llama_edu.show.runtime.same_cell import stop_predecessors
+from llama_edu.show.story.token_html import story_html
+from llama_edu.show.story.writing import Writing
 
 
 class GenerationWidget(WriterPanel):
@@ -40,15 +42,17 @@ class GenerationWidget(WriterPanel):
                 is closed by `close`.
             tokenizer: a vocabulary file, for a path to weights without one.
             examples: prompts to choose from.
-            values: the first values of the controls: prompt, n_tokens, temperature, top_k, top_p,
-                min_p, repeat_penalty, seed, pace (most tokens per second; 0 is no limit).
+            values: the first values of the controls: prompt, stop (strings that end the text),
+                n_tokens, temperature, top_k, top_p, min_p, repeat_penalty, seed, pace (most tokens
+                per second; 0 is no limit).
         Raises:
             RequestError: an unknown name, or a value out of range.
         """
         first = first_values(values)
         self.writer = Writer(model, tokenizer, self._show)
         self.controls = Controls(self.llama.config if self.llama else None, examples, first)
-        self.bar, self.view = WriterBar(self.start, self.stop), StoryView()
+        self.bar = WriterBar(self.start, self.stop)
+        self.view: StoryView[Writing] = StoryView(story_html)
         self.generate_button, self.stop_button = self.bar.generate_button, self.bar.stop_button
         self.position_slider = self.view.position_slider
         super().__init__(

@@ -10,7 +10,9 @@ from typing import cast
 
 from llama_edu.convert import convert
 from llama_edu.convert.planning import TYPES, TypeName
-from llama_edu.llama import Llama, load
+from llama_edu.llama import Llama
+from llama_edu.loading import load
+from llama_edu.models import locate
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import score_next
 
@@ -21,6 +23,9 @@ WEIGHT_TYPES = (AS_STORED, *(name for name in TYPES if name != "keep"))
 
 class WeightTypes:
     """Opens a checkpoint as stored, and converted copies of it.
+
+    What was given to load() (a tokenizer, a stated context or rope_theta, threads, kernels) holds
+    for the copies too.
 
     A copy is written to a temporary folder, which is removed as soon as the file in it is mapped:
     on Linux and macOS the bytes stay until the mapping is closed, so that nothing is left behind,
@@ -36,11 +41,10 @@ class WeightTypes:
             FormatError: it cannot be opened.
         """
         self._is_own = not isinstance(model, Llama)
-        self._tokenizer = Path(tokenizer) if tokenizer is not None else None
         self.stored = model if isinstance(model, Llama) else load(model, tokenizer=tokenizer)
         paths = self.stored.checkpoint.paths
         if not isinstance(model, Llama):
-            self._source = Path(model)
+            self._source = locate(model)
         else:
             self._source = paths[0] if len(paths) == 1 else paths[0].parent
         self._converted: dict[str, Llama] = {}
@@ -63,10 +67,13 @@ class WeightTypes:
                     path = Path(folder) / f"{self._source.stem}-{weights}.gguf"
                     conversion = convert(
                         self._source, path, to="gguf", type=cast(TypeName, weights),
-                        tokenizer=self._tokenizer, allow_requantize=True,
+                        tokenizer=self.stored.tokenizer_path, stated=self.stored.stated,
+                        allow_requantize=True,
                     )  # fmt: skip
                     self._losses[weights] = conversion.losses
-                    self._converted[weights] = load(path)
+                    self._converted[weights] = load(
+                        path, threads=self.stored.model.threads, kernels=self.stored.kernels
+                    )
             return self._ready(self._converted[weights])
 
     def _ready(self, llama: Llama) -> Llama:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from llama_edu.chat.conversation import Conversation
 from llama_edu.llama import Llama
+from llama_edu.show.story.reply import Reply
 from llama_edu.show.story.writing import Writing
 from llama_edu.text import one_line
 from llama_edu.transformer.sampling import SamplingSettings
@@ -10,6 +12,7 @@ from llama_edu.transformer.sampling import SamplingSettings
 #: Why a text ended, for readers.
 REASONS = {
     "eos": "the model ended the text",
+    "stop": "a stop string ended the text",
     "length": "the requested length is reached",
     "context": "the model's context is full",
     "stopped": "stopped",
@@ -42,7 +45,37 @@ def writing_line(writing: Writing) -> str:
     if writing.first_token_s is not None:
         parts.append(f"first token after {1e3 * writing.first_token_s:.0f} ms")
     parts.append(REASONS.get(writing.reason, "writing"))
+    if writing.reason and writing.choices and writing.choices[-1].text.endswith("\ufffd"):
+        parts.append("its last character is incomplete")
     return " · ".join(parts)
+
+
+def reply_line(reply: Reply) -> str:
+    """How many tokens an answer has, how fast, how many were read anew, and why it ended."""
+    generation = reply.generation
+    n_read = generation.n_prompt - reply.answer.n_reused
+    parts = [f"{len(reply.choices)} new tokens"]
+    if generation.tokens_per_s:
+        parts.append(f"{generation.tokens_per_s:,.0f} tokens/s")
+    if reply.first_token_s is not None:
+        parts.append(f"first token after {1e3 * reply.first_token_s:.0f} ms")
+    parts.append(f"{n_read:,} tokens read, {reply.answer.n_reused:,} reused from the cache")
+    parts.append(REASONS.get(reply.reason, "writing"))
+    return " · ".join(parts)
+
+
+def template_line(conversation: Conversation, *, is_bundled: bool = False) -> str:
+    """Which template writes the conversation, and whether the model can know it."""
+    line = f"Written by {conversation.template.where}."
+    if is_bundled:
+        line += (
+            " This model was trained on stories alone and never saw a conversation: it goes on in "
+            "its own manner."
+        )
+    missing = ", ".join(conversation.missing_pieces)
+    if missing:
+        line += f" The model has no {one_line(missing)}: it reads them letter by letter."
+    return line
 
 
 def settings_line(settings: SamplingSettings) -> str:

@@ -33,7 +33,7 @@ def look_ahead(
         stopping: set by any thread, it ends everything before the next token is computed.
     Yields:
         (id, text), in the order of `tokens`; where a text would end, the text says so. Nothing
-        follows BOS and EOS.
+        follows BOS and the ends of a text.
     """
     stopping = stopping or threading.Event()
     capacity = min(llama.config.max_seq_len, len(before) + 1 + n_ahead)
@@ -41,7 +41,7 @@ def look_ahead(
     if cache is not None:
         own.copy_from(cache, min(cache.length, len(before)))
     for token in tokens:
-        if token in (llama.tokenizer.bos_id, llama.tokenizer.eos_id):
+        if token in (llama.tokenizer.bos_id, *llama.tokenizer.end_ids):
             yield token, ""
             continue
         text = ""
@@ -50,4 +50,6 @@ def look_ahead(
             text += following.text
             if stopping.is_set():
                 return
+        if generation.reason == "length":  # the end of looking, perhaps inside a character
+            text = text.removesuffix("\ufffd")
         yield token, text + _ENDS.get(generation.reason, "")

@@ -6,11 +6,14 @@ transparent, so that they suit light and dark themes, and the text stays readabl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 
 from llama_edu.html import escaped, escaped_lines
+from llama_edu.show.story.characters import character_runs
 from llama_edu.show.story.token_html import MARK, percent, story_box
 from llama_edu.show.story.writing import Choice, Writing
+from llama_edu.tokenizer.protocol import Tokenizer
 
 #: A blue between the two themes' backgrounds, so that its weakest shade is visible on both.
 SHADE_RGB = (60, 140, 220)
@@ -33,20 +36,32 @@ def opacity_of(probability: float) -> float:
 def colored_story_html(writing: Writing, marked: int | None = None) -> str:
     """The text so far, prompt in bold, new tokens shaded by the model's own probability.
 
+    A character of several tokens has the shade of its least likely one.
+
     Args:
         marked: index into writing.choices, or None while the text grows. With an index, pointing at
-            a token shows its probability and rank.
+            a token shows its probability and rank. A part of a character marks all of it.
     """
-    choices = list(writing.choices)
     body = f"<b>{escaped_lines(writing.prompt)}</b>"
+    return story_box(body + token_spans(writing.choices, writing.tokenizer, marked))
+
+
+def token_spans(
+    choices: Sequence[Choice], tokenizer: Tokenizer, marked: int | None, *, shaded: bool = True
+) -> str:
+    """The texts of tokens, one of them marked, shaded by probability or not."""
+    choices = list(choices)
+    runs = list(dict.fromkeys(character_runs(choices, tokenizer)))
+    parts = [[choices[i] for i in run] for run in runs]
     if marked is None:
-        for opacity, run in groupby(choices, lambda c: opacity_of(c.chosen.probability)):
-            body += _span(opacity, escaped_lines("".join([choice.text for choice in run])))
-    else:
-        body += "".join(
-            _token_html(choice, is_marked=index == marked) for index, choice in enumerate(choices)
+        return "".join(
+            _span(opacity if shaded else 0, "".join([_text(part) for part in same]))
+            for opacity, same in groupby(parts, _opacity)
         )
-    return story_box(body)
+    return "".join(
+        _part_html(part, is_marked=marked in run, is_shaded=shaded)
+        for run, part in zip(runs, parts, strict=True)
+    )
 
 
 def legend_html() -> str:
@@ -63,11 +78,22 @@ def legend_html() -> str:
     )
 
 
-def _token_html(choice: Choice, *, is_marked: bool) -> str:
-    hover = f'title="{escaped(percent(choice.chosen.probability))}, likeliest no. {choice.rank}"'
+def _text(part: list[Choice]) -> str:
+    return escaped_lines("".join([choice.text for choice in part]))
+
+
+def _opacity(part: list[Choice]) -> float:
+    return opacity_of(min(choice.chosen.probability for choice in part))
+
+
+def _part_html(part: list[Choice], *, is_marked: bool, is_shaded: bool) -> str:
+    """A token, or the tokens of one character, whose probabilities are listed."""
+    says = [f"{percent(c.chosen.probability)}, likeliest no. {c.rank}" for c in part]
+    together = f"{len(part)} tokens: " if len(part) > 1 else ""
+    hover = f'title="{escaped(together + "; ".join(says))}"'
     if is_marked:
-        return f'<mark style="{MARK}" {hover}>{escaped_lines(choice.text)}</mark>'
-    return _span(opacity_of(choice.chosen.probability), escaped_lines(choice.text), hover)
+        return f'<mark style="{MARK}" {hover}>{_text(part)}</mark>'
+    return _span(_opacity(part) if is_shaded else 0, _text(part), hover)
 
 
 def _span(opacity: float, html: str, hover: str = "") -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from llama_edu.html import MUTED, escaped, escaped_lines
+from llama_edu.show.story.characters import character_runs
 from llama_edu.show.story.writing import Candidate, Choice, Writing
 from llama_edu.text import one_line
 from llama_edu.tokenizer.protocol import Tokenizer
@@ -41,7 +42,7 @@ def story_html(writing: Writing | None, marked: int | None = None) -> str:
     """The text so far, the prompt in bold, one new token marked.
 
     Args:
-        marked: index into writing.choices, or None.
+        marked: index into writing.choices, or None. A part of a character marks all of it.
     """
     if writing is None:
         body = f'<span style="{MUTED}">The text will appear here.</span>'
@@ -51,9 +52,12 @@ def story_html(writing: Writing | None, marked: int | None = None) -> str:
         if marked is None:
             body += escaped_lines("".join([choice.text for choice in choices]))
         else:
-            body += escaped_lines("".join([choice.text for choice in choices[:marked]]))
-            body += f'<mark style="{MARK}">{escaped_lines(choices[marked].text)}</mark>'
-            body += escaped_lines("".join([choice.text for choice in choices[marked + 1 :]]))
+            texts = [choice.text for choice in choices]
+            run = character_runs(choices, writing.tokenizer)[marked]
+            now = escaped_lines("".join(texts[run.start : run.stop]))
+            body += escaped_lines("".join(texts[: run.start]))
+            body += f'<mark style="{MARK}">{now}</mark>'
+            body += escaped_lines("".join(texts[run.stop :]))
     return story_box(body)
 
 
@@ -70,7 +74,8 @@ def choice_html(
 ) -> str:
     """The likeliest tokens at one position as a table, which always includes the chosen one.
 
-    Positions are counted from BOS, which is at 0, as everywhere in the package.
+    Positions are counted from 0, which is BOS where texts begin with it, as everywhere in the
+    package.
 
     Args:
         followed: id -> the text that it would have led to, for one more column; ids whose text is
@@ -86,6 +91,7 @@ def choice_html(
         )
     )
     chosen = escaped(token_label(tokenizer, choice.chosen.id))
+    counted = "where BOS is 0" if tokenizer.adds_bos else "counted from 0, without a BOS"
     head = "".join(
         f'<th scope="col" style="text-align: {align}; padding: 0 8px; font-weight: normal; '
         f'{MUTED}">{title}</th>'
@@ -99,7 +105,7 @@ def choice_html(
     )
     return (
         f'<div style="line-height: 1.5; overflow-x: auto">'
-        f"<code>{chosen}</code> was chosen at position {choice.position}, where BOS is 0. The "
+        f"<code>{chosen}</code> was chosen at position {choice.position}, {counted}. The "
         f"likeliest tokens there:"
         f'<table style="border-collapse: collapse; font-variant-numeric: tabular-nums">'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
@@ -138,17 +144,29 @@ def _row(
 
 
 def token_label(tokenizer: Tokenizer, token: int) -> str:
-    """A token's piece on one line, with visible spaces and line ends; text, not HTML."""
+    """A token's piece on one line, with visible spaces and line ends; text, not HTML.
+
+    Pieces that add no text have their names; BOS and EOS are called what they do.
+    """
     if token == tokenizer.bos_id:
         return "(begin)"
     if token == tokenizer.eos_id:
         return "(end)"
-    piece = tokenizer.piece(token)
+    piece = tokenizer.piece(token) or tokenizer.name(token).encode()
     try:
         text = piece.decode("utf-8")
     except UnicodeDecodeError:  # a byte piece, or one that ends inside a character
         return "".join(f"<0x{byte:02X}>" for byte in piece)
     return one_line(text.replace(" ", "␣").replace("\n", "↵"), _LONGEST_LABEL) or "(nothing)"
+
+
+def choice_label(choices: Sequence[Choice], index: int, tokenizer: Tokenizer) -> str:
+    """The label of a token in its text; one that is a part of a character says which; not HTML."""
+    run = character_runs(choices, tokenizer)[index]
+    if len(run) == 1:
+        return token_label(tokenizer, choices[index].chosen.id)
+    whole = "".join([choices[i].text for i in run]).replace(" ", "␣").replace("\n", "↵")
+    return f"{one_line(whole, 12) or '…'} {index - run.start + 1}/{len(run)}"
 
 
 def percent(probability: float) -> str:

@@ -6,17 +6,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
 from llama_edu.errors import RequestError
 from llama_edu.llama import Llama
+from llama_edu.tokenizer.prompt import prompt_ids
+from llama_edu.tokenizer.protocol import Tokenizer
 from llama_edu.tokenizer.streaming import StreamDecoder
 from llama_edu.transformer.cache import KVCache
-from llama_edu.transformer.generate import GeneratedToken, Reason
+from llama_edu.transformer.generate import GeneratedToken, Generation, Reason
 from llama_edu.transformer.kernels import softmax
-from llama_edu.transformer.sampling import SamplingSettings, candidates
+from llama_edu.transformer.sampling import SamplingSettings, chances
 
 #: How many of the likeliest tokens are remembered for each position.
 N_LIKELIEST = 10
@@ -53,12 +55,24 @@ class Choice:
     likeliest: tuple[Candidate, ...]
 
 
+class Written(Protocol):
+    """What can be looked at token by token: a Writing, or a reply in a conversation."""
+
+    choices: list[Choice]
+    tokenizer: Tokenizer
+    generation: Generation
+
+    @property
+    def tokens(self) -> list[int]:
+        """All ids so far, those before the first choice included."""
+
+
 class Writing:
     """One text while it is generated. Iterating generates it; any thread may read it meanwhile.
 
     Attributes:
         prompt: how it begins. choices: one per new token, in order. n_tokens: their largest number.
-        reason: why it ended: "eos", "length", "context" or "stopped"; "" until then.
+        reason: why it ended: "eos", "stop", "length", "context" or "stopped"; "" until then.
         first_token_s: seconds from the start to the first new token; None until then.
     """
 
@@ -73,6 +87,7 @@ class Writing:
         kept: Sequence[Choice] = (),
         cache: KVCache | None = None,
         pace: float = 0.0,
+        stop: str | Sequence[str] = (),
         stopping: threading.Event | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -84,6 +99,7 @@ class Writing:
             kept: choices of an earlier text, to be placed between the prompt and the new tokens.
             cache: the cache of an earlier text with the same beginning, to be reused.
             pace: the largest number of tokens per second, for readers to follow; 0 is no limit.
+            stop: strings that end the text; no part of one is shown.
             stopping: set by any thread, it ends the text before the next token is computed.
         Raises:
             RequestError: the prompt is longer than the context, or a number is out of range.
@@ -91,9 +107,11 @@ class Writing:
         if not pace >= 0:
             raise RequestError(f"pace is {pace}, expected 0 (as fast as it goes) or more")
         self.tokenizer = llama.tokenizer
-        before = self.tokenizer.encode(prompt)
+        before = prompt_ids(self.tokenizer, prompt)
         tokens = before + [choice.chosen.id for choice in kept]
-        self.generation = llama.generate_tokens(tokens, n_tokens, settings, seed=seed, cache=cache)
+        self.generation = llama.generate_tokens(
+            tokens, n_tokens, settings, seed=seed, cache=cache, stop=stop
+        )
         self.prompt, self.n_tokens, self.settings = prompt, len(kept) + n_tokens, settings
         # a character that was cut off where the earlier text ended may be finished now
         decoder = StreamDecoder(self.tokenizer, at_start=True)
@@ -126,8 +144,8 @@ class Writing:
                 return
             if self.first_token_s is None:
                 self.first_token_s = self._clock() - start
-            if self.choices and self.choices[-1].position == token.position:
-                # no new token: the text ended inside a character, and this is its decoded rest
+            if self.choices and token.position == len(self.generation.tokens):
+                # no new token: an end, before which text had been held back
                 last = self.choices[-1]
                 self.choices[-1] = replace(last, text=last.text + token.text)
             else:
@@ -144,24 +162,33 @@ class Writing:
         Raises:
             RequestError: there is no such choice, or the token is not among its likeliest.
         """
-        if not 0 <= index < len(self.choices):
-            raise RequestError(
-                f"choice {index}: this text has {len(self.choices)} new tokens, counted from 0"
-            )
-        choice = self.choices[index]
-        for rank, candidate in enumerate(choice.likeliest, 1):
-            if candidate.id == token:
-                other = replace(choice, chosen=candidate, rank=rank)
-                return [*self.choices[:index], other]
-        raise RequestError(
-            f"token {token}: is not among the {len(choice.likeliest)} likeliest at position "
-            f"{choice.position}; choose one that the table lists"
-        )
+        return instead(self.choices, index, token)
 
     def end(self) -> None:
         """End the text early; what was generated stays, and the reason is "stopped"."""
         self.generation.close()
         self.reason = "stopped"
+
+
+def instead(choices: Sequence[Choice], index: int, token: int) -> list[Choice]:
+    """The choices before number `index`, then one of its alternatives in place of that choice.
+
+    Raises:
+        RequestError: there is no such choice, or the token is not among its likeliest.
+    """
+    if not 0 <= index < len(choices):
+        raise RequestError(
+            f"choice {index}: this text has {len(choices)} new tokens, counted from 0"
+        )
+    choice = choices[index]
+    for rank, candidate in enumerate(choice.likeliest, 1):
+        if candidate.id == token:
+            other = replace(choice, chosen=candidate, rank=rank)
+            return [*choices[:index], other]
+    raise RequestError(
+        f"token {token}: is not among the {len(choice.likeliest)} likeliest at position "
+        f"{choice.position}; choose one that the table lists"
+    )
 
 
 def choice_of(token: GeneratedToken, settings: SamplingSettings, seen: list[int]) -> Choice:
@@ -171,12 +198,15 @@ def choice_of(token: GeneratedToken, settings: SamplingSettings, seen: list[int]
         seen: the ids before it, BOS included, for the repeat penalty.
     """
     probabilities = softmax(token.logits.astype(np.float64))
-    order = np.argsort(-probabilities, kind="stable")
-    ids, chances = candidates(token.logits, settings, seen)
-    chance_of = dict(zip(ids.tolist(), chances.tolist(), strict=True))
+    # of a large vocabulary, only what is as likely as the last one shown is sorted
+    n_shown = min(N_LIKELIEST, len(probabilities))
+    least = np.partition(probabilities, -n_shown)[-n_shown]
+    likely = np.flatnonzero(probabilities >= least)
+    order = likely[np.argsort(-probabilities[likely], kind="stable")]
+    chance_of = chances(token.logits, settings, seen)
 
     def candidate(id: int) -> Candidate:
-        return Candidate(id, float(probabilities[id]), chance_of.get(id, 0.0))
+        return Candidate(id, float(probabilities[id]), float(chance_of[id]))
 
     return Choice(
         position=token.position,

@@ -9,6 +9,7 @@ from llama_edu.errors import RequestError
 from llama_edu.files.anatomy import fields_in
 from llama_edu.files.fields import Field
 from llama_edu.files.mapped import MappedFile
+from llama_edu.models import locate
 from llama_edu.text import visible
 
 _BYTES_PER_ROW = 8
@@ -17,7 +18,7 @@ _BYTES_PER_ROW = 8
 _MOST_ROWS_PER_FIELD = 4
 
 
-def hex_view(path: Path, n_bytes: int, start: int = 0) -> str:
+def hex_view(path: str | Path, n_bytes: int, start: int = 0) -> str:
     """Bytes of a weight file from `start` on, with every field named, as text.
 
     Raises:
@@ -28,7 +29,7 @@ def hex_view(path: Path, n_bytes: int, start: int = 0) -> str:
         raise RequestError(f"--hex is {n_bytes}, expected 1 or more bytes")
     if start < 0:
         raise RequestError(f"the hex view starts at byte {start}, expected 0 or more")
-    with MappedFile(path, is_mapped=False) as mapped:
+    with MappedFile(locate(path), is_mapped=False) as mapped:
         data = mapped.data[start : start + n_bytes]
         return "\n".join(_rows(fields_in(mapped), data, start))
 

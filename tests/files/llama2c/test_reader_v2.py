@@ -18,7 +18,7 @@ from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.anatomy import fields_of
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.mapped import MappedFile
-from llama_edu.llama import load
+from llama_edu.loading import load
 from llama_edu.matmul.product import matmul
 from llama_edu.pages.ledger import Ledger
 from llama_edu.quants.blocks import dequantize

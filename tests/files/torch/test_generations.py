@@ -17,7 +17,7 @@ from llama_edu.config import RopeScaling
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.torch.generations import generation_of
-from llama_edu.llama import load
+from llama_edu.loading import load
 from llama_edu.stated import Stated
 
 #: The params.json that Meta and Mistral published, (context, factor of RoPE).

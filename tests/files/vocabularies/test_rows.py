@@ -13,7 +13,7 @@ from llama_edu.compare import compare
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.vocabularies.detect import read_vocabulary
 from llama_edu.files.vocabularies.rows import AddedPiece, added_pieces, with_rows
-from llama_edu.llama import load
+from llama_edu.loading import load
 from llama_edu.tokenizer.streaming import decode
 from llama_edu.vocabulary import CONTROL, UNUSED, USER_DEFINED
 
@@ -69,6 +69,12 @@ def test_names_go_into_the_vocabulary_of_a_conversion(folder, tmp_path, run_cli)
         for text in ("the fox", "the fox[ASK] more", "a[ASK]"):
             assert after.tokenizer.encode(text)[-1] == before.tokenizer.encode(text)[-1]
         assert [after.tokenizer.piece(t) for t in (301, 305)] == [b"[ASK]", b""]
+        assert 302 in after.tokenizer.encode("the fox[ASK] more")
+    code, _, error = run_cli("convert", tmp_path / "m.gguf", tmp_path / "f", "--to", "safetensors")
+    assert code == 0, error
+    with load(tmp_path / "f") as again:  # sentencepiece spells the space in it as U+2581
+        assert 302 in again.tokenizer.encode("the fox[ASK] more")
+        assert again.tokenizer.name(302) == "[ASK]\u2581more"
 
 
 def test_tokenizer_config_says_which_added_tokens_are_control_tokens(tmp_path):

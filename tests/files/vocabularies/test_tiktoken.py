@@ -16,7 +16,7 @@ from llama_edu.errors import FormatError
 from llama_edu.files.vocabularies.byte_level import PRE_TOKENIZERS
 from llama_edu.files.vocabularies.detect import is_sentencepiece, read_vocabulary
 from llama_edu.files.vocabularies.tiktoken import read_tiktoken, special_names
-from llama_edu.llama import load
+from llama_edu.loading import load
 from llama_edu.tokenizer.streaming import decode
 from llama_edu.vocabulary import CONTROL, NORMAL
 

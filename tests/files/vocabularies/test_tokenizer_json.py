@@ -12,7 +12,7 @@ from llama_edu.files.layout import PlannedTensor
 from llama_edu.files.vocabularies.byte_level import PRE_TOKENIZERS
 from llama_edu.files.vocabularies.detect import read_vocabulary
 from llama_edu.files.vocabularies.tokenizer_json import read_tokenizer_json
-from llama_edu.llama import load
+from llama_edu.loading import load
 from llama_edu.tokenizer.bpe import BpeTokenizer
 from llama_edu.tokenizer.score_merge import ScoreMergeTokenizer
 from llama_edu.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED
@@ -159,12 +159,18 @@ def test_a_tokenizer_json_is_known_by_its_content_and_encodes(trained, tmp_path,
 def test_where_no_config_json_names_the_ends_tokenizer_config_json_does(trained):
     _, path, _ = trained
     path.with_name("config.json").unlink()
-    assert (read_tokenizer_json(path).bos_id, read_tokenizer_json(path).eos_id) == (-1, -1)
+    vocabulary = read_tokenizer_json(path)
+    assert (vocabulary.bos_id, vocabulary.eos_id) == (0, -1)  # the template names BOS
+    written = json.loads(path.read_text())
+    path.write_text(json.dumps(written | {"post_processor": None}))
+    assert read_tokenizer_json(path).bos_id == -1
+    path.write_text(json.dumps(written))
     named = {"bos_token": SPECIALS[0], "eos_token": {"content": SPECIALS[1]}}
     path.with_name("tokenizer_config.json").write_text(json.dumps(named))
     vocabulary = read_tokenizer_json(path)
     assert (vocabulary.bos_id, vocabulary.eos_id, vocabulary.add_bos) == (0, 1, True)
     path.with_name("tokenizer_config.json").write_text(json.dumps({"bos_token": ["?"]}))
+    path.write_text(json.dumps(written | {"post_processor": None}))
     assert read_tokenizer_json(path).bos_id == -1
 
 

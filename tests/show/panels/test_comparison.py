@@ -174,3 +174,32 @@ def test_the_bundled_model_is_the_default(make):
     with llama_edu.load(llama_edu.bundled_checkpoint()) as llama:
         expected = "".join(llama.generate("Once upon a time", 5, temperature=0))
     assert widget.texts[0] == "Once upon a time" + expected
+
+
+def test_what_was_stated_to_load_holds_for_converted_weights_too(files):
+    model, tokenizer = files
+    given = {"tokenizer": tokenizer, "context": 77, "rope_theta": 5e4, "rope_factor": 3.0,
+             "norm_eps": 1e-3, "threads": 1, "kernels": "numpy"}  # fmt: skip
+    with llama_edu.load(model, **given) as llama:
+        types = WeightTypes(llama, None)
+        copied = types.open("f32")
+        assert copied.config == llama.config and copied.config.max_seq_len == 77
+        assert copied.tokenizer.encode("the fox") == llama.tokenizer.encode("the fox")
+        assert copied.model.threads == 1 and copied.kernels == "numpy"
+        ids = llama.tokenizer.encode("the fox told")
+        np.testing.assert_allclose(copied.logits(ids), llama.logits(ids), atol=1e-5)
+        with llama_edu.load(model, tokenizer=tokenizer) as plain:
+            assert np.abs(plain.logits(ids) - llama.logits(ids)).max() > 1e-3
+        types.close()
+
+
+def test_texts_that_part_inside_a_character_show_the_whole_of_it(make, monkeypatch):
+    sprouts = [3 + byte for byte in "\U0001f331".encode()]
+    suns = [3 + byte for byte in "\U0001f31e".encode()]
+    coming = iter([id for pair in zip([259, *sprouts], [259, *suns], strict=True) for id in pair])
+    monkeypatch.setattr("llama_edu.transformer.generate.sample", lambda *_: next(coming))
+    widget = make(n_tokens=5, left={}, right={})
+    assert widget.start().wait(60) and not widget._worker.failure
+    assert widget.n_same == 4 and "“\U0001f331 4/4” left, “\U0001f31e 4/4” right" in widget.summary
+    assert ">\U0001f331</mark>" in widget.left._story.value
+    assert ">\U0001f31e</mark>" in widget.right._story.value

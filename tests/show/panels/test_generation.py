@@ -44,6 +44,22 @@ def test_the_text_is_the_one_that_generate_gives(llama, make):
     assert len(widget.tokens) == len(llama.tokenizer.encode("the")) + 20
 
 
+def test_the_field_for_stop_strings_ends_the_text(llama, make):
+    whole = "the" + str(llama.generate("the", 20, temperature=1.0, top_k=TOP_K, seed=5))
+    stop = whole[9:11]
+    widget = make(llama, seed=5, stop=["never there", stop])
+    assert widget.controls.stop.value == f"never there\n{stop}"
+    widget.start().wait(60)
+    assert (widget.text, widget.reason) == (whole[: whole.index(stop, 3)], "stop")
+    assert "a stop string ended the text" in widget.bar.status.value
+    widget.controls.stop.value = ""
+    widget.start().wait(60)
+    assert (widget.text, widget.reason) == (whole, "length")
+    for wrong in ("", [""], "a\nb"):
+        with pytest.raises(RequestError, match=r"stop: .* is no string of one line"):
+            GenerationWidget(llama, stop=wrong)
+
+
 def test_run_prints_what_start_writes(llama, make, capsys):
     widget = make(llama)
     assert widget.start().wait(20)
@@ -184,7 +200,7 @@ def test_impossible_settings_are_refused_when_the_widget_is_made(llama):
         GenerationWidget(llama, temperature=float("nan"))
     with pytest.raises(RequestError, match="sampling: top_p is 2"):
         GenerationWidget(llama, top_p=2.0)
-    with pytest.raises(RequestError, match="'temprature': no such control, expected prompt, n_to"):
+    with pytest.raises(RequestError, match="'temprature': no such control, expected prompt, stop,"):
         GenerationWidget(llama, temprature=1.0)
 
 

@@ -13,6 +13,7 @@ from llama_edu.show.figures.grid import (
     scale_color,
     tensors_at,
 )
+from llama_edu.show.figures.page_layout import LABEL_PX_SHRUNK
 from llama_edu.text import one_line
 
 _TEXT = "color: var(--jp-content-font-color1, inherit); line-height: 1.5"
@@ -27,15 +28,18 @@ MODE_WORDS: dict[Mode, str] = {
     "last": "the token that needed it last",
     "count": "how many tokens needed it",
 }
+#: Which of its pages gives a cell its color.
+_HIGHEST: dict[Mode, str] = {"first": "latest", "last": "latest", "count": "most needed"}
 
 
 def labels_html(grid: PageGrid) -> str:
     """Names of the bands, to the left of the map, placed at fractions of its height."""
-    tops_and_names = [(top, escaped(one_line(name))) for top, name in grid.labels()]
+    shown = grid.labels(LABEL_PX_SHRUNK)
+    tops_and_names = [(top, escaped(one_line(name))) for top, name in shown]
     labels = "".join(
         f'<div title="{name}" style="position: absolute; right: 0; max-width: 100%; '
         f"top: {100 * top:.2f}%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; "
-        f'font-size: 11px; line-height: 13px; {MUTED}">{name}</div>'
+        f'font-size: 11px; line-height: 12px; {MUTED}">{name}</div>'
         for top, name in tops_and_names
     )
     return f'<div style="position: relative; width: 100%; height: 100%">{labels}</div>'
@@ -81,10 +85,11 @@ def legend_html(mode: Mode, n_values: int, grid: PageGrid) -> str:
         f'<span style="white-space: nowrap"><span style="display: inline-block; width: 8px; '
         f'height: 8px; border: 2px solid {picked_color()}"></span> picked</span>'
     )
-    cell = "page" if grid.pages_per_cell == 1 else f"{grid.pages_per_cell} neighboring pages"
+    of_several = "" if grid.pages_per_cell == 1 else f"; of its pages, the {_HIGHEST[mode]} counts"
     return (
         f'<div style="{MUTED}; line-height: 1.6; display: flex; flex-wrap: wrap; gap: 0 14px">'
-        f"<span>one cell: one {cell}, in file order; color: {MODE_WORDS[mode]}</span>"
+        f"<span>one cell: {grid.cell_words}, in file order; color: {MODE_WORDS[mode]}{of_several}"
+        f"</span>"
         f"{''.join(parts)}</div>"
     )
 

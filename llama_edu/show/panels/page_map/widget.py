@@ -18,7 +18,8 @@ from llama_edu.experiments.plain_faults import plain_faults
 from llama_edu.experiments.token_pages import TokenPages
 from llama_edu.experiments.token_steps import TokenSteps
 from llama_edu.html import note_html
-from llama_edu.llama import Llama, load
+from llama_edu.llama import Llama
+from llama_edu.loading import load
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
 from llama_edu.pages.touches import Step, Touches
@@ -216,13 +217,13 @@ class PageMapWidget(Panel):
                     shown_at = time.monotonic()
                 if self._pace:
                     stopping.wait(1 / self._pace)
-            path, reason = lab.path, steps.reason
+            path, stated, reason = lab.path, llama.stated, steps.reason
             del llama, lab, generation, steps  # views on the mapping, which is closed now
         self.view.end()
         self._n_planned = len(touches)
         self._show()
         read = [step.tokens for step in touches.steps]
-        touches.plain_faults |= plain_faults(path, read, stopping)
+        touches.plain_faults |= plain_faults(path, read, stopping, stated)
         self._reason = reason
 
     def _open(self, stack: ExitStack) -> tuple[Llama, PageLab]:

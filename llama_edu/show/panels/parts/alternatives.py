@@ -60,11 +60,11 @@ class AlternativePicker(ipywidgets.HBox):
     def show(self, choice: Choice | None, tokenizer: Tokenizer | None) -> None:
         """Offer the alternatives to a choice; None offers nothing.
 
-        BOS and EOS are not offered: no text goes on after them.
+        BOS and the ends of a text are not offered: no text goes on after them.
         """
         options: list[tuple[str, int | None]] = []
         if choice is not None and tokenizer is not None:
-            unwanted = (choice.chosen.id, tokenizer.bos_id, tokenizer.eos_id)
+            unwanted = (choice.chosen.id, tokenizer.bos_id, *tokenizer.end_ids)
             options = [
                 (
                     f"{rank}. {token_label(tokenizer, o.id)}  {percent(o.probability)}",

@@ -1,4 +1,7 @@
-"""ModelChooser: the models in data/ and in the reader's own folder. Nothing is uploaded."""
+"""ModelChooser: the models in data/, in the reader's folder, and those with a name.
+
+Nothing is uploaded, and only a name on the Hugging Face hub that is typed here downloads anything.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 from llama_edu.bundled import bundled_checkpoint
 from llama_edu.errors import LlamaEduError
 from llama_edu.html import note_html
+from llama_edu.models.listing import ListedModel, known_models, models_in_cache
 from llama_edu.show.runtime.found_models import found_models
 from llama_edu.show.runtime.optional import import_optional
 
@@ -50,14 +54,14 @@ class ModelChooser(ipywidgets.VBox):
         )
         self.models = ipywidgets.Dropdown(
             description="models",
-            tooltip="The models in data/ and in your folder, recognized by their content",
+            tooltip="The models in data/, in your folder, and those that have a name",
             style=style,
             layout=layout,
         )
         self.path = ipywidgets.Text(
             description="path",
-            placeholder="or the path of any model",
-            tooltip="The file or folder that Open will open",
+            placeholder="or the path or name of any model",
+            tooltip="The file, folder or name that Open will open",
             style=style,
             layout=layout,
         )
@@ -81,7 +85,7 @@ class ModelChooser(ipywidgets.VBox):
         )
 
     def list_models(self) -> None:
-        """List data/ and the reader's folder again; a folder that cannot be listed is reported."""
+        """List all again; a folder that cannot be listed is reported."""
         options: list[tuple[str, str | None]] = []
         failures = []
         places: list[tuple[str, Path]] = []
@@ -96,6 +100,7 @@ class ModelChooser(ipywidgets.VBox):
                 options += [(prefix + m.line, os.fspath(m.path)) for m in found_models(place)]
             except LlamaEduError as error:
                 failures.append(str(error))
+        options += [(f"{m.name}: {m.what or m.path}", m.name) for m in _named_models()]
         title = f"choose one of {len(options)}" if options else "no models found"
         self.models.options = [(title, None), *options]
         self.models.index = 0
@@ -115,3 +120,9 @@ class ModelChooser(ipywidgets.VBox):
             return
         self._message.value = ""
         self._open_model(self.path.value, self.tokenizer.value or None)
+
+
+def _named_models() -> list[ListedModel]:
+    """The models with a name that can be opened, but for the bundled one, which lies in data/."""
+    listed = [m for m in (*known_models(), *models_in_cache()) if m.path and not m.problem]
+    return [m for m in listed if m.name != "stories"]

@@ -10,6 +10,7 @@ from llama_edu.html import escaped_lines
 from llama_edu.show.panels.parts.controls import SETTING_NAMES, setting_sliders, settings_of
 from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.runtime.weight_types import AS_STORED, WEIGHT_TYPES
+from llama_edu.show.story.characters import character_runs
 from llama_edu.show.story.token_html import DIFFERENT, story_box, story_html
 from llama_edu.show.story.writing import Writing
 from llama_edu.transformer.sampling import GREEDY, SamplingSettings
@@ -83,14 +84,19 @@ class ComparedText(ipywidgets.VBox):
 def compared_html(writing: Writing | None, n_same: int | None) -> str:
     """A text as HTML, with a mark on the first token that differs from the other text's.
 
+    A token that is a part of a character marks the whole character.
+
     Args:
         n_same: how many new tokens are the same; None, if no difference is known, marks nothing.
     """
     if writing is None or n_same is None:
         return story_html(writing)
-    texts = [choice.text for choice in list(writing.choices)]
-    same, different, rest = texts[:n_same], texts[n_same : n_same + 1], texts[n_same + 1 :]
+    choices = list(writing.choices)
+    texts = [choice.text for choice in choices]
+    runs = character_runs(choices, writing.tokenizer)[n_same : n_same + 1]
+    run = runs[0] if runs else range(len(texts), len(texts))
+    same, different, rest = texts[: run.start], texts[run.start : run.stop], texts[run.stop :]
     body = f"<b>{escaped_lines(writing.prompt)}</b>{escaped_lines(''.join(same))}"
     if different:
-        body += f'<mark style="{DIFFERENT}">{escaped_lines(different[0])}</mark>'
+        body += f'<mark style="{DIFFERENT}">{escaped_lines("".join(different))}</mark>'
     return story_box(body + escaped_lines("".join(rest)))

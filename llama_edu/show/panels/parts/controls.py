@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -29,19 +29,21 @@ SETTING_NAMES = tuple(f.name for f in fields(SamplingSettings) if f.name != "rep
 
 #: The default of each control's first value.
 FIRST_VALUES: dict[str, Any] = {
-    "prompt": EXAMPLE_PROMPTS[0], "n_tokens": 256,
+    "prompt": EXAMPLE_PROMPTS[0], "stop": (), "n_tokens": 256,
     **{name: getattr(SamplingSettings(), name) for name in SETTING_NAMES}, "seed": 1, "pace": 0,
 }  # fmt: skip
 
-#: The length slider ends here for longer contexts.
-_LONGEST = 4096
+#: The length slider ends here for longer contexts: beyond, one pixel would be dozens of tokens, and
+#: a text that has reached its length can be continued.
+_LONGEST = 1024
 
 
 class Controls:
     """A prompt and sliders, and the values they hold.
 
     Attributes:
-        prompt, n_tokens, temperature, top_k, top_p, min_p, repeat_penalty, seed, pace: widgets.
+        prompt, stop, n_tokens, temperature, top_k, top_p, min_p, repeat_penalty, seed, pace:
+            widgets.
         widgets: all of them, laid out, for a box.
     """
 
@@ -76,6 +78,15 @@ class Controls:
             layout=ipywidgets.Layout(width="100%", max_width="600px"),
         )
         self.examples.observe(self._use_example, "value")
+        self.stop = ipywidgets.Textarea(
+            value="\n".join(stop_strings(values["stop"])),
+            description="stop at",
+            placeholder="strings that end the text, one on each line (none)",
+            rows=1,
+            tooltip="The text ends before the first of these strings; one on each line",
+            style={"description_width": "70px"},
+            layout=ipywidgets.Layout(width="100%", max_width="600px"),
+        )
         self.n_tokens = _slider("length", values["n_tokens"], 1, context, 1,
             "The largest number of new tokens; the text may end earlier")  # fmt: skip
         settings = setting_sliders(values, vocab_size)
@@ -91,7 +102,7 @@ class Controls:
                 grid_template_columns="repeat(auto-fit, minmax(290px, 1fr))", width="100%"
             ),
         )  # fmt: skip
-        self.widgets = (self.examples, self.prompt, self._sliders)
+        self.widgets = (self.examples, self.prompt, self.stop, self._sliders)
 
     def values(self) -> dict[str, Any]:
         """The values of the controls now, as the arguments of Writing after the model.
@@ -101,6 +112,7 @@ class Controls:
         """
         return {
             "prompt": self.prompt.value,
+            "stop": [line for line in self.stop.value.split("\n") if line],
             "n_tokens": self.n_tokens.value,
             "settings": settings_of(self._settings),
             "seed": self.seed.value,
@@ -129,7 +141,20 @@ def first_values(given: Mapping[str, Any]) -> dict[str, Any]:
         raise RequestError(f"{unknown[0]!r}: no such control, expected {', '.join(FIRST_VALUES)}")
     values = FIRST_VALUES | dict(given)
     SamplingSettings(**{name: values[name] for name in SETTING_NAMES})
+    stop_strings(values["stop"])
     return values
+
+
+def stop_strings(stop: str | Sequence[str]) -> list[str]:
+    """Stop strings as a list; RequestError for one that has no line of its own in the panel."""
+    strings = [stop] if isinstance(stop, str) else list(stop)
+    for string in strings:
+        if not isinstance(string, str) or not string or "\n" in string:
+            raise RequestError(
+                f"stop: {string!r:.40} is no string of one line, which is what the panel's field "
+                f"holds; give others to llama.generate(stop=...)"
+            )
+    return strings
 
 
 def settings_of(sliders: Mapping[str, Any]) -> SamplingSettings:

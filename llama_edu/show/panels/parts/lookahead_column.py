@@ -11,7 +11,7 @@ from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.runtime.worker import Worker
 from llama_edu.show.story.lookahead import look_ahead
 from llama_edu.show.story.token_html import choice_html
-from llama_edu.show.story.writing import Choice, Writing
+from llama_edu.show.story.writing import Choice, Written
 from llama_edu.tokenizer.protocol import Tokenizer
 
 ipywidgets: Any = import_optional("ipywidgets", "GenerationStudio")
@@ -43,7 +43,7 @@ class LookaheadColumn:
         return self._worker.busy
 
     def start(
-        self, llama: Llama, writing: Writing, choice: Choice, added: Callable[[], None]
+        self, llama: Llama, writing: Written, choice: Choice, added: Callable[[], None]
     ) -> None:
         """Look ahead from every alternative to a choice; while it is running, do nothing.
 
@@ -76,7 +76,7 @@ class LookaheadColumn:
         return choice_html(choice, tokenizer, followed)
 
     def _look(
-        self, llama: Llama, writing: Writing, choice: Choice, added: Callable[[], None]
+        self, llama: Llama, writing: Written, choice: Choice, added: Callable[[], None]
     ) -> None:
         tokens = dict.fromkeys([*(other.id for other in choice.likeliest), choice.chosen.id])
         for token, text in look_ahead(

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from llama_edu.errors import RequestError
 from llama_edu.show.panels.parts.range_box import RangeBox
 from llama_edu.show.runtime.optional import import_optional
-from llama_edu.show.story.token_html import choice_html, story_html
-from llama_edu.show.story.writing import Choice, Writing
+from llama_edu.show.story.token_html import choice_html
+from llama_edu.show.story.writing import Choice, Written
 from llama_edu.tokenizer.protocol import Tokenizer
 
 ipywidgets: Any = import_optional("ipywidgets", "the widgets")
+W = TypeVar("W", bound=Written)
 
 
-class StoryView:
-    """Shows a Writing; once it is finished, one of its new tokens is chosen and explained.
+class StoryView(Generic[W]):
+    """Shows a text; once it is finished, one of its new tokens is chosen and explained.
 
     Attributes:
         story, table: HTML. position_slider: chooses a new token, counted from 1.
@@ -25,7 +26,7 @@ class StoryView:
 
     def __init__(
         self,
-        story_html: Callable[[Writing | None, int | None], str] = story_html,
+        story_html: Callable[[W | None, int | None], str],
         choice_html: Callable[[Choice, Tokenizer], str] = choice_html,
     ) -> None:
         """Build the widgets.
@@ -35,7 +36,7 @@ class StoryView:
             choice_html: makes HTML of the alternatives to a choice.
         """
         self._story_html, self._choice_html = story_html, choice_html
-        self._writing: Writing | None = None
+        self._writing: W | None = None
         self._is_finished = False
         self.story, self.table = ipywidgets.HTML(), ipywidgets.HTML()
         self.position_slider = ipywidgets.IntSlider(
@@ -71,7 +72,7 @@ class StoryView:
             raise RequestError(f"new token no. {number}: the text has {n_new} of them")
         self.position_slider.value = number
 
-    def show(self, writing: Writing | None, *, is_busy: bool) -> None:
+    def show(self, writing: W | None, *, is_busy: bool) -> None:
         """Bring every widget up to date; while a text is being written, no token can be chosen."""
         self._writing = writing
         self._is_finished = bool(writing and writing.choices and not is_busy)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llama_edu.show.runtime.optional import import_optional
-from llama_edu.show.story.token_html import token_label
+from llama_edu.show.story.token_html import choice_label
 from llama_edu.show.story.writing import Choice
 from llama_edu.tokenizer.protocol import Tokenizer
 
@@ -55,6 +55,6 @@ class TokenRow(ipywidgets.HBox):
             index = self._first + place
             button.layout.display = "" if index < len(choices) else "none"
             if index < len(choices):
-                button.description = token_label(tokenizer, choices[index].chosen.id)
+                button.description = choice_label(choices, index, tokenizer)
                 button.tooltip = f"Look at new token no. {index + 1}"
                 button.button_style = "info" if index == chosen else ""

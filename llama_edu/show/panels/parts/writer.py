@@ -14,7 +14,8 @@ from typing import Any
 
 from llama_edu.bundled import bundled_checkpoint
 from llama_edu.errors import LlamaEduError, RequestError
-from llama_edu.llama import Llama, load
+from llama_edu.llama import Llama
+from llama_edu.loading import load
 from llama_edu.show.runtime.presence import Presence
 from llama_edu.show.runtime.worker import Worker, sentence
 from llama_edu.show.story.writing import Choice, Writing

@@ -251,3 +251,16 @@ def test_the_stored_figure_names_bands_colors_and_both_readings(mode, rng):
     first, last = ("once", "6 times") if mode == "count" else ("prompt", "token 5")
     assert legend[0] == first and legend[-2:] == [last, "never"]
     assert decoded(drawn.png()).shape[2] == 4
+
+
+def test_faults_are_counted_with_the_context_that_was_stated(tiny):
+    with PageLab.open(tiny["path"]) as lab:
+        short = llama_edu.load(tiny["path"]).config.max_seq_len
+        llama = llama_edu.load(
+            tiny["path"], tokenizer=tiny["tokenizer"], lab=lab, context=short + 40
+        )
+        widget = PageMapWidget(llama, prompt="the", n_tokens=short + 20)
+        assert widget.start().wait(120) and widget.reason == "length"
+        assert len(widget.touches.plain_faults) == len(widget.touches)
+        widget.close()
+        llama.close()

@@ -24,3 +24,18 @@ def test_the_chooser_lists_data_and_a_folder_of_the_readers(tmp_path, rng):
     assert opened == [(str(model), None)] and chooser._message.value == ""
     chooser.folder.value = str(tmp_path / "nowhere")
     assert "nowhere: No such file" in chooser._message.value
+
+
+def test_the_chooser_lists_models_with_a_name_and_opens_them_by_it(tmp_path, monkeypatch):
+    snapshot = tmp_path / "hub" / "models--acme--tiny" / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "tiny.gguf").write_bytes(b"GGUF")
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("a" * 40)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    opened = []
+    chooser = ModelChooser(lambda path, tokenizer: opened.append(path))
+    chooser.models.value = "acme/tiny"
+    chooser.button.click()
+    assert opened == ["acme/tiny"]
+    assert not any(value == "stories" for _, value in chooser.models.options), "it is in data/"

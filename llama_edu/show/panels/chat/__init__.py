@@ -1,0 +1,1 @@
+"""ChatPanel: `talker` holds the conversation, `controls` are the fields and buttons."""

@@ -1,0 +1,26 @@
+"""Characters that several tokens make together: an emoji is often three tokens of a byte or two.
+
+Only the last of them adds a text; the others, alone, are bytes that mean nothing to a reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llama_edu.show.story.writing import Choice
+from llama_edu.tokenizer.protocol import Tokenizer
+
+
+def character_runs(choices: Sequence[Choice], tokenizer: Tokenizer) -> list[range]:
+    """For each choice, the indices of those that make the same text together, its own included.
+
+    A choice whose token is text by itself, or stands for no bytes, is alone.
+    """
+    runs: list[range] = []
+    for index, choice in enumerate(choices):
+        first = len(runs)
+        is_last = index + 1 == len(choices)
+        if choice.text or is_last or not tokenizer.piece(choice.chosen.id):
+            run = range(first, index + 1)
+            runs += [run] * len(run)
+    return runs
