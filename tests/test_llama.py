@@ -221,7 +221,7 @@ def test_another_models_tokenizer_is_named(checkpoint, sentencepiece_model):
 
 
 def test_a_file_that_shrinks_before_its_weights_are_used_is_refused(checkpoint, monkeypatch):
-    from llama_edu import llama as front_door
+    from llama_edu import loading as front_door
 
     def open_then_shrink(path, **options):
         found = open_checkpoint(path, **options)
