@@ -14,6 +14,9 @@ from llama_edu.files.row_order import rows_side_by_side
 from llama_edu.llama import Llama
 from llama_edu.loading import load
 from llama_edu.quants.blocks import dequantize
+from llama_edu.reconcile.detective import Reconciliation
+from llama_edu.reconcile.two_models import compare_steps as steps_of_both
+from llama_edu.reconcile.two_models import growth
 from llama_edu.stated import Stated
 from llama_edu.table import lay_out
 from llama_edu.text import visible
@@ -130,6 +133,51 @@ def compare(
         ),
         tolerance=tolerance,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StepsComparison:
+    """Every step of two models on the same tokens, and how their difference grows."""
+
+    report: Reconciliation
+
+    @property
+    def agrees(self) -> bool:
+        """Whether no step differs by more than rounding."""
+        return self.report.agrees
+
+    def __str__(self) -> str:
+        b, a, first = self.report.subject, self.report.source, self.report.first
+        head = f"{visible(a)}  against  {visible(b)}, {len(self.report.tokens)} tokens"
+        if first is None:
+            return f"{head}\n  all {len(self.report.steps)} steps are equal, or differ by rounding"
+        lines = [
+            head,
+            f"  first step that differs: {first.name}, by {first.errors.max():.1e} of its size",
+            self.report.table(),
+            "  median over positions:",
+            growth(self.report),
+        ]
+        return "\n".join(lines)
+
+
+def compare_steps(
+    a_path: str | Path, b_path: str | Path, stated: Stated | None = None, *, mmap: bool = True
+) -> StepsComparison:
+    """Where two files of one model part: every step of B beside A's; needs no tokenizer.
+
+    Args:
+        stated: what replaces sizes that either file states or leaves out.
+        mmap: False reads the weights into memory instead of mapping them.
+    Raises:
+        RequestError: the sizes differ, or the steps take too much memory.
+    """
+    options = vars(stated or Stated())
+    with load(a_path, mmap, **options) as a, load(b_path, mmap, **options) as b:
+        _check_same_sizes(a, b)
+        tokens = [token for token in _FIXED_TOKENS if token < a.config.vocab_size]
+        names = a.checkpoint.paths[0].name, b.checkpoint.paths[0].name
+        return StepsComparison(steps_of_both(a.model, b.model, tokens, names))
 
 
 def _check_same_sizes(a: Llama, b: Llama) -> None:

@@ -16,6 +16,7 @@ from llama_edu.errors import RequestError
 from llama_edu.files.layout import Checkpoint, TensorSpec
 from llama_edu.files.mapped import ClosedAtExit, MappedFile
 from llama_edu.html import facts_html
+from llama_edu.matmul.arithmetic import Arithmetic, rounded_matmul
 from llama_edu.matmul.choice import Kernels, matmul_for
 from llama_edu.matmul.product import matmul
 from llama_edu.stated import Stated
@@ -30,10 +31,12 @@ from llama_edu.transformer.generated_text import GeneratedText
 from llama_edu.transformer.model import Model, check_tokens, forward
 from llama_edu.transformer.sampling import SamplingSettings
 from llama_edu.transformer.step import step
+from llama_edu.transformer.tap import Tap
 from llama_edu.unsendable import Unsendable
 
 if TYPE_CHECKING:
     from llama_edu.chat.conversation import Conversation
+    from llama_edu.reconcile.trace import Trace
 
 
 class Lab(Protocol):
@@ -73,7 +76,8 @@ class Llama(Unsendable, ClosedAtExit):
         tokenizer: text to ids and back, made when it is first asked for.
         loading: what was mapped and what was copied.
         lab: the lab whose mapping holds the weights, or None.
-        model: what forward() takes. kernels, stated, tokenizer_path: as given to load().
+        model: what forward() takes.
+        kernels, arithmetic, stated, tokenizer_path: as given to load().
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Llama(Unsendable, ClosedAtExit):
         lab: Lab | None = None,
         kernels: Kernels = "numpy",
         *,
+        arithmetic: Arithmetic = "float32",
         stated: Stated = Stated(),  # noqa: B008  (frozen)
         tokenizer_path: Path | None = None,
     ) -> None:
@@ -98,6 +103,7 @@ class Llama(Unsendable, ClosedAtExit):
         self._files = tuple(files)
         self.loading = loading
         self.kernels, self.stated, self.tokenizer_path = kernels, stated, tokenizer_path
+        self.arithmetic = arithmetic
         self.model = self._with_kernels(model) if kernels == "jit" else model
         self.lab = lab
 
@@ -111,7 +117,9 @@ class Llama(Unsendable, ClosedAtExit):
 
     def _with_kernels(self, model: Model) -> Model:
         chosen = matmul_for(self.kernels, model.weights.values(), model.threads)
-        return model if chosen is matmul else replace(model, matmul=chosen)
+        if chosen is matmul:
+            return model
+        return replace(model, matmul=rounded_matmul(chosen, self.arithmetic))
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -126,15 +134,17 @@ class Llama(Unsendable, ClosedAtExit):
             self._tokenizer = tokenizer_for(self.checkpoint)
         return self._tokenizer
 
-    def logits(self, tokens: Sequence[int]) -> np.ndarray:
+    def logits(self, tokens: Sequence[int], *, tap: Tap | None = None) -> np.ndarray:
         """Score every possible next token after each of the given ones.
 
         Args:
             tokens: T ids, BOS included where the model should see one.
+            tap: sees every step, of all T positions at once, and may change it: transformer/tap.py.
         Returns:
             (T, vocab_size) float32; row t is what the model expects after tokens[: t + 1].
         Raises:
-            RequestError: an unknown id, no ids, or more ids than the context holds.
+            RequestError: an unknown id, no ids, more ids than the context holds, or a tap that
+                returned no array of the same shape.
             FormatError: a mapped file was cut off or written over since it was opened.
         """
         self._check_open()
@@ -145,11 +155,33 @@ class Llama(Unsendable, ClosedAtExit):
             )
         cache = KVCache(self.config, len(tokens))
         out = np.empty((len(tokens), self.config.vocab_size), np.float32)
-        for start in range(0, len(tokens), PREFILL_CHUNK):
-            chunk = tokens[start : start + PREFILL_CHUNK]
+        n_together = len(tokens) if tap else PREFILL_CHUNK
+        for start in range(0, len(tokens), n_together):
+            chunk = tokens[start : start + n_together]
             with step(self.model):
-                out[start : start + len(chunk)] = forward(self.model, chunk, cache)
+                out[start : start + len(chunk)] = forward(self.model, chunk, cache, tap=tap)
         return out
+
+    def trace(
+        self,
+        tokens: Sequence[int],
+        names: str | Sequence[str] = "*",
+        *,
+        tap: Tap | None = None,
+        limit_bytes: int = 2**30,
+    ) -> Trace:
+        """Compute a text and keep the named steps; see reconcile/trace.py.
+
+        Args:
+            tokens: T ids, BOS included where the model should see one.
+            names: a step or a pattern, or several: "layers.*.weights", ["embedding", "logits"].
+            tap: may change each step before it is kept.
+            limit_bytes: RequestError, before anything is computed, if they would take more.
+        """
+        from llama_edu.reconcile.trace import trace
+
+        self._check_open()
+        return trace(self.model, tokens, names, tap=tap, limit_bytes=limit_bytes)
 
     def generate(
         self,

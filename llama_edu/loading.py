@@ -15,9 +15,10 @@ from llama_edu.files.detect import open_checkpoint
 from llama_edu.files.layout import Checkpoint, ShardedTensor, TensorSpec
 from llama_edu.files.shards import join
 from llama_edu.llama import Lab, Llama, Loading
+from llama_edu.matmul.arithmetic import Arithmetic, check_arithmetic, rounded_matmul
 from llama_edu.matmul.choice import Kernels, check_kernels
 from llama_edu.matmul.heap import keep_freed_memory
-from llama_edu.matmul.product import blas_can_read
+from llama_edu.matmul.product import blas_can_read, matmul
 from llama_edu.matmul.threads import check_threads
 from llama_edu.models import locate
 from llama_edu.rope import rope_frequencies
@@ -34,6 +35,7 @@ def load(
     tokenizer: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     kernels: Kernels = "auto",
+    arithmetic: Arithmetic = "float32",
     lab: Lab | None = None,
     context: int | None = None,
     rope_theta: float | None = None,
@@ -56,6 +58,8 @@ def load(
         threads: the number of cores to use; None uses all that this process may run on.
         kernels: how stored weights are multiplied: "numpy"; "jit" (numba, the extra `jit`); or
             "auto", which prefills with numpy and decodes with jit where numba is installed.
+        arithmetic: "int8" rounds activations before each product as llama.cpp does for these
+            weights, "int4" as it did in March 2023; "float32" does not. See matmul/arithmetic.py.
         lab: a pages.PageLab on the same file; the weights are then views of its mapping, and the
             forward pass records in its ledger what it reads.
         context: the number of positions that the model can hold, where the file does not say it or
@@ -96,12 +100,14 @@ def load(
 
     weights = _Weights({n: _weight(tensor, array) for n, tensor in checkpoint.tensors.items()})
     weights.where = checkpoint.paths[0]
+    check_arithmetic(arithmetic, weights.values())
     stored_divisors = checkpoint.metadata.get("rope_freqs")
     divisors = array(stored_divisors) if isinstance(stored_divisors, TensorSpec) else None
     model = Model(
         checkpoint.config,
         MappingProxyType(weights),
         rope_frequencies(checkpoint.config, divisors),
+        matmul=rounded_matmul(matmul, arithmetic),
         threads=threads,
         blas_threads=threads if _all_float32(weights) else 1,
         log=lab.ledger if lab is not None else NO_LOG,
@@ -112,7 +118,8 @@ def load(
     loading = Loading(mapped_bytes, copied_bytes, time.perf_counter() - start)
     return Llama(
         checkpoint, weights, given_tokenizer, files, loading, model, lab, kernels,
-        stated=stated, tokenizer_path=None if tokenizer is None else Path(tokenizer),
+        arithmetic=arithmetic, stated=stated,
+        tokenizer_path=None if tokenizer is None else Path(tokenizer),
     )  # fmt: skip
 
 

@@ -26,6 +26,8 @@ from helpers.small_models import (
 
 import llama_edu
 from llama_edu import load
+from llama_edu.bundled import bundled_checkpoint
+from llama_edu.convert import convert
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.matmul.product import matmul
 from llama_edu.pages.lab import PageLab
@@ -374,3 +376,31 @@ def test_damaged_weights_give_scores_and_no_warning(tmp_path, config, weights, v
     (tmp_path / "m.bin").write_bytes(llama2c_v0(config, damaged))
     with load(tmp_path / "m.bin", threads=1, kernels="numpy") as llama:
         assert llama.logits([1, 2]).shape == (2, config.vocab_size)
+
+
+def test_arithmetic_rounds_activations_of_quantized_weights(tmp_path):
+    path = tmp_path / "q8.gguf"
+    convert(bundled_checkpoint(), path, to="gguf", type="q8_0")
+    tokens = [1, 5, 3, 11, 7]
+    with load(path) as exact, load(path, arithmetic="int8") as rounded:
+        a, b = exact.logits(tokens), rounded.logits(tokens)
+        assert exact.arithmetic == "float32" and rounded.arithmetic == "int8"
+        difference = np.abs(a - b).max() / np.abs(a).max()
+        assert 1e-4 < difference < 0.05
+        assert "".join(rounded.generate("The fox", 3, temperature=0)) != ""
+    with pytest.raises(RequestError, match="arithmetic is 'int2', expected one of"):
+        load(path, arithmetic="int2")
+    with pytest.raises(RequestError, match=r"arithmetic 'int4': not defined .* q8_0"):
+        load(path, arithmetic="int4")
+
+
+def test_compiled_kernels_multiply_the_same_rounded_activations(tmp_path):
+    pytest.importorskip("numba")
+    path = tmp_path / "q8.gguf"
+    convert(bundled_checkpoint(), path, to="gguf", type="q8_0")
+    x = np.random.default_rng(1).standard_normal((1, 256)).astype(np.float32)
+    with load(path, arithmetic="int8", kernels="jit") as jit, load(path, arithmetic="int8") as ours:
+        a = jit.model.linear(x, "layers.0.wq")
+        np.testing.assert_allclose(a, ours.model.linear(x, "layers.0.wq"), rtol=1e-4, atol=1e-5)
+    with load(path, kernels="jit") as exact:
+        assert np.abs(a - exact.model.linear(x, "layers.0.wq")).max() > 1e-4

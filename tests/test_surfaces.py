@@ -18,6 +18,7 @@ from llama_edu.files.detect import open_checkpoint
 from llama_edu.files.layout import TensorSpec
 from llama_edu.show.figures.alignment import alignment_figure
 from llama_edu.show.figures.needs import needs_figure
+from llama_edu.show.panels.steps import StepsPanel
 from llama_edu.show.text.museum import museum
 
 #: Sources whose text no command shows: it is carried as it is, or only counted.
@@ -54,6 +55,11 @@ def commands(model) -> dict[str, list[object]]:
         "perplexity": ["perplexity", path, "--text-file", f"{out}.txt", "--context", "5", *own],
         "perplexity of nothing": ["perplexity", path, "--text-file", f"{out}-none", *own],
         "compare": ["compare", path, path],
+        "compare --steps": ["compare", path, path, "--steps"],
+        "trace": ["trace", path, "--text", model.prompt, "--out", f"{out}.npz", *own],
+        "trace of nothing": ["trace", path, "--text", "a", "--names", model.name, *own],
+        "experiment reconcile": ["experiment", "reconcile", "--file", path],
+        "experiment --json": ["experiment", "reconcile", "--file", path, "--json"],
         "convert to gguf": ["convert", path, f"{out}.gguf", "--to", "gguf", *own, *model.options],
         "convert to ggjt": ["convert", path, f"{out}.ggjt", "--type", "f16", *own],
         "convert to a folder": ["convert", path, f"{out}-folder", "--to", "safetensors", *own],
@@ -134,6 +140,8 @@ def _of_a_loaded_model(model):
         yield "repr of Llama", repr(llama), False
         yield "HTML of Llama", llama._repr_html_(), True
         yield "needs", needs_figure(llama).alt, False
+        yield "repr of Trace", _said(lambda: repr(llama.trace([1, 4]))), False
+        yield "steps panel", _said(lambda: repr(StepsPanel(llama, model.prompt))), False
         yield "tokenizer", _said(lambda: repr(llama.tokenizer)), False
         yield "text", _said(lambda: repr(list(llama.generate(model.prompt, 3, seed=1)))), False
 

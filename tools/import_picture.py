@@ -39,13 +39,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "convert": _GROUND | {"quants", "models", "files", "stated"},
     "matmul": {"errors", "quants"},
     "transformer": _GROUND | {"quants", "matmul", "tokenizer", "unsendable"},
+    "reconcile": _GROUND | {"quants", "files", "matmul", "transformer"},
     "pages": _GROUND | {"files"},
     "chat": _GROUND | {"files", "tokenizer", "transformer", "unsendable"},
     "llama": _GROUND
-    | {"files", "stated", "tokenizer", "matmul", "transformer", "chat", "unsendable"},
+    | {"files", "stated", "tokenizer", "matmul", "transformer", "chat", "unsendable", "reconcile"},
     "loading": _GROUND
     | {"models", "files", "stated", "tokenizer", "matmul", "transformer", "llama"},
-    "compare": _GROUND | {"quants", "files", "stated", "llama", "loading"},
+    "compare": _GROUND | {"quants", "files", "stated", "llama", "loading", "reconcile"},
 }  # fmt: skip
 MAY_IMPORT["experiments"] = set(MAY_IMPORT)
 MAY_IMPORT["show"] = set(MAY_IMPORT)
@@ -61,7 +62,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("detect",), ("anatomy",),
     ),
     "show": (("text",), ("runtime",), ("story",), ("figures",), ("panels",), ("magics",)),
-    "matmul": (("product",), ("jit",), ("choice",), ("__init__",)),
+    "matmul": (("product",), ("jit",), ("arithmetic", "choice"), ("__init__",)),
     "pages": (("backends",), ("calibrate",), ("lab",), ("doctor",)),
 }  # fmt: skip
 

@@ -38,6 +38,7 @@ COMMANDS = (
     "perplexity",
     "compare",
     "logits",
+    "trace",
     "tokenize",
 )
 

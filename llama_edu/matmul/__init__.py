@@ -11,7 +11,7 @@ All implementations give the same result, and none makes a float32 copy of a who
 | jit/ | stored types with compiled loops (numba) | reads blocks in place |
 
 `matmul_for` selects the numpy or the compiled implementation; threads.py shares work among cores,
-heap.py keeps freed memory for the next layer.
+heap.py keeps freed memory for the next layer. arithmetic.py rounds x first if asked to.
 """
 
 from llama_edu.matmul.choice import KERNELS, Kernels, check_kernels, matmul_for

@@ -14,6 +14,7 @@ _PARTS = {
     "GenerationStudio": "llama_edu.show.panels.studio",
     "GenerationWidget": "llama_edu.show.panels.generation",
     "PageMapWidget": "llama_edu.show.panels.page_map.widget",
+    "StepsPanel": "llama_edu.show.panels.steps",
     "attempt": "llama_edu.show.runtime.attempt",
     "course_model": "llama_edu.show.runtime.course_model",
     "guess": "llama_edu.show.panels.guess",

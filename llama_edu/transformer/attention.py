@@ -1,4 +1,7 @@
-"""Attention on several cores: each thread takes some of the key/value heads."""
+"""Attention on several cores: each thread takes some of the key/value heads.
+
+With a tap it runs step by step on one of them.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,25 @@ import numpy as np
 from llama_edu.matmul.blas import can_control_blas
 from llama_edu.matmul.threads import FEW_POSITIONS, run_shares
 from llama_edu.transformer import kernels
+from llama_edu.transformer.tap import Tap, untouched
 
 
-def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, threads: int) -> np.ndarray:
+def attend(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, threads: int, tap: Tap = untouched
+) -> np.ndarray:
     """kernels.attention, with its key/value heads shared among threads for many positions.
 
     Args:
         q: (T, n_heads, head_dim) float32. k, v: (n_kv_heads, S, head_dim) float32, S >= T.
         threads: the largest number of threads.
+        tap: sees "scores" and "weights", (n_heads, T, S) float32 each.
     Returns:
         (T, n_heads * head_dim) float32, equal to kernels.attention to the bit.
     """
+    if tap is not untouched:
+        scores = tap("scores", kernels.attention_scores(q, k))
+        weights = tap("weights", kernels.softmax(scores.copy()))
+        return kernels.mix(weights, v)
     if threads == 1 or len(q) < FEW_POSITIONS or not can_control_blas():
         return kernels.attention(q, k, v)
     T, n_heads, head_dim = q.shape

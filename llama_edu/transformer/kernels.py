@@ -112,14 +112,25 @@ def rope_halves(x: np.ndarray, rotations: np.ndarray) -> np.ndarray:
 def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Causal attention of the T newest positions over all S.
 
-    The query at index t stands at position S - T + t and sees the positions up to its own. Each
-    key/value head serves n_heads / n_kv_heads query heads through a view: no head is repeated.
-
     Args:
         q: (T, n_heads, head_dim) float32. k, v: (n_kv_heads, S, head_dim) float32, S >= T.
     Returns:
         (T, n_heads * head_dim) float32, the heads side by side.
     Source: Ainslie et al. (grouped queries), arXiv 2305.13245.
+    """
+    return mix(softmax(attention_scores(q, k)), v)
+
+
+def attention_scores(q: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """How well each query fits each key; -inf for the future.
+
+    The query at index t stands at position S - T + t and sees the positions up to its own. Each
+    key/value head serves n_heads / n_kv_heads query heads through a view: no head is repeated.
+
+    Args:
+        q: (T, n_heads, head_dim) float32. k: (n_kv_heads, S, head_dim) float32, S >= T.
+    Returns:
+        (n_heads, T, S) float32, a new array, C-contiguous.
     """
     T, n_heads, head_dim = q.shape
     n_kv_heads, S, _ = k.shape
@@ -127,10 +138,22 @@ def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
     # (n_kv_heads, n_groups * T, head_dim): queries that read the same keys are adjacent
     q = q.reshape(T, n_kv_heads, n_groups, head_dim).transpose(1, 2, 0, 3)
     q = q.reshape(n_kv_heads, n_groups * T, head_dim) * np.float32(head_dim**-0.5)
-    scores = q @ k.transpose(0, 2, 1)  # (n_kv_heads, n_groups * T, S)
+    scores = (q @ k.transpose(0, 2, 1)).reshape(n_heads, T, S)
     if T > 1:
-        future = np.triu(np.full((T, S), -np.inf, np.float32), k=S - T + 1)
-        scores.reshape(n_kv_heads, n_groups, T, S)[...] += future
-    mixed = softmax(scores) @ v  # (n_kv_heads, n_groups * T, head_dim)
-    mixed = mixed.reshape(n_kv_heads, n_groups, T, head_dim).transpose(2, 0, 1, 3)
+        scores += np.triu(np.full((T, S), -np.inf, np.float32), k=S - T + 1)
+    return scores
+
+
+def mix(weights: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Each head's average of the values, by its attention weights.
+
+    Args:
+        weights: (n_heads, T, S) float32, C-contiguous. v: (n_kv_heads, S, head_dim) float32.
+    Returns:
+        (T, n_heads * head_dim) float32, the heads side by side.
+    """
+    n_heads, T, S = weights.shape
+    n_kv_heads, _, head_dim = v.shape
+    mixed = weights.reshape(n_kv_heads, -1, S) @ v  # (n_kv_heads, n_groups * T, head_dim)
+    mixed = mixed.reshape(n_heads, T, head_dim).transpose(1, 0, 2)
     return mixed.reshape(T, n_heads * head_dim)

@@ -19,12 +19,18 @@ from llama_edu.transformer import kernels
 from llama_edu.transformer.access_log import NO_LOG, AccessLog
 from llama_edu.transformer.attention import attend
 from llama_edu.transformer.cache import KVCache
+from llama_edu.transformer.tap import Tap, checked, in_layer, untouched
 
 _ROPE = {"interleaved": kernels.rope_interleaved, "halves": kernels.rope_halves}
 
 
 def forward(
-    model: Model, tokens: Sequence[int], cache: KVCache, *, last_only: bool = False
+    model: Model,
+    tokens: Sequence[int],
+    cache: KVCache,
+    *,
+    last_only: bool = False,
+    tap: Tap | None = None,
 ) -> np.ndarray:
     """Read tokens at the positions after those in the cache, and score what may come next.
 
@@ -32,61 +38,74 @@ def forward(
         tokens: T ids, each below vocab_size.
         cache: holds the earlier positions; afterwards holds these T as well.
         last_only: score only the last position, which is all that generation needs.
+        tap: called with the name and the numbers of every step, and gives what to go on with; see
+            tap.py, which lists the steps.
     Returns:
         (T, vocab_size) float32 logits, or (1, vocab_size) with last_only.
     Raises:
-        RequestError: an unknown id, no tokens, or more positions than fit into the cache.
+        RequestError: an unknown id, no tokens, or more positions than fit into the cache; or the
+            tap returned something else than an array of the same shape.
     """
     check_tokens(tokens, model.config)
     cache.check_room(len(tokens))
     positions = np.arange(cache.length, cache.length + len(tokens))
     rotations = kernels.rope_rotations(positions, model.frequencies)
+    see = checked(tap)
 
-    x = model.embed(tokens)  # (T, dim)
+    x = see("embedding", model.embed(tokens))  # (T, dim)
     for layer in range(model.config.n_layers):
-        x = x + attention(model, layer, x, rotations, cache)
-        x = x + feed_forward(model, layer, x)
+        here = in_layer(see, layer)
+        x = here("attended", x + attention(model, layer, x, rotations, cache, here))
+        x = here("out", x + feed_forward(model, layer, x, here))
     cache.length += len(tokens)
 
-    x = model.norm(x[-1:] if last_only else x, "final_norm")
-    return model.linear(x, output_name(model.weights))  # (T, vocab_size)
+    x = see("final_norm", model.norm(x[-1:] if last_only else x, "final_norm"))
+    return see("logits", model.linear(x, output_name(model.weights)))  # (T, vocab_size)
 
 
 def attention(
-    model: Model, layer: int, x: np.ndarray, rotations: np.ndarray, cache: KVCache
+    model: Model,
+    layer: int,
+    x: np.ndarray,
+    rotations: np.ndarray,
+    cache: KVCache,
+    see: Tap = untouched,
 ) -> np.ndarray:
     """What each position gathers from the positions up to its own.
 
     Args:
         x: (T, dim). rotations: (T, head_dim / 2) complex64, RoPE's rotation of each pair.
         cache: stores the T new keys and values of this layer and returns those of all positions.
+        see: shows each step under its name and gives back what to go on with.
     Returns:
         (T, dim), to be added to x.
     """
     config, name = model.config, f"layers.{layer}"
     rope = _ROPE[config.rope_pairing]
-    h = model.norm(x, f"{name}.attention_norm")
+    h = see("attention_norm", model.norm(x, f"{name}.attention_norm"))
     q, k, v = model.linears(h, f"{name}.wq", f"{name}.wk", f"{name}.wv")
-    q = rope(q.reshape(-1, config.n_heads, config.head_dim), rotations)
-    k = rope(k.reshape(-1, config.n_kv_heads, config.head_dim), rotations)
-    v = v.reshape(-1, config.n_kv_heads, config.head_dim)
+    q = see("q", q.reshape(-1, config.n_heads, config.head_dim))
+    k = see("k", k.reshape(-1, config.n_kv_heads, config.head_dim))
+    v = see("v", v.reshape(-1, config.n_kv_heads, config.head_dim))
+    q, k = see("q_rope", rope(q, rotations)), see("k_rope", rope(k, rotations))
     keys, values = cache.extend(layer, k, v)  # (n_kv_heads, S, head_dim) each
-    mixed = attend(q, keys, values, model.threads)  # (T, n_heads * head_dim)
-    return model.linear(mixed, f"{name}.wo")
+    mixed = see("mixed", attend(q, keys, values, model.threads, see))  # (T, n_heads * head_dim)
+    return see("wo", model.linear(mixed, f"{name}.wo"))
 
 
-def feed_forward(model: Model, layer: int, x: np.ndarray) -> np.ndarray:
+def feed_forward(model: Model, layer: int, x: np.ndarray, see: Tap = untouched) -> np.ndarray:
     """What each position computes on its own.
 
     Args:
-        x: (T, dim).
+        x: (T, dim). see: as in attention().
     Returns:
         (T, dim), to be added to x.
     """
     name = f"layers.{layer}"
-    h = model.norm(x, f"{name}.ffn_norm")
+    h = see("ffn_norm", model.norm(x, f"{name}.ffn_norm"))
     gate, up = model.linears(h, f"{name}.w_gate", f"{name}.w_up")  # (T, hidden_dim) each
-    return model.linear(kernels.swiglu(gate, up), f"{name}.w_down")
+    activated = see("activated", kernels.swiglu(see("gate", gate), see("up", up)))
+    return see("down", model.linear(activated, f"{name}.w_down"))
 
 
 def _in_memory() -> None:

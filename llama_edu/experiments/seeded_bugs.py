@@ -1,0 +1,101 @@
+"""Bugs are planted on purpose: which are found at their first step, and which do cheap checks miss?
+
+The detective is calibrated on bugs whose place is known before its silence is believed. Beside each
+bug stand the checks that people make instead of comparing steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from llama_edu.bundled import bundled_checkpoint
+from llama_edu.experiments.reconcile import text_tokens
+from llama_edu.loading import load
+from llama_edu.reconcile.bugs import BUGS, Bug
+from llama_edu.reconcile.cheap_checks import MEANINGS, cheap_checks
+from llama_edu.reconcile.detective import ALARM, reconcile
+from llama_edu.reconcile.reference import WholeReference, float64_reference
+from llama_edu.reconcile.trace import trace
+from llama_edu.table import lay_out
+from llama_edu.text import visible
+from llama_edu.transformer.model import Model
+
+
+@dataclass(frozen=True)
+class SeededBug:
+    """One planted bug.
+
+    Attributes:
+        first: where it was planted. found: the first wrong step, None for none.
+        ratio: its error over that of float32. hidden_from: the cheap checks that it passes.
+    """
+
+    name: str
+    breaks: str
+    first: str
+    found: str | None
+    ratio: float
+    hidden_from: tuple[str, ...]
+
+    @property
+    def where(self) -> str:
+        """Whether it was found at its first step, in words."""
+        return "yes" if self.found == self.first else self.found or "changes nothing"
+
+
+@dataclass(frozen=True)
+class SeededBugs:
+    """All bugs, and the model without one.
+
+    Attributes:
+        clean_ratio: the largest ratio of the model without a bug; the alarm is at 30.
+    """
+
+    subject: str
+    n_tokens: int
+    clean_ratio: float
+    bugs: tuple[SeededBug, ...]
+
+    def __str__(self) -> str:
+        n_found = sum(bug.found == bug.first for bug in self.bugs)
+        rows = [
+            (bug.name, bug.first, bug.where, f"{bug.ratio:,.0f}",
+             ", ".join(bug.hidden_from) or "none")
+            for bug in self.bugs
+        ]  # fmt: skip
+        heads = ("bug", "planted at", "found there", "ratio", "not seen by")
+        return "\n".join(
+            [
+                f"{visible(self.subject)}, {self.n_tokens} tokens: {n_found} of {len(self.bugs)} "
+                f"bugs found at their first step",
+                lay_out(heads, rows, "<<<><", "  "),
+                f"  ratio: error over that of float32; without a bug at most "
+                f"{self.clean_ratio:.1f}, alarm at {ALARM:g}",
+                *(f"  {name}: {meaning}" for name, meaning in MEANINGS.items()),
+            ]
+        )
+
+
+def seeded_bugs(path: str | Path | None = None) -> SeededBugs:
+    """Plant each bug in the reader's model or the bundled one, and look for it."""
+    file = Path(path) if path is not None else bundled_checkpoint()
+    with load(file) as llama:
+        tokens = text_tokens(llama)
+        reference = float64_reference(llama.model, tokens)
+        clean = reconcile(trace(llama.model, tokens), tuple(tokens), reference)
+        bugs = tuple(_plant(bug, llama.model, reference) for bug in BUGS.values())
+    largest = max(float(step.ratios.max()) for step in clean.steps)
+    return SeededBugs(file.name, len(tokens), largest, bugs)
+
+
+def _plant(bug: Bug, model: Model, reference: WholeReference) -> SeededBug:
+    tokens = reference.tokens
+    planted = bug.plant(model)
+    first = reconcile(trace(planted.model, tokens, tap=planted.tap), tokens, reference).first
+    checks = cheap_checks(model, planted, tokens)
+    return SeededBug(
+        bug.name, bug.breaks, planted.first, None if first is None else first.name,
+        0.0 if first is None else float(first.ratios.max()),
+        tuple(name for name, passes in checks.items() if passes),
+    )  # fmt: skip
