@@ -158,8 +158,7 @@ def test_a_conversation_in_a_terminal(terminal, chat_model):
     at = shown.wait_for("here: /drop and /reset", at)
     shown.type("/reset\n")
     at = shown.wait_for("All turns are forgotten.", at)
-    shown.type("\x04")
-    assert shown.end() == 0
+    assert shown.end("\x04") == 0
 
 
 @pseudo_terminal

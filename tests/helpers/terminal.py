@@ -49,15 +49,17 @@ class Terminal:
         while len(self.shown) < since + n_characters:
             assert self._read(), "ended"
 
-    def end(self, key=""):
+    def end(self, key="", timeout_s=60):
         """Read until the program ends; its exit code.
 
         `key` is typed again where nothing happens for a second: a signal between the prompt and the
-        wait for a key is noticed at the next one.
+        wait for a key is noticed at the next one, and Ctrl+D before the wait is not kept.
         """
+        deadline = time.monotonic() + timeout_s
         self.type(key)
         n_shown = len(self.shown)
         while self._read():
+            assert time.monotonic() < deadline, f"does not end: {self.shown[-500:]!r}"
             if len(self.shown) == n_shown and self.process.poll() is None:
                 self.type(key)
             n_shown = len(self.shown)

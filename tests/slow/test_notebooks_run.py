@@ -75,6 +75,20 @@ def test_the_folded_answers_run_where_they_stand(path, tmp_path):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
+def test_the_last_notebook_runs_on_the_model_that_knows_no_conversation(tmp_path):
+    pytest.importorskip("IPython")
+    path = FOLDER / "07_a_real_model.ipynb"
+    sources = [source_of(cell) for cell in cells_of(path, "code")]
+    chosen = [source.replace('MODEL = "smollm2"', 'MODEL = "stories"') for source in sources]
+    assert chosen != sources
+    said = "print('said:', template, len(conversation.messages), second.n_reused > 0)"
+    write_notebook(tmp_path / "stories.ipynb", [s for s in chosen if "studio" not in s] + [said])
+    done = python("-m", "IPython", "--HistoryManager.enabled=False", tmp_path / "stories.ipynb",
+                  IPYTHONDIR=str(tmp_path))  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "said: plain 6 True" in done.stdout
+
+
 def test_an_answer_that_fails_would_be_noticed(tmp_path):
     pytest.importorskip("IPython")
     write_notebook(tmp_path / "answers.ipynb", ["%pwd", "1 / 0", "print('went on')"])

@@ -75,7 +75,7 @@ def choice_html(
     """The likeliest tokens at one position as a table, which always includes the chosen one.
 
     Positions are counted from 0, which is BOS where texts begin with it, as everywhere in the
-    package.
+    package. Where the file asks for none, a chat template may still have written one.
 
     Args:
         followed: id -> the text that it would have led to, for one more column; ids whose text is
@@ -91,7 +91,7 @@ def choice_html(
         )
     )
     chosen = escaped(token_label(tokenizer, choice.chosen.id))
-    counted = "where BOS is 0" if tokenizer.adds_bos else "counted from 0, without a BOS"
+    counted = "where BOS is 0" if tokenizer.adds_bos else "counted from 0"
     head = "".join(
         f'<th scope="col" style="text-align: {align}; padding: 0 8px; font-weight: normal; '
         f'{MUTED}">{title}</th>'

@@ -74,7 +74,8 @@ def test_the_table_says_how_positions_are_counted(write):
     writing = write([*FOUR])
     assert "where BOS is 0" in choice_html(writing.choices[1], writing.tokenizer)
     writing.tokenizer.adds_bos = False
-    assert "counted from 0, without a BOS" in choice_html(writing.choices[1], writing.tokenizer)
+    html = choice_html(writing.choices[1], writing.tokenizer)
+    assert "counted from 0." in html and "BOS" not in html  # a chat template may have written one
 
 
 def test_looking_ahead_does_not_end_in_half_a_character(llama, monkeypatch):
