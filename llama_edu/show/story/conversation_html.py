@@ -8,9 +8,9 @@ from dataclasses import replace
 from llama_edu.chat.conversation import Seen
 from llama_edu.chat.messages import Message
 from llama_edu.html import MUTED, escaped, escaped_lines
+from llama_edu.show.story.choice import Choice
 from llama_edu.show.story.reply import Reply
 from llama_edu.show.story.token_colors import token_spans
-from llama_edu.show.story.writing import Choice
 from llama_edu.text import one_line
 
 #: Who speaks, in words; a screen reader reads them before the text.

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from llama_edu.chat.answer import Answer
-from llama_edu.show.story.writing import Choice, choice_of
+from llama_edu.show.story.choice import Choice, choice_of
+from llama_edu.show.story.token_texts import TokenTexts
 from llama_edu.tokenizer.protocol import Tokenizer
 from llama_edu.tokenizer.streaming import StreamDecoder
 from llama_edu.transformer.sampling import SamplingSettings
@@ -43,6 +44,7 @@ class Reply:
         self.generation = answer.generation
         decoder = StreamDecoder(tokenizer, at_start=False)
         self.choices = [replace(choice, text=decoder.push(choice.chosen.id)) for choice in kept]
+        self._texts = TokenTexts(self.choices, decoder)
         self.reason = ""
         self.first_token_s: float | None = None
         self._stopping = stopping or threading.Event()
@@ -68,17 +70,17 @@ class Reply:
                 return
             if self.first_token_s is None:
                 self.first_token_s = self._clock() - start
-            if self.choices and token.position == len(self.generation.tokens):
-                # no new token: an end, before which text had been held back
-                last = self.choices[-1]
-                self.choices[-1] = replace(last, text=last.text + token.text)
-            else:
+            # at the end, text that had been held back comes without a new token
+            if token.position < len(self.generation.tokens) or not self.choices:
                 seen = self.generation.tokens[: token.position]
-                self.choices.append(choice_of(token, self.settings, seen))
+                self._texts.add(choice_of(token, self.settings, seen))
+            self._texts.give(token.text)
             yield token.text
         self.end()
 
     def end(self) -> None:
         """End the answer early; what was written stays, and the reason is "stopped"."""
+        n_given = len(self.generation.text)
         self.answer.close()
+        self._texts.give(self.generation.text[n_given:])
         self.reason = "stopped"

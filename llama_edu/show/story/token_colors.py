@@ -11,8 +11,9 @@ from itertools import groupby
 
 from llama_edu.html import escaped, escaped_lines
 from llama_edu.show.story.characters import character_runs
+from llama_edu.show.story.choice import Choice
 from llama_edu.show.story.token_html import MARK, percent, story_box
-from llama_edu.show.story.writing import Choice, Writing
+from llama_edu.show.story.writing import Writing
 from llama_edu.tokenizer.protocol import Tokenizer
 
 #: A blue between the two themes' backgrounds, so that its weakest shade is visible on both.

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from llama_edu.html import MUTED, escaped, escaped_lines
 from llama_edu.show.story.characters import character_runs
-from llama_edu.show.story.writing import Candidate, Choice, Writing
+from llama_edu.show.story.choice import Candidate, Choice
+from llama_edu.show.story.writing import Writing
 from llama_edu.text import one_line
 from llama_edu.tokenizer.protocol import Tokenizer
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from llama_edu.show.story.characters import character_runs
+from llama_edu.show.story.choice import N_LIKELIEST
 from llama_edu.show.story.description import writing_line
 from llama_edu.show.story.lookahead import look_ahead
 from llama_edu.show.story.token_colors import SHADES, colored_story_html
 from llama_edu.show.story.token_html import choice_html, choice_label, story_html
-from llama_edu.show.story.writing import N_LIKELIEST, Writing
+from llama_edu.show.story.writing import Writing
 from llama_edu.transformer.sampling import GREEDY, SamplingSettings
 
 SPROUT = "\U0001f331"
@@ -86,7 +87,7 @@ def test_looking_ahead_does_not_end_in_half_a_character(llama, monkeypatch):
 
 
 def test_the_likeliest_are_those_of_a_full_sort_even_among_ties(llama):
-    from llama_edu.show.story.writing import choice_of
+    from llama_edu.show.story.choice import choice_of
     from llama_edu.transformer.generate import GeneratedToken
 
     rng = np.random.default_rng(5)

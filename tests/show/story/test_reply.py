@@ -8,8 +8,8 @@ import pytest
 from helpers.chat_model import Mouth, ids_of, open_chat_model
 
 pytest.importorskip("jinja2")
+from llama_edu.show.story.choice import instead
 from llama_edu.show.story.reply import Reply
-from llama_edu.show.story.writing import instead
 from llama_edu.transformer.sampling import SamplingSettings
 
 SETTINGS = SamplingSettings()

@@ -9,7 +9,8 @@ import pytest
 from helpers.tiny import TOP_K
 
 from llama_edu.errors import RequestError
-from llama_edu.show.story.writing import N_LIKELIEST, Writing
+from llama_edu.show.story.choice import N_LIKELIEST
+from llama_edu.show.story.writing import Writing
 from llama_edu.transformer.sampling import GREEDY, SamplingSettings
 
 WILD = SamplingSettings(temperature=1.0, top_k=TOP_K)

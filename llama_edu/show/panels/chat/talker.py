@@ -14,8 +14,8 @@ from llama_edu.loading import load
 from llama_edu.show.panels.parts.writer import UPDATE_INTERVAL_S
 from llama_edu.show.runtime.presence import Presence
 from llama_edu.show.runtime.worker import Worker, sentence
+from llama_edu.show.story.choice import Choice
 from llama_edu.show.story.reply import Reply
-from llama_edu.show.story.writing import Choice
 from llama_edu.transformer.sampling import SamplingSettings
 
 #: What the bundled model is talked to with: it was trained on stories, and knows no format.

@@ -20,11 +20,11 @@ from llama_edu.show.panels.parts.story_view import StoryView
 from llama_edu.show.panels.parts.token_row import TokenRow
 from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.runtime.same_cell import stop_predecessors
+from llama_edu.show.story.choice import instead
 from llama_edu.show.story.conversation_html import conversation_html, seen_html
 from llama_edu.show.story.description import model_line, model_name, reply_line, template_line
 from llama_edu.show.story.reply import Reply
 from llama_edu.show.story.token_colors import legend_html
-from llama_edu.show.story.writing import instead
 from llama_edu.text import visible_lines
 
 ipywidgets: Any = import_optional("ipywidgets", "ChatPanel")

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from llama_edu.show.runtime.optional import import_optional
+from llama_edu.show.story.choice import Choice
 from llama_edu.show.story.lookahead import N_AHEAD
 from llama_edu.show.story.token_html import percent, token_label
-from llama_edu.show.story.writing import Choice
 from llama_edu.tokenizer.protocol import Tokenizer
 
 ipywidgets: Any = import_optional("ipywidgets", "GenerationStudio")

@@ -9,9 +9,10 @@ from llama_edu.html import note_html
 from llama_edu.llama import Llama
 from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.runtime.worker import Worker
+from llama_edu.show.story.choice import Choice
 from llama_edu.show.story.lookahead import look_ahead
 from llama_edu.show.story.token_html import choice_html
-from llama_edu.show.story.writing import Choice, Written
+from llama_edu.show.story.writing import Written
 from llama_edu.tokenizer.protocol import Tokenizer
 
 ipywidgets: Any = import_optional("ipywidgets", "GenerationStudio")

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llama_edu.show.runtime.optional import import_optional
+from llama_edu.show.story.choice import Choice
 from llama_edu.show.story.token_html import choice_label
-from llama_edu.show.story.writing import Choice
 from llama_edu.tokenizer.protocol import Tokenizer
 
 ipywidgets: Any = import_optional("ipywidgets", "GenerationStudio")

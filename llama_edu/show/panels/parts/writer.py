@@ -18,7 +18,8 @@ from llama_edu.llama import Llama
 from llama_edu.loading import load
 from llama_edu.show.runtime.presence import Presence
 from llama_edu.show.runtime.worker import Worker, sentence
-from llama_edu.show.story.writing import Choice, Writing
+from llama_edu.show.story.choice import Choice
+from llama_edu.show.story.writing import Writing
 from llama_edu.text import visible_lines
 
 #: Seconds between two updates of the text on the screen.
