@@ -22,7 +22,7 @@ def is_done(panel):
 def test_two_turns_a_stop_and_another_answer(run_cells, width, dark):
     page = run_cells(
         "from llama_edu.show import ChatPanel",
-        "panel = ChatPanel(n_tokens=2000, seed=2)\npanel",
+        "panel = ChatPanel(n_tokens=2000, seed=2, pace=15)\npanel",
         width=width, dark=dark,
     )  # fmt: skip
     label = f"chat-{width}-{'dark' if dark else 'light'}"

@@ -31,6 +31,7 @@ class Reply:
         settings: SamplingSettings,
         *,
         kept: Sequence[Choice] = (),
+        pace: float = 0.0,
         stopping: threading.Event | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -38,6 +39,7 @@ class Reply:
 
         Args:
             kept: choices of an earlier answer with which this one begins.
+            pace: the largest number of tokens per second, for readers to follow; 0 is no limit.
             stopping: set by any thread, it ends the answer before its next token is computed.
         """
         self.answer, self.tokenizer, self.settings = answer, tokenizer, settings
@@ -47,6 +49,7 @@ class Reply:
         self._texts = TokenTexts(self.choices, decoder)
         self.reason = ""
         self.first_token_s: float | None = None
+        self.pace = pace
         self._stopping = stopping or threading.Event()
         self._clock = clock
 
@@ -76,6 +79,8 @@ class Reply:
                 self._texts.add(choice_of(token, self.settings, seen))
             self._texts.give(token.text)
             yield token.text
+            if self.pace:
+                self._stopping.wait(1 / self.pace)
         self.end()
 
     def end(self) -> None:

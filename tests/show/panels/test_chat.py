@@ -179,6 +179,8 @@ def test_a_full_context_is_said_and_the_message_stays_in_the_field(llama, make):
 def test_unknown_settings_and_values_out_of_range_are_refused():
     with pytest.raises(RequestError, match=r"'temprature': no such setting, expected temperature"):
         ChatPanel(temprature=1)
+    with pytest.raises(RequestError, match="pace is -1"):
+        ChatPanel(pace=-1)
     with pytest.raises(RequestError, match="temperature is -1"):
         ChatPanel(temperature=-1)
 

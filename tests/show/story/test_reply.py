@@ -67,3 +67,19 @@ def test_a_reply_with_another_token_has_that_tokens_text(llama, conversation, mo
     assert ids == [*ids_of(llama, "ab"), other]
     assert again.text == "".join(choice.text for choice in again.choices)
     assert again.text.startswith("ab") and again.text.endswith("xy")
+
+
+def test_a_reply_waits_between_its_tokens_for_as_long_as_the_pace_asks(
+    llama, conversation, monkeypatch
+):
+    class Watched(threading.Event):
+        def wait(self, timeout=None):
+            waits.append(timeout)
+            return False
+
+    waits = []
+    Mouth(monkeypatch, llama).put("ab", " cd", end_of(llama))
+    stopping = Watched()
+    reply = Reply(conversation.say("x"), llama.tokenizer, SETTINGS, pace=4, stopping=stopping)
+    assert "".join(reply) == "ab cd"
+    assert len(waits) >= 2 and set(waits) == {0.25}

@@ -41,16 +41,18 @@ class Talker:
         template: str | os.PathLike[str] | None,
         stop: str | Sequence[str],
         seed: int | None,
+        pace: float,
         changed: Callable[[], None],
         before_answer: Callable[[], None],
     ) -> None:
         """Open the model; if that fails, `failure` says why, and nothing is raised.
 
         Args:
-            model, tokenizer: as Writer. template, stop, seed: as Llama.chat.
+            model, tokenizer: as Writer. template, stop, seed: as Llama.chat. pace: as Reply.
             changed: called when something that a screen shows has changed.
             before_answer: called before an answer starts, on the thread that writes it.
         """
+        self._pace = pace
         self._changed, self._before_answer = changed, before_answer
         self._worker = Worker(changed)
         self.presence = Presence()
@@ -98,7 +100,7 @@ class Talker:
             accepted()
             self._write(Reply(
                 said, conversation.tokenizer, conversation.settings,
-                stopping=self._worker.stopping,
+                pace=self._pace, stopping=self._worker.stopping,
             ))  # fmt: skip
 
         return self._worker.start(answer)
@@ -111,7 +113,7 @@ class Talker:
             again = conversation.regenerate([choice.chosen.id for choice in kept])
             self._write(Reply(
                 again, conversation.tokenizer, conversation.settings, kept=kept,
-                stopping=self._worker.stopping,
+                pace=self._pace, stopping=self._worker.stopping,
             ))  # fmt: skip
 
         return self._worker.start(answer)

@@ -52,6 +52,7 @@ class ChatPanel(Panel):
         n_tokens: int = 256,
         stop: str | Sequence[str] = (),
         seed: int | None = None,
+        pace: float = 0.0,
         shaded: bool = False,
         **settings: float,
     ) -> None:
@@ -65,14 +66,19 @@ class ChatPanel(Panel):
             system: what the model is told beforehand, at first.
             n_tokens: the largest number of tokens of an answer, at first.
             stop, seed: as Llama.chat.
+            pace: the largest number of tokens per second, for readers to follow; 0 is no limit.
             shaded: whether tokens are shaded by their probability at first.
             settings: the first values of the sampling sliders, such as temperature=0.
         Raises:
             RequestError: an unknown setting, or a value out of range.
         """
+        if not pace >= 0:
+            raise RequestError(f"pace is {pace}, expected 0 (as fast as it goes) or more")
         self._ahead = LookaheadColumn(self._show_ahead)
         self.controls = ChatControls(self, system, n_tokens, shaded, settings)
-        self.talker = Talker(model, tokenizer, template, stop, seed, self._show, self._ahead.end)
+        self.talker = Talker(
+            model, tokenizer, template, stop, seed, pace, self._show, self._ahead.end
+        )
         self.view: StoryView[Reply] = StoryView(self._bubbles_html, self._ahead.choice_html)
         self.view.position_slider.description = "answer's token"
         self.view.position_slider.observe(self._on_move, "value")
