@@ -6,18 +6,14 @@ In March 2023 llama.cpp rounded what it multiplied by q4_0 weights to 4 bits as 
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
 
-from llama_edu.bundled import bundled_checkpoint
-from llama_edu.convert import convert
 from llama_edu.errors import RequestError
+from llama_edu.experiments.subjects import model_file
 from llama_edu.loading import load
 from llama_edu.matmul.arithmetic import ARITHMETIC
 from llama_edu.reconcile.cheap_checks import nats
@@ -72,7 +68,7 @@ def arithmetic(path: str | Path | None = None, *, n_tokens: int = 200) -> Arithm
     """
     costs: list[Cost] = []
     left_out: list[str] = []
-    with _quantized(path) as file:
+    with model_file(path, "gguf", "q4_0") as file:
         with load(file) as llama:
             tokens = llama.generate_tokens("", n_tokens, seed=1)
             for _ in tokens:
@@ -95,14 +91,3 @@ def arithmetic(path: str | Path | None = None, *, n_tokens: int = 200) -> Arithm
                 )
             )  # fmt: skip
         return ArithmeticCosts(file.name, len(ids), tuple(costs), tuple(left_out))
-
-
-@contextmanager
-def _quantized(path: str | Path | None) -> Iterator[Path]:
-    if path is not None:
-        yield Path(path)
-        return
-    with tempfile.TemporaryDirectory(prefix="llama_edu_") as folder:
-        made = Path(folder) / "stories-q4_0.gguf"
-        convert(bundled_checkpoint(), made, to="gguf", type="q4_0")
-        yield made

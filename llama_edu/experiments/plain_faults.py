@@ -27,8 +27,10 @@ def plain_faults(
         stated: what replaced sizes of the file when the steps were made.
     Returns:
         number of steps -> faults of the whole process up to the end of that step; empty where the
-        system does not count.
+        system does not count, and where there are no steps, as in a text stopped before its first.
     """
+    if not steps:
+        return {}
     # run the first steps once before, on another mapping: the heap grows then, and its faults are
     # not the file's
     _count_faults(path, steps[:2], stopping, stated)

@@ -12,6 +12,8 @@ import numpy as np
 
 from llama_edu.bundled import bundled_checkpoint
 from llama_edu.convert import convert
+from llama_edu.convert.output_formats import FormatName
+from llama_edu.convert.planning import TypeName
 from llama_edu.models import locate
 
 #: How many bytes are written at a time.
@@ -36,12 +38,14 @@ def weight_file(path: str | Path | None, n_bytes: int, folder: str | Path | None
 
 
 @contextmanager
-def model_file(path: str | Path | None) -> Iterator[Path]:
-    """The given checkpoint, or the bundled one as a single f16 file that can be mapped."""
+def model_file(
+    path: str | Path | None, to: FormatName = "ggjt-v1", type: TypeName = "f16"
+) -> Iterator[Path]:
+    """The given checkpoint, or the bundled one as a single file that can be mapped."""
     if path is not None:
         yield locate(path)
         return
     with tempfile.TemporaryDirectory(prefix="llama_edu_") as made:
-        made_file = Path(made) / "stories-f16.bin"
-        convert(bundled_checkpoint(), made_file, to="ggjt-v1", type="f16")
+        made_file = Path(made) / f"stories-{type}{'.gguf' if to == 'gguf' else '.bin'}"
+        convert(bundled_checkpoint(), made_file, to=to, type=type)
         yield made_file

@@ -25,6 +25,7 @@ from llama_edu.show.story.conversation_html import conversation_html, seen_html
 from llama_edu.show.story.description import model_line, model_name, reply_line, template_line
 from llama_edu.show.story.reply import Reply
 from llama_edu.show.story.token_colors import legend_html
+from llama_edu.show.story.written import check_pace
 from llama_edu.text import visible_lines
 
 ipywidgets: Any = import_optional("ipywidgets", "ChatPanel")
@@ -72,8 +73,7 @@ class ChatPanel(Panel):
         Raises:
             RequestError: an unknown setting, or a value out of range.
         """
-        if not pace >= 0:
-            raise RequestError(f"pace is {pace}, expected 0 (as fast as it goes) or more")
+        check_pace(pace)
         self._ahead = LookaheadColumn(self._show_ahead)
         self.controls = ChatControls(self, system, n_tokens, shaded, settings)
         self.talker = Talker(

@@ -12,7 +12,7 @@ from llama_edu.show.runtime.worker import Worker
 from llama_edu.show.story.choice import Choice
 from llama_edu.show.story.lookahead import look_ahead
 from llama_edu.show.story.token_html import choice_html
-from llama_edu.show.story.writing import Written
+from llama_edu.show.story.written import Written
 from llama_edu.tokenizer.protocol import Tokenizer
 
 ipywidgets: Any = import_optional("ipywidgets", "GenerationStudio")

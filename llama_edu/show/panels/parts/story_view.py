@@ -10,7 +10,7 @@ from llama_edu.show.panels.parts.range_box import RangeBox
 from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.story.choice import Choice
 from llama_edu.show.story.token_html import choice_html
-from llama_edu.show.story.writing import Written
+from llama_edu.show.story.written import Written
 from llama_edu.tokenizer.protocol import Tokenizer
 
 ipywidgets: Any = import_optional("ipywidgets", "the widgets")
