@@ -16,8 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from llama_edu.config import ModelConfig
+from llama_edu.convert.arrange import (
+    Arrangement,
+    check_arrangement,
+    load_arranged,
+    order_settings,
+    plan_arranged,
+)
 from llama_edu.convert.keys import changed, check_keys, parsed, without_dropped_ends
-from llama_edu.convert.loading import load_as
 from llama_edu.convert.losses import facts_of, lost_on_the_way
 from llama_edu.convert.output_formats import (
     FormatName,
@@ -28,7 +34,14 @@ from llama_edu.convert.output_formats import (
 from llama_edu.convert.planning import TYPES, TypeName, plan, rounding, vocabulary_of
 from llama_edu.errors import FormatError, LlamaEduError, RequestError
 from llama_edu.files.detect import open_checkpoint
-from llama_edu.files.layout import Checkpoint, LoadTensor, PlannedTensor, ShardedTensor, TensorSpec
+from llama_edu.files.layout import (
+    Checkpoint,
+    LayoutName,
+    LoadTensor,
+    PlannedTensor,
+    ShardedTensor,
+    TensorSpec,
+)
 from llama_edu.files.mapped import MappedFile
 from llama_edu.models import locate
 from llama_edu.rope import llama3_scaling
@@ -99,6 +112,9 @@ def convert(
     drop_keys: Sequence[str] = (),
     progress: Progress | None = None,
     stated: Stated | None = None,
+    layout: LayoutName = "rows",
+    order: np.ndarray | None = None,
+    down_type: TypeName = "keep",
 ) -> Conversion:
     """Write a checkpoint as another format.
 
@@ -115,6 +131,12 @@ def convert(
         drop_keys: keys that are not carried; they are not named as losses.
         progress: called with (bytes written, bytes in all) after each tensor.
         stated: what replaces sizes that the source states or leaves out.
+        layout: how the matrices of the feed-forward lie (gguf only); "rows" is that of every other
+            file. The function is the same in all of them.
+        order: (n_layers, hidden_dim) whole numbers, for each layer which hidden neuron comes first,
+            second and so on (gguf only). None leaves the neurons where they are.
+        down_type: a type for w_down alone. In another layout or order its blocks hold other
+            numbers, and more bits lose less.
     Raises:
         FormatError: the source cannot be read, the format cannot express it, or the destination
             cannot be written.
@@ -139,8 +161,13 @@ def convert(
         divisors = _divisors(checkpoint, files)
         config = _expressible(checkpoint, divisors, output)
         vocabulary = _vocabulary(checkpoint, tokenizer_path, output)
-        planned = plan(checkpoint, output, type)
-        rounded = rounding(checkpoint, planned, allowed=allow_requantize)
+        arrangement = Arrangement(layout, order, down_type)
+        check_arrangement(arrangement, checkpoint, output.name)
+        settings = {**settings, **order_settings(checkpoint, arrangement)}
+        planned = plan_arranged(plan(checkpoint, output, type), arrangement)
+        rounded = rounding(
+            checkpoint, planned, allowed=allow_requantize, reordered=order is not None
+        )
         if vocabulary is not None:
             vocabulary = without_dropped_ends(vocabulary, checkpoint.carried, drop_keys)
         facts = facts_of(checkpoint, vocabulary, lambda spec: files[spec.file].view(spec))
@@ -156,12 +183,13 @@ def convert(
                 config=replace(config, rope_pairing="interleaved"),
                 vocabulary=vocabulary,
                 tensors=planned,
-                load=_loader(checkpoint, files, planned, progress),
+                load=_loader(checkpoint, files, planned, progress, order),
                 tokenizer_path=tokenizer_path or checkpoint.tokenizer_path,
                 shards=shards,
                 carried=changed(checkpoint.carried, drop_keys),
                 settings=settings,
                 divisors=divisors,
+                layout=layout,
                 check_source=check_source,
             )
         )
@@ -255,6 +283,7 @@ def _loader(
     files: Sequence[MappedFile],
     planned: Sequence[PlannedTensor],
     progress: Progress | None,
+    order: np.ndarray | None,
 ) -> LoadTensor:
     """A function that gives a writer one tensor after another and keeps none of them."""
     total_bytes = sum(tensor.n_bytes for tensor in planned)
@@ -262,7 +291,7 @@ def _loader(
 
     def load(tensor: PlannedTensor) -> np.ndarray:
         nonlocal done_bytes
-        data = load_as(checkpoint, tensor, files)
+        data = load_arranged(checkpoint, tensor, files, order)
         done_bytes += tensor.n_bytes
         if progress:
             progress(done_bytes, total_bytes)

@@ -11,6 +11,7 @@ from llama_edu.files.gguf.keys import (
     FILE_KEYS,
     FILE_PREFIXES,
     ID_KEYS,
+    ORDER,
     PIECE_KEYS,
     STATED_KEYS,
     TENSOR_KEYS,
@@ -53,7 +54,7 @@ def check_keys(set_keys: Mapping[str, str], drop_keys: Sequence[str], format_nam
         )
     for key in (*set_keys, *drop_keys):
         fixed = (*FILE_KEYS, *PIECE_KEYS, *TENSOR_KEYS)
-        if key in fixed or key.startswith(FILE_PREFIXES):
+        if key in (*fixed, ORDER) or key.startswith(FILE_PREFIXES):
             raise RequestError(
                 f"key {key[:60]!a}: follows from the tensors, the pieces or the file; it cannot be "
                 f"set or dropped"

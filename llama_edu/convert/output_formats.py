@@ -19,7 +19,13 @@ from llama_edu.files.huggingface.companions import TOKENIZERS, config_extras, to
 from llama_edu.files.huggingface.folder import write_huggingface
 from llama_edu.files.huggingface.safetensors_writer import WRITABLE, write_safetensors
 from llama_edu.files.huggingface.tokenizer_writer import tokenizer_file
-from llama_edu.files.layout import Checkpoint, LoadTensor, PlannedTensor, TypedValue
+from llama_edu.files.layout import (
+    Checkpoint,
+    LayoutName,
+    LoadTensor,
+    PlannedTensor,
+    TypedValue,
+)
 from llama_edu.files.mapped import open_weights
 from llama_edu.files.output import atomic_output, atomic_outputs
 from llama_edu.files.vocabularies.detect import is_sentencepiece, read_vocabulary
@@ -41,6 +47,7 @@ class WriteRequest:
         shards: into how many files the tensors are cut.
         carried: what else the source says. settings: GGUF keys that win over all others.
         divisors: (head_dim / 2,) float32, what RoPE's frequencies are divided by, or None.
+        layout: how the feed-forward tensors are to lie; only GGUF can say another than "rows".
         check_source: raises FormatError when a file of the source is not what it was.
     """
 
@@ -55,6 +62,7 @@ class WriteRequest:
     carried: Mapping[str, TypedValue]
     settings: Mapping[str, TypedValue]
     divisors: np.ndarray | None
+    layout: LayoutName = "rows"
     check_source: Callable[[], object] | None = None
 
     @property
@@ -142,7 +150,7 @@ def _write_gguf(request: WriteRequest) -> None:
     with atomic_output(request.destination, request.n_bytes, request.check_source) as file:
         gguf_write.write_gguf(
             file, request.config, request.vocabulary, request.tensors, request.load, carried,
-            request.divisors, request.settings,
+            request.divisors, request.settings, request.layout,
         )  # fmt: skip
 
 

@@ -56,20 +56,31 @@ def source_of(checkpoint: Checkpoint, name: str) -> TensorSpec | ShardedTensor:
 
 
 def rounding(
-    checkpoint: Checkpoint, planned: Sequence[PlannedTensor], *, allowed: bool
+    checkpoint: Checkpoint,
+    planned: Sequence[PlannedTensor],
+    *,
+    allowed: bool,
+    reordered: bool = False,
 ) -> tuple[str, ...]:
-    """What quantized blocks lose by becoming other blocks; RequestError unless allowed."""
+    """What quantized blocks lose by becoming other blocks; RequestError unless allowed.
+
+    `reordered` says that the hidden neurons are, so that a block of w_down gets other numbers.
+    """
     found: dict[str, None] = {}
     rounded: dict[str, None] = {}
     for tensor in planned:
-        source = source_of(checkpoint, tensor.name).type
+        stored = source_of(checkpoint, tensor.name)
+        source = stored.type
+        crosses = _crosses_blocks(stored, tensor, reordered)
         if source == "f64" and len(tensor.shape) == 1:
             rounded[f"{tensor.name}: f64 is rounded to {tensor.type}"] = None
-        if source == tensor.type or not BLOCK_TYPES[source].is_quantized:
+        if (source == tensor.type and not crosses) or not BLOCK_TYPES[source].is_quantized:
             continue
         if not BLOCK_TYPES[tensor.type].is_quantized:
             continue
-        if can_repack(source, tensor.type):
+        if crosses:
+            loss = "w_down is cut into blocks in another way, and so rounded a second time"
+        elif can_repack(source, tensor.type):
             if repack_is_exact(source, tensor.type):
                 continue
             loss = "the codes stay, their scales are rounded from float32 to float16"
@@ -82,6 +93,16 @@ def rounding(
             f"--allow-requantize to accept this"
         )
     return (*found, *rounded)
+
+
+def _crosses_blocks(
+    stored: TensorSpec | ShardedTensor, planned: PlannedTensor, reordered: bool
+) -> bool:
+    """Whether numbers of one stored block of w_down come into several new ones."""
+    if not planned.name.endswith(".w_down"):
+        return False
+    was_transposed = isinstance(stored, TensorSpec) and stored.transposed
+    return was_transposed != planned.transposed or (reordered and not planned.transposed)
 
 
 def vocabulary_of(checkpoint: Checkpoint, tokenizer: str | Path | None = None) -> Vocabulary:

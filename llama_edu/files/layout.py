@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -29,12 +30,15 @@ class TensorSpec:
         type: the stored number type, a key of `quants.blocks.BLOCK_TYPES`, for example "f16".
         shape: (out_features, in_features) or (features,), outermost axis first as in numpy.
         offset: first byte, counted from the start of the file.
-        n_bytes: bytes from the first to the last stored number.
+        n_bytes: bytes from the first to the last stored number; with strides, other tensors' may
+            lie between them.
         file: index into `Checkpoint.paths`.
         stored_name: the name in the file; "" if the file stores no names.
         big_endian: whether numbers of several bytes are stored most significant byte first.
-        strides: elements from one index to the next along each axis; None for C order, which all
-            formats but .pth have.
+        strides: bytes from one index to the next along each axis of `stored_shape`; None for C
+            order, which nearly all files have.
+        transposed: whether the matrix is stored as (in_features, out_features), so that blocks run
+            along the first axis of `shape`.
         group_size: numbers that share a scale, if all numbers come first and all scales, as
             float32, after them (llama2.c version 2); else 0.
     """
@@ -49,6 +53,7 @@ class TensorSpec:
     big_endian: bool = False
     strides: tuple[int, ...] | None = None
     group_size: int = 0
+    transposed: bool = False
 
     @property
     def n_elements(self) -> int:
@@ -67,10 +72,22 @@ class TensorSpec:
         return dtype.newbyteorder(">") if self.big_endian else dtype
 
     @property
+    def block_size(self) -> int:
+        """Numbers per stored block; 1 for the plain types."""
+        return BLOCK_TYPES[self.type].block_size
+
+    @property
+    def own_bytes(self) -> int:
+        """Bytes of its own numbers: fewer than n_bytes where others lie between them."""
+        if self.strides is None:
+            return self.n_bytes
+        return math.prod(self.stored_shape) * self.dtype.itemsize
+
+    @property
     def stored_shape(self) -> tuple[int, ...]:
-        """Shape of the view in blocks: the last axis is divided by the block size."""
-        block_size = BLOCK_TYPES[self.type].block_size
-        return (*self.shape[:-1], self.shape[-1] // block_size) if block_size > 1 else self.shape
+        """Shape in the file, in blocks: the last axis is divided by the block size."""
+        shape = self.shape[::-1] if self.transposed else self.shape
+        return (*shape[:-1], shape[-1] // self.block_size) if self.block_size > 1 else shape
 
     def __repr__(self) -> str:
         return (
@@ -111,6 +128,11 @@ class ShardedTensor:
         return self.shards[0].n_bytes if self.axis is None else sum(s.n_bytes for s in self.shards)
 
     @property
+    def own_bytes(self) -> int:
+        """The same: nothing lies between a shard's numbers."""
+        return self.n_bytes
+
+    @property
     def n_elements(self) -> int:
         """How many numbers the joined tensor has."""
         return math.prod(self.shape)
@@ -118,20 +140,35 @@ class ShardedTensor:
 
 @dataclass(frozen=True)
 class PlannedTensor:
-    """One tensor that a writer is about to write: its name, type and shape, but not its place."""
+    """One tensor that a writer is about to write: its name, type and shape, but not its place.
+
+    `transposed` is that of TensorSpec: the data is (in_features, out_features / block_size) then.
+    """
 
     name: str
     type: str
     shape: tuple[int, ...]
+    transposed: bool = False
+
+    @property
+    def written_shape(self) -> tuple[int, ...]:
+        """The shape in the file, in numbers."""
+        return self.shape[::-1] if self.transposed else self.shape
 
     @property
     def n_bytes(self) -> int:
         """Bytes that the data will take, without padding."""
-        return n_bytes_for(self.type, self.shape, self.name)
+        return n_bytes_for(self.type, self.written_shape, self.name)
 
 
 #: Returns the data of a planned tensor as stored: an array of the type's dtype, C order.
 LoadTensor = Callable[[PlannedTensor], np.ndarray]
+
+#: How the three matrices of a feed-forward block lie in the file: "rows", as in every format of
+#: others; "down-transposed", w_down as one row per hidden neuron; or "side-by-side", where a
+#: neuron's row of w_gate, its row of w_up and its column of w_down follow each other.
+LayoutName = Literal["rows", "down-transposed", "side-by-side"]
+LAYOUTS: tuple[LayoutName, ...] = get_args(LayoutName)
 
 
 #: The largest number of layers that is accepted: the nine records of a layer take far more memory
@@ -177,6 +214,7 @@ class Checkpoint:
             "config.json:KEY" where GGUF has no key for it.
         companions: files beside the weights that say how the model is used.
         assumed: field of `config` -> why it has this value, where the file does not state it.
+        layout: how the feed-forward matrices lie.
         vocabulary_problem: why the file's own vocabulary cannot be used; "" where it can, or where
             the file has none.
     """
@@ -195,6 +233,7 @@ class Checkpoint:
     companions: tuple[Path, ...] = ()
     assumed: Mapping[str, str] = field(default_factory=dict)
     vocabulary_problem: str = ""
+    layout: LayoutName = "rows"
 
     @property
     def is_sharded(self) -> bool:
@@ -214,7 +253,7 @@ class Checkpoint:
     @property
     def n_bytes(self) -> int:
         """Bytes of all weights, joined; a tied output counts once."""
-        return sum(t.n_bytes for t in self.tensors.values())
+        return sum(t.own_bytes for t in self.tensors.values())
 
     def __repr__(self) -> str:
         files = f" in {len(self.paths)} files" if len(self.paths) > 1 else ""
@@ -255,7 +294,8 @@ def n_bytes_for(type_name: str, shape: Sequence[int], where: str) -> int:
 def as_planned(array: np.ndarray, tensor: PlannedTensor) -> memoryview:
     """The bytes of a loaded array, in place if contiguous; ShapeError if not as planned."""
     block = BLOCK_TYPES[tensor.type]
-    shape = (*tensor.shape[:-1], tensor.shape[-1] // block.block_size)
+    *outer, last = tensor.written_shape
+    shape = (*outer, last // block.block_size)
     if array.dtype != block.dtype or array.shape != shape:
         raise ShapeError(
             f"{tensor.name}: loaded {array.dtype} {array.shape}, expected {block.dtype} {shape} "

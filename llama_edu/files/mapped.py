@@ -23,6 +23,7 @@ from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.cursor import FileBytes
 from llama_edu.files.layout import TensorSpec
 from llama_edu.quants.scaled import ScaledArray
+from llama_edu.quants.transposed import TransposedBlocks
 from llama_edu.text import visible
 
 #: The class of mappings, under a name that no attribute hides.
@@ -144,7 +145,8 @@ class MappedFile(ClosedAtExit):
         """The tensor in place: a read-only array on the mapping that does not own its data.
 
         Returns:
-            `spec.stored_shape` of `spec.dtype`; for the plain types this is the tensor's shape.
+            `spec.stored_shape` of `spec.dtype`; for the plain types this is the tensor's shape. One
+            that is stored transposed is turned round: a TransposedBlocks where it has blocks.
         Raises:
             FormatError: the tensor extends beyond the end of the file.
         """
@@ -166,7 +168,7 @@ class MappedFile(ClosedAtExit):
                 system cannot read it.
         """
         check_range(spec, self.n_bytes, self.path)
-        if spec.group_size or spec.strides is not None:
+        if spec.group_size or spec.strides is not None or spec.transposed:
             array = np.empty(spec.n_bytes, np.uint8)
         else:
             array = np.empty(spec.stored_shape, spec.dtype)
@@ -176,10 +178,10 @@ class MappedFile(ClosedAtExit):
                 f"{self.path}: {spec.name} ends after {n_read:,} of {spec.n_bytes:,} bytes; the "
                 f"file shrank after it was opened"
             )
-        if spec.strides is not None:  # .pth only: in the order of its shape from here on
+        if spec.strides is not None and not spec.transposed:  # in the order of its shape from here
             array = _array_on(array, spec, 0).copy()
         array.flags.writeable = False
-        return _array_on(array, spec, 0) if spec.group_size else array
+        return _array_on(array, spec, 0) if spec.group_size or spec.transposed else array
 
     def _read_into(self, buffer: memoryview, offset: int) -> int:
         """Fill a buffer from the file; returns how many bytes there were."""
@@ -296,10 +298,12 @@ def _array_on(buffer: np.ndarray, spec: TensorSpec, offset: int) -> np.ndarray:
         scales = np.ndarray(n_groups, "<f4", buffer, offset + spec.n_elements)
         # not an ndarray, but it has what is needed of a stored one: dtype, shape, rows
         return cast(np.ndarray, ScaledArray(numbers, scales, spec.group_size))
-    strides = None
-    if spec.strides is not None:
-        strides = tuple(s * spec.dtype.itemsize for s in spec.strides)
-    return np.ndarray(spec.stored_shape, spec.dtype, buffer, offset, strides)
+    array = np.ndarray(spec.stored_shape, spec.dtype, buffer, offset, spec.strides)
+    if not spec.transposed:
+        return array
+    if spec.block_size == 1:
+        return array.T
+    return cast(np.ndarray, TransposedBlocks(array, spec.block_size))
 
 
 @overload

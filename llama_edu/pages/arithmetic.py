@@ -27,15 +27,21 @@ def page_range(offset: int, n_bytes: int, page_size: int) -> range:
     return range(offset // page_size, (offset + n_bytes - 1) // page_size + 1)
 
 
-def pages_of(ranges: Iterable[ByteRange], n_pages: int, page_size: int) -> np.ndarray:
+def pages_of(
+    ranges: Iterable[ByteRange] | np.ndarray, n_pages: int, page_size: int
+) -> np.ndarray:
     """The pages that hold at least one byte of any of the ranges.
 
+    Args:
+        ranges: (first byte, number of bytes) each; an array of them is (n, 2) int64.
     Returns:
         (n_pages,) bool, a new array.
     Raises:
         IndexError: a range extends beyond the last page.
     """
-    table = np.array([r for r in ranges if r[1] > 0], np.int64).reshape(-1, 2)
+    table = ranges if isinstance(ranges, np.ndarray) else np.array(list(ranges), np.int64)
+    table = table.reshape(-1, 2)
+    table = table[table[:, 1] > 0]
     first = table[:, 0] // page_size
     after = (table[:, 0] + table[:, 1] - 1) // page_size + 1
     if len(table) and (first.min() < 0 or after.max() > n_pages):
@@ -57,6 +63,18 @@ def bytes_in_pages(offset: int, n_bytes: int, pages: np.ndarray, page_size: int)
     if marked[-1]:
         total -= span.stop * page_size - (offset + n_bytes)
     return total
+
+
+def range_bytes_in_pages(ranges: np.ndarray, pages: np.ndarray, page_size: int) -> int:
+    """How many bytes of (n, 2) int64 ranges that do not overlap are in marked pages."""
+    before = np.concatenate(([0], np.cumsum(pages) * page_size))  # marked bytes before each page
+    marked = np.append(pages, False)
+
+    def marked_before(byte: np.ndarray) -> np.ndarray:
+        page, rest = np.divmod(byte, page_size)
+        return before[page] + np.where(marked[page], rest, 0)
+
+    return int((marked_before(ranges.sum(axis=1)) - marked_before(ranges[:, 0])).sum())
 
 
 def runs_of(pages: np.ndarray) -> list[range]:

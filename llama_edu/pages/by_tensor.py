@@ -10,7 +10,8 @@ import numpy as np
 
 from llama_edu.files.layout import TensorSpec
 from llama_edu.html import escaped
-from llama_edu.pages.arithmetic import bytes_in_pages, page_range
+from llama_edu.pages.arithmetic import bytes_in_pages, pages_of, range_bytes_in_pages
+from llama_edu.pages.ranges import own_ranges
 from llama_edu.table import lay_out, percent
 
 _LAYER = re.compile(r"layers\.(\d+)\.(.+)")
@@ -135,16 +136,12 @@ class TensorPages:
             name,
             int(pages.sum()),
             int((pages & self.pages).sum()),
-            sum(spec.n_bytes for spec in specs),
+            sum(spec.own_bytes for spec in specs),
             sum(
-                bytes_in_pages(spec.offset, spec.n_bytes, self.pages, self.page_size)
-                for spec in specs
+                range_bytes_in_pages(own_ranges(spec), self.pages, self.page_size) for spec in specs
             ),
         )
 
     def _extent(self, specs: Iterable[TensorSpec]) -> np.ndarray:
-        pages = np.zeros(len(self.pages), bool)
-        for spec in specs:
-            span = page_range(spec.offset, spec.n_bytes, self.page_size)
-            pages[span.start : span.stop] = True
-        return pages
+        ranges = [np.empty((0, 2), np.int64), *map(own_ranges, specs)]
+        return pages_of(np.concatenate(ranges), len(self.pages), self.page_size)

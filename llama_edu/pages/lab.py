@@ -166,7 +166,7 @@ class PageLab(ClosedAtExit):
         reading = self.backend.read()
         self.backend.mapped.check_unchanged()
         pages = reading.pages
-        predicted = self.ledger.pages() if self.ledger.ranges else None
+        predicted = None if self.ledger.is_empty else self.ledger.pages()
         if pages is not None:
             missed, notes = reading.missed, reading.notes
             if reading.unsure and predicted is not None and np.array_equal(pages, predicted):

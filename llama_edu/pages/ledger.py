@@ -7,7 +7,6 @@ every read correctly, which tests check page by page.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from llama_edu.errors import RequestError
 from llama_edu.files.layout import TensorSpec
 from llama_edu.pages.arithmetic import ByteRange, pages_of
+from llama_edu.pages.ranges import scale_ranges, tensor_ranges
 
 
 class Ledger:
@@ -24,23 +24,22 @@ class Ledger:
         tensors: name -> TensorSpec of one file.
         page_size: bytes of a page.
         n_pages: pages of the file.
-
-    `ranges` lists (first byte, number of bytes); repeated requests are kept only once.
     """
 
     def __init__(self, tensors: Mapping[str, TensorSpec], page_size: int, n_pages: int) -> None:
         self._tensors = tensors
         self._page_size = page_size
         self._n_pages = n_pages
-        self._ranges: dict[ByteRange, None] = {}
+        #: What was asked for -> its ranges, (n, 2) int64; hundreds of thousands for some columns.
+        self._requests: dict[tuple[str, str, bytes], np.ndarray] = {}
 
     def whole(self, name: str) -> None:
         """Every number of this tensor is read."""
         spec = self._spec(name)
         if spec.group_size:  # the scales follow the numbers at once
-            self._ranges[spec.offset, spec.n_bytes] = None
-            return
-        self._ranges.update(dict.fromkeys(_element_ranges(spec, np.zeros(1, np.int64), axes=0)))
+            self._requests[name, "whole", b""] = np.array([[spec.offset, spec.n_bytes]])
+        else:
+            self._requests[name, "whole", b""] = tensor_ranges(spec)
 
     def rows(self, name: str, rows: Sequence[int]) -> None:
         """These rows (indices along the first axis) are read, and no others.
@@ -48,33 +47,59 @@ class Ledger:
         Raises RequestError for a row that the tensor does not have. Negative indices are refused:
         numpy would count them from the end, and a prediction must not guess.
         """
+        self._add(name, 0, "row", rows)
+
+    def columns(self, name: str, columns: Sequence[int]) -> None:
+        """The blocks of a matrix that hold these columns are read, and no others.
+
+        Raises RequestError for a column that the matrix does not have, as `rows` does, and for a
+        matrix whose scales lie apart from its numbers.
+        """
+        if self._spec(name).group_size:
+            raise RequestError(
+                f"{name}: has its scales behind its numbers, expected them beside these where "
+                f"single columns are read; convert it to another format"
+            )
+        self._add(name, 1, "column", columns)
+
+    def _add(self, name: str, axis: int, what: str, ids: Sequence[int]) -> None:
         spec = self._spec(name)
-        chosen = np.unique(np.asarray(rows, np.int64))
-        if chosen.size and not (chosen[0] >= 0 and chosen[-1] < spec.shape[0]):
+        chosen = np.unique(np.asarray(ids, np.int64))
+        length = spec.shape[axis]
+        if chosen.size and not (chosen[0] >= 0 and chosen[-1] < length):
             wrong = chosen[0] if chosen[0] < 0 else chosen[-1]
-            raise RequestError(f"{name}: row {wrong}, expected 0 to {spec.shape[0] - 1}")
-        step = spec.strides[0] if spec.strides else math.prod(spec.stored_shape[1:])
-        self._ranges.update(dict.fromkeys(_element_ranges(spec, chosen * step, axes=1)))
-        if spec.group_size:
-            self._ranges.update(dict.fromkeys(_scale_ranges(spec, chosen)))
+            raise RequestError(f"{name}: {what} {wrong}, expected 0 to {length - 1}")
+        key = name, what, chosen.tobytes()
+        if key not in self._requests:
+            self._requests[key] = tensor_ranges(spec, axis, chosen)
+            if spec.group_size:
+                self._requests[name, f"scales of {what}", key[2]] = scale_ranges(spec, chosen)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was requested."""
+        return not any(map(len, self._requests.values()))
 
     @property
     def ranges(self) -> tuple[ByteRange, ...]:
-        """All requests so far: (first byte, number of bytes), in the order of first request."""
-        return tuple(self._ranges)
+        """All requests so far: (first byte, number of bytes), each once, in order."""
+        return tuple(dict.fromkeys(map(tuple, self._table().tolist())))
 
     @property
     def n_bytes(self) -> int:
         """Bytes requested; a range that was requested twice counts once."""
-        return sum(n for _, n in self._ranges)
+        return int(np.unique(self._table(), axis=0)[:, 1].sum())
 
     def pages(self) -> np.ndarray:
         """(n_pages,) bool: the pages that hold at least one requested byte."""
-        return pages_of(self._ranges, self._n_pages, self._page_size)
+        return pages_of(self._table(), self._n_pages, self._page_size)
 
     def clear(self) -> None:
         """Forget everything, as at the start of a record."""
-        self._ranges.clear()
+        self._requests.clear()
+
+    def _table(self) -> np.ndarray:
+        return np.concatenate([np.empty((0, 2), np.int64), *self._requests.values()])
 
     def _spec(self, name: str) -> TensorSpec:
         try:
@@ -86,35 +111,4 @@ class Ledger:
             ) from None
 
     def __repr__(self) -> str:
-        return f"Ledger({len(self._ranges):,} ranges, {self.n_bytes:,} bytes)"
-
-
-def _scale_ranges(spec: TensorSpec, rows: np.ndarray) -> list[ByteRange]:
-    """Byte ranges of the scales of some rows, which are stored after all numbers of the matrix."""
-    row_length = spec.shape[1]
-    ranges = []
-    for row in rows.tolist():
-        first = row * row_length // spec.group_size
-        stop = -(-(row + 1) * row_length // spec.group_size)
-        ranges.append((spec.offset + spec.n_elements + 4 * first, 4 * (stop - first)))
-    return ranges
-
-
-def _element_ranges(spec: TensorSpec, starts: np.ndarray, *, axes: int) -> list[ByteRange]:
-    """Byte ranges of the sub-arrays that begin at element `starts`, along all axes from `axes` on.
-
-    A tensor in C order gives one range per start; one that is stored transposed gives one range
-    for each run of neighboring numbers, down to single numbers.
-    """
-    size = spec.dtype.itemsize
-    run = 1
-    for axis in reversed(range(axes, len(spec.stored_shape))):
-        length = spec.stored_shape[axis]
-        step = spec.strides[axis] if spec.strides else run
-        if length == 0:
-            return []
-        if step == run:
-            run *= length
-        else:
-            starts = np.unique(starts[:, None] + step * np.arange(length))
-    return [(spec.offset + int(start) * size, run * size) for start in starts]
+        return f"Ledger({len(self.ranges):,} ranges, {self.n_bytes:,} bytes)"

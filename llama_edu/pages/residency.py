@@ -21,8 +21,9 @@ from llama_edu.errors import MeasurementError
 from llama_edu.files.layout import ShardedTensor, TensorSpec
 from llama_edu.files.mapped import MappedFile, open_weights
 from llama_edu.pages import linux
-from llama_edu.pages.arithmetic import page_range
+from llama_edu.pages.arithmetic import pages_of
 from llama_edu.pages.by_tensor import TensorPages
+from llama_edu.pages.ranges import own_ranges
 from llama_edu.pages.reclaim import may_ask_about
 from llama_edu.table import lay_out, percent
 from llama_edu.text import visible
@@ -231,6 +232,5 @@ def _specs_in(
 
 
 def _row(spec: TensorSpec, pages: np.ndarray) -> ResidentRow:
-    span = page_range(spec.offset, spec.n_bytes, mmap.PAGESIZE)
-    n_resident = int(pages[span.start : span.stop].sum())
-    return ResidentRow(spec.name, len(span), n_resident, spec.n_bytes)
+    own = pages_of(own_ranges(spec), len(pages), mmap.PAGESIZE)
+    return ResidentRow(spec.name, int(own.sum()), int((own & pages).sum()), spec.own_bytes)

@@ -17,6 +17,7 @@ from llama_edu.errors import FormatError, ShapeError
 from llama_edu.quants import k_quants, legacy_quants, table_quants
 from llama_edu.quants.bitfields import Groups, spread, widen_into
 from llama_edu.quants.scaled import I8_SCALED, ScaledArray
+from llama_edu.quants.transposed import TRANSPOSED, TransposedBlocks
 
 #: Numbers converted at a time, 1 MiB of float32. With fewer, numpy's calls are so short that two
 #: threads keep waiting at Python's global lock; with more, temporary arrays fall out of the cache.
@@ -34,8 +35,8 @@ class BlockType:
         block_size: numbers per block; 1 for the plain types.
         widen: for the plain types: fills (..., n) float32 from (..., n) numbers.
         unpack: for the quantized types: unpacks (..., n_blocks) blocks into codes and scales.
-            Both are None for types of which only the size is known, and for i8_scaled, whose
-            scales are not in the array.
+            Both are None for types of which only the size is known, for i8_scaled, whose scales
+            are not in the array, and for transposed, whose blocks have a type of their own.
     """
 
     name: str
@@ -121,6 +122,8 @@ BLOCK_TYPES: dict[str, BlockType] = {
         BlockType("q5_1_v1", legacy_quants.Q5_1_V1, 32, unpack=legacy_quants.unpack_above_minimum),
         # llama2.c version 2: the dtype of a ScaledArray, which holds the scales separately
         BlockType("i8_scaled", I8_SCALED, 1),
+        # blocks that run along the first axis: the dtype of a TransposedBlocks
+        BlockType("transposed", TRANSPOSED, 1),
         # Sizes from ggml-common.h of llama.cpp. q8_1 and q8_k are for activations; q4_0_4_4 to
         # q4_0_8_8 are q4_0 with rows interleaved for one processor, written from July to November
         # 2024.
@@ -167,6 +170,20 @@ def block_type_of(array: np.ndarray) -> BlockType:
     return found
 
 
+def by_column(array: np.ndarray) -> np.ndarray | None:
+    """A matrix with its columns as stored rows: a view, or None where a block crosses columns.
+
+    Args:
+        array: (n_rows, n_columns / block_size) of any stored dtype.
+    Returns:
+        (n_columns, n_rows / block_size) of a dtype that `dequantize` reads.
+    """
+    if isinstance(array, TransposedBlocks):
+        return array.stored
+    is_plain = block_type_of(array).block_size == 1 and not isinstance(array, ScaledArray)
+    return array.T if is_plain else None
+
+
 def dequantize(array: np.ndarray) -> np.ndarray:
     """The numbers that stored blocks stand for.
 
@@ -196,7 +213,7 @@ def dequantize_into(array: np.ndarray, out: np.ndarray) -> None:
         ShapeError: `out` has another shape or dtype.
     """
     block = block_type_of(array)
-    if block.dequantize is None and not isinstance(array, ScaledArray):
+    if block.dequantize is None and not isinstance(array, ScaledArray | TransposedBlocks):
         raise FormatError(
             f"type {block.name}: can be listed but not computed with; convert the file to another "
             f"type with the tool that made it"
@@ -206,6 +223,9 @@ def dequantize_into(array: np.ndarray, out: np.ndarray) -> None:
         raise ShapeError(
             f"buffer for {block.name}: {out.dtype} {out.shape}, expected float32 {expected}"
         )
+    if isinstance(array, TransposedBlocks):
+        _turn_round(array, out)
+        return
     if isinstance(array, ScaledArray):
         rows_per_chunk = max(1, _CHUNK_NUMBERS // max(1, array.shape[1]))
         for start in range(0, len(array), rows_per_chunk):
@@ -216,6 +236,16 @@ def dequantize_into(array: np.ndarray, out: np.ndarray) -> None:
     # a damaged file may hold scales that overflow: infinities and NaNs are then its real values
     with np.errstate(over="ignore", invalid="ignore"):
         _dequantize_in_chunks(block, array, numbers)
+
+
+def _turn_round(array: TransposedBlocks, out: np.ndarray) -> None:
+    """Each chunk of the stored rows becomes columns of the buffer."""
+    n_rows, n_columns = array.shape
+    per_chunk = max(1, _CHUNK_NUMBERS // (n_rows + 2 * array.block_size))
+    for start in range(0, n_columns if n_rows else 0, per_chunk):
+        columns = slice(start, start + per_chunk)
+        blocks, ours = array.blocks_of(columns)
+        out[:, columns] = dequantize(blocks)[:, ours].T
 
 
 def _dequantize_in_chunks(block: BlockType, array: np.ndarray, numbers: np.ndarray) -> None:

@@ -67,7 +67,7 @@ def test_a_private_mapping_shows_the_same_bytes_and_is_read_only(file, private):
 
 
 def test_strides_of_a_transposed_tensor_are_honored(file):
-    spec = TensorSpec("transposed", "f32", (6, 4), 4, 96, strides=(1, 6))
+    spec = TensorSpec("transposed", "f32", (6, 4), 4, 96, strides=(4, 24))
     with MappedFile(file) as mapped:
         expected = np.arange(24, dtype=np.float32).reshape(4, 6).T
         np.testing.assert_array_equal(mapped.view(spec), expected)
@@ -231,7 +231,7 @@ def test_a_file_that_is_read_gives_the_same_bytes_and_is_never_mapped(file, monk
         raise AssertionError("mapped")
 
     data = file.read_bytes()
-    strided = TensorSpec("transposed", "f32", (6, 4), 4, 96, strides=(1, 6))
+    strided = TensorSpec("transposed", "f32", (6, 4), 4, 96, strides=(4, 24))
     with MappedFile(file) as mapped:
         expected = [mapped.view(spec).copy() for spec in (GRID, HALF, strided)]
     monkeypatch.setattr(mmap, "mmap", refuse)

@@ -18,9 +18,9 @@ SPECS = {
         TensorSpec("final_norm", "f32", (11,), 474, 44),
         TensorSpec("layers.0.w_up", "q4_0", (6, 64), 518, 6 * 2 * 18),
         # stored transposed: numbers of one column lie side by side
-        TensorSpec("layers.0.wo", "f32", (4, 6), 736, 96, strides=(1, 4)),
+        TensorSpec("layers.0.wo", "f32", (4, 6), 736, 96, strides=(4, 16)),
         # a view on every other row
-        TensorSpec("layers.0.wv", "f32", (3, 5), 832, 100, strides=(10, 1)),
+        TensorSpec("layers.0.wv", "f32", (3, 5), 832, 100, strides=(40, 4)),
     )
 }
 N_PAGES = 15
@@ -29,8 +29,7 @@ N_PAGES = 15
 def slow_pages(spec: TensorSpec, rows) -> np.ndarray:
     """The pages of each number's own bytes, one number at a time."""
     data = np.zeros(N_PAGES * PAGE, np.uint8)
-    strides = spec.strides and tuple(s * spec.dtype.itemsize for s in spec.strides)
-    array = np.ndarray(spec.stored_shape, spec.dtype, data, spec.offset, strides)
+    array = np.ndarray(spec.stored_shape, spec.dtype, data, spec.offset, spec.strides)
     index = np.arange(len(array)) if rows is None else rows
     touched = np.zeros(N_PAGES, bool)
     for place in np.ndindex(array.shape):

@@ -23,7 +23,13 @@ ARCHITECTURE = "llama"
 #: different; they refuse this name. Its sizes have the keys of `llama`.
 OWN_ARCHITECTURE = "llama_edu"
 ACTIVATION = f"{OWN_ARCHITECTURE}.feed_forward_activation"
+#: How the feed-forward tensors lie, and the types of those that lie side by side.
+LAYOUT = f"{OWN_ARCHITECTURE}.feed_forward_layout"
+LAYOUT_TYPES = f"{OWN_ARCHITECTURE}.feed_forward_types"
 
+#: The order of the hidden neurons. A file of `llama` may state it too: its tensors are in that
+#: order wherever they are carried, so the key is carried with them.
+ORDER = f"{OWN_ARCHITECTURE}.feed_forward_order"
 
 #: What describes one file on disk, not the model in it; never carried, never set by a user.
 FILE_PREFIXES = ("split.",)
@@ -32,6 +38,8 @@ FILE_KEYS = ("general.architecture", "general.alignment", "general.file_type")
 #: What the tensors were made for; a user cannot set it.
 TENSOR_KEYS = (
     ACTIVATION,
+    LAYOUT,
+    LAYOUT_TYPES,
     *(
         f"{ARCHITECTURE}.{name}"
         for name in (

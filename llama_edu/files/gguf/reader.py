@@ -17,9 +17,16 @@ import numpy as np
 
 from llama_edu.config import Activation, ModelConfig, RopeScaling
 from llama_edu.errors import FormatError, ShapeError
+from llama_edu.files.gguf.feed_forward import StoredLayout, check_order, read_layout, specs_of
 from llama_edu.files.gguf.fields import gaps_between_tensors, sections_of
 from llama_edu.files.gguf.header import GgufHeader, TensorInfo, read_header
-from llama_edu.files.gguf.keys import ACTIVATION, ARCHITECTURE, OWN_ARCHITECTURE, keys_of_model
+from llama_edu.files.gguf.keys import (
+    ACTIVATION,
+    ARCHITECTURE,
+    ORDER,
+    OWN_ARCHITECTURE,
+    keys_of_model,
+)
 from llama_edu.files.gguf.other_kinds import refuse_other_kinds
 from llama_edu.files.gguf.vocabulary import read_gguf_vocabulary, why_not_understood
 from llama_edu.files.layout import Checkpoint, TensorSpec, TypedValue
@@ -32,6 +39,9 @@ from llama_edu.vocabulary import Vocabulary
 ROPE_FREQS = "rope_freqs.weight"
 
 _SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\.gguf)?", re.DOTALL)
+
+#: What an order of hidden neurons may be stored as.
+_ORDER_TYPES = ("u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64")
 
 #: What this reader adds to the file's own keys; a file cannot set these.
 _OWN_KEYS = ("rope_freqs", "gaps_bytes", "alignment_bytes")
@@ -62,10 +72,12 @@ def read_gguf(path: Path, files: OpenFiles) -> Checkpoint:
     vocabulary = None if problem else read_gguf_vocabulary(first)
     config = _config(first, vocabulary, [info for header in headers for info in header.infos])
     own: dict[str, object] = {"alignment_bytes": first.alignment}
-    tensors, ignored = _tensors(headers)
+    layout = read_layout(first)
+    tensors, ignored = _tensors(headers, layout)
     if "rope_freqs" in tensors:
         own["rope_freqs"] = _checked_divisors(tensors.pop("rope_freqs"), config, headers)
     check_tensors(tensors, config, path)
+    check_order(first.numbers(ORDER, _ORDER_TYPES), config, path)
     gaps_bytes = sum(map(gaps_between_tensors, headers))
     if gaps_bytes:
         own["gaps_bytes"] = gaps_bytes
@@ -87,6 +99,7 @@ def read_gguf(path: Path, files: OpenFiles) -> Checkpoint:
         ),
         assumed=_assumed(first),
         vocabulary_problem=problem,
+        layout=layout.name,
     )
 
 
@@ -101,20 +114,29 @@ def _headers(path: Path, files: OpenFiles) -> list[GgufHeader]:
     return headers
 
 
-def _tensors(headers: Sequence[GgufHeader]) -> tuple[dict[str, TensorSpec], tuple[str, ...]]:
+def _tensors(
+    headers: Sequence[GgufHeader], layout: StoredLayout
+) -> tuple[dict[str, TensorSpec], tuple[str, ...]]:
     """All tensors by our names, including "rope_freqs", and the names of those not needed."""
     tensors: dict[str, TensorSpec] = {}
     ignored: list[str] = []
     for index, header in enumerate(headers):
         for info in header.infos:
-            is_divisors = info.name == ROPE_FREQS
-            name = "rope_freqs" if is_divisors else our_name(info.name, "gguf", header.path)
-            if name is None:
+            specs = specs_of(info, layout, header, index)
+            if specs is None:
+                is_divisors = info.name == ROPE_FREQS
+                name = "rope_freqs" if is_divisors else our_name(info.name, "gguf", header.path)
+                specs = [] if name is None else [_spec(name, info, header, index)]
+            if not specs:
                 ignored.append(info.name)
-            elif name in tensors:
-                raise FormatError(f"{header.path}: tensor {info.name} is in two files of the split")
-            else:
-                tensors[name] = _spec(name, info, header, index)
+            for spec in specs:
+                if spec.name in tensors:
+                    raise FormatError(
+                        f"{header.path}: {spec.name} is in the tensors "
+                        f"{tensors[spec.name].stored_name} and {info.name} of this file or split, "
+                        f"expected one; the file is damaged"
+                    )
+                tensors[spec.name] = spec
     return tensors, tuple(ignored)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from llama_edu.config import ModelConfig
 from llama_edu.errors import RequestError
+from llama_edu.files.gguf.feed_forward import arranged, layout_values
 from llama_edu.files.gguf.header import DEFAULT_ALIGNMENT
 from llama_edu.files.gguf.keys import (
     ACTIVATION,
@@ -31,9 +32,8 @@ from llama_edu.files.gguf.vocabulary import (
     gguf_spelling,
     named_ends,
 )
-from llama_edu.files.layout import LoadTensor, PlannedTensor, TypedValue, as_planned
+from llama_edu.files.layout import LayoutName, LoadTensor, PlannedTensor, TypedValue, as_planned
 from llama_edu.files.magic_numbers import GGUF
-from llama_edu.files.names import from_ours
 from llama_edu.quants.blocks import BLOCK_TYPES, GGML_TYPE_IDS
 from llama_edu.rope import llama3_divisors
 from llama_edu.vocabulary import Vocabulary
@@ -67,6 +67,7 @@ def write_gguf(
     metadata: Mapping[str, str | int | float | bool | TypedValue] | None = None,
     rope_freqs: np.ndarray | None = None,
     settings: Mapping[str, TypedValue] | None = None,
+    layout: LayoutName = "rows",
 ) -> None:
     """Write a whole GGUF file, each tensor as soon as it is loaded.
 
@@ -81,6 +82,8 @@ def write_gguf(
         rope_freqs: (head_dim / 2,) float32 divisors of RoPE's frequencies, as Llama 3.1 needs them;
             made from `config.rope_scaling` where that is "llama3" and none are given.
         settings: keys that win over all that follow from the other arguments.
+        layout: how the feed-forward tensors are to lie; `load` gives a w_down that is planned as
+            transposed in that form.
     Raises:
         RequestError: a type or a value that GGUF cannot express, or a vocabulary of another size
             than the model's.
@@ -95,12 +98,15 @@ def write_gguf(
             raise RequestError(
                 f"{tensor.name}: type {tensor.type}, expected f32 for a norm in a GGUF file"
             )
-    planned = {from_ours(tensor.name, "gguf"): tensor for tensor in tensors}
+    planned, load = arranged(layout, tensors, load)
     if rope_freqs is not None:
         planned[ROPE_FREQS] = PlannedTensor("rope_freqs", "f32", rope_freqs.shape)
     more = {key: _typed(key, value) for key, value in (metadata or {}).items()}
     carried = keys_of_vocabulary(more) if vocabulary is None and PIECES in more else None
     values = _model_values(config, tensors) | (carried or _vocabulary_values(vocabulary, config))
+    if of_layout := layout_values(layout, tensors):
+        values |= of_layout
+        values["general.architecture"] = TypedValue("string", OWN_ARCHITECTURE)
     values = with_stored_types(values, more, config.head_dim)
     values |= _more_ends(vocabulary, values)
     values |= settings or {}
@@ -226,7 +232,7 @@ def _typed(key: str, value: object) -> TypedValue:
 
 
 def _info(name: str, tensor: PlannedTensor, offset: int) -> bytes:
-    dims = tensor.shape[::-1]  # innermost first
+    dims = tensor.written_shape[::-1]  # innermost first
     return (
         string(name.encode())
         + struct.pack(f"<I{len(dims)}Q", len(dims), *dims)

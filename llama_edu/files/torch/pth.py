@@ -179,7 +179,7 @@ def _collect(
             n_bytes=n_bytes,
             file=file,
             stored_name=name,
-            strides=None if contiguous else tensor.strides,
+            strides=None if contiguous else tuple(item_bytes * n for n in tensor.strides),
         )
     if not tensors:
         raise FormatError(f"{path}: holds no tensors, expected a dict of names and tensors")

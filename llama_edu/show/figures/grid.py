@@ -211,7 +211,7 @@ def tensors_at(record: Record, page: int) -> Sequence[str]:
     """The contents of one page: each tensor with the rows that have a byte there.
 
     Rows are stored rows, along a tensor's first axis. A tensor that has one axis, or that is stored
-    with strides, is given with the bytes that lie there instead.
+    with strides or transposed, is given with the bytes that lie there instead.
     """
     lines = []
     begin, end = page * record.page_size, (page + 1) * record.page_size
@@ -220,7 +220,7 @@ def tensors_at(record: Record, page: int) -> Sequence[str]:
             continue
         first = max(0, begin - spec.offset)
         last = min(spec.n_bytes, end - spec.offset) - 1
-        if len(spec.shape) == 1 or spec.strides is not None:
+        if len(spec.shape) == 1 or spec.strides is not None or spec.transposed:
             lines.append(f"{spec.name}, bytes {first:,} to {last:,} of its {spec.n_bytes:,}")
             continue
         row_bytes = spec.n_bytes // spec.shape[0]

@@ -12,6 +12,12 @@ from llama_edu.files.layout import Checkpoint, ShardedTensor
 from llama_edu.table import lay_out
 from llama_edu.text import one_line
 
+#: The layouts that only files of our own have.
+_LAYOUT_WORDS = {
+    "down-transposed": "w_down transposed: one row per hidden neuron",
+    "side-by-side": "each hidden neuron's gate, up and down numbers side by side",
+}
+
 #: Longer metadata values are cut.
 _LONGEST_VALUE = 200
 
@@ -33,6 +39,7 @@ def checkpoint_report(
         f"dim {config.dim}, hidden_dim {config.hidden_dim}",
         f"  attention   {config.n_heads} heads of {config.head_dim}, {config.n_kv_heads} key/value "
         f"heads; rotates {config.rope_pairing} pairs, theta {config.rope_theta:g}",
+        *_layout_line(checkpoint),
         f"  context     {config.max_seq_len:,} positions; norm_eps {config.norm_eps:g}",
         f"  vocabulary  {config.vocab_size:,} pieces"
         + ("" if checkpoint.vocabulary else ", in a separate file"),
@@ -75,6 +82,7 @@ def checkpoint_as_dict(checkpoint: Checkpoint) -> dict[str, object]:
         "assumed": dict(checkpoint.assumed),
         "n_parameters": checkpoint.n_parameters,
         "tied_output": checkpoint.tied_output,
+        "layout": checkpoint.layout,
         "types": {
             name: {"tensors": count, "n_bytes": n_bytes}
             for name, (count, n_bytes) in type_counts(checkpoint).items()
@@ -91,6 +99,13 @@ def checkpoint_as_dict(checkpoint: Checkpoint) -> dict[str, object]:
             for name, tensor in checkpoint.tensors.items()
         ],
     }  # fmt: skip
+
+
+def _layout_line(checkpoint: Checkpoint) -> list[str]:
+    """How the feed-forward matrices lie, where that is not as in every other file."""
+    if checkpoint.layout == "rows":
+        return []
+    return [f"  layout      {_LAYOUT_WORDS[checkpoint.layout]}"]
 
 
 def _origin_lines(checkpoint: Checkpoint) -> list[str]:
@@ -121,7 +136,7 @@ def type_counts(checkpoint: Checkpoint) -> dict[str, tuple[int, int]]:
     n_bytes: Counter[str] = Counter()
     for tensor in checkpoint.tensors.values():
         counts[tensor.type] += 1
-        n_bytes[tensor.type] += tensor.n_bytes
+        n_bytes[tensor.type] += tensor.own_bytes
     return {name: (counts[name], total) for name, total in n_bytes.most_common()}
 
 
@@ -131,7 +146,7 @@ def byte_budget(checkpoint: Checkpoint) -> dict[str, int]:
     for section in checkpoint.sections:
         budget[section.name] = budget.get(section.name, 0) + section.n_bytes
     ranges = {  # a set, because a tied output may be the embedding's bytes under a second name
-        (shard.file, shard.offset, shard.n_bytes)
+        (shard.file, shard.offset, shard.own_bytes)
         for tensor in checkpoint.tensors.values()
         for shard in (tensor.shards if isinstance(tensor, ShardedTensor) else (tensor,))
     }
