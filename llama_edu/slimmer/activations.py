@@ -92,11 +92,23 @@ def check_dense(config: ModelConfig) -> None:
         )
 
 
+def check_finite(layer: int, activated: np.ndarray) -> None:
+    """Raise NumericalError for a layer whose neurons are not all numbers."""
+    if not np.isfinite(activated).all():
+        raise NumericalError(
+            f"neurons: layer {layer} is NaN or infinite, expected numbers; the weights are damaged"
+        )
+
+
+def too_few(n_tokens: int) -> str:
+    """What to say of a text of no token or of one."""
+    return f"{n_tokens} token{'s' * (n_tokens != 1)}, expected at least two; give a longer text"
+
+
 def gate_size(gate: np.ndarray, activation: Activation) -> np.ndarray:
     """|act(gate)|: (T, hidden_dim) float32, a new array."""
-    if activation == "relu":
-        return np.maximum(gate, np.float32(0))
-    return np.abs(kernels.silu(gate))
+    act = np.maximum(gate, np.float32(0)) if activation == "relu" else kernels.silu(gate)
+    return np.abs(act, out=act)  # of -0.0 as well, whose bits are not those of the smallest number
 
 
 def observe_activations(
@@ -131,22 +143,14 @@ def observe_activations(
         if what == "gate":
             count(layer, "gate", gate_size(x, config.activation))
         elif what == "activated":
-            sizes = np.abs(x)
-            if not np.isfinite(sizes).all():
-                raise NumericalError(
-                    f"neurons: layer {layer} is NaN or infinite, expected numbers; the weights "
-                    f"are damaged"
-                )
-            count(layer, "activated", sizes)
+            check_finite(layer, x)
+            count(layer, "activated", np.abs(x))
             squares[layer] += np.einsum("th,th->h", x, x, dtype=np.float64)
         return x
 
     n_tokens = computed(model, texts, see, progress)
     if n_tokens < 2:
-        raise RequestError(
-            f"calibration: {n_tokens} token{'' if n_tokens == 1 else 's'}, expected at least two; "
-            f"give a longer text"
-        )
+        raise RequestError(f"calibration: {too_few(n_tokens)}")
     return Activations(n_tokens, squares / n_tokens, counts)
 
 
@@ -155,9 +159,12 @@ def computed(
     texts: Iterable[Sequence[int]],
     tap: Tap,
     progress: Callable[[int], object] | None = None,
+    end_of_text: Callable[[], object] | None = None,
 ) -> int:
     """Compute each text from its start, in chunks; how many positions there were.
 
+    Args:
+        progress: called with the number of positions so far. end_of_text: called after each text.
     Raises:
         RequestError: an unknown id, or a text longer than the context.
         FormatError: a mapped file of the weights was cut off or written over.
@@ -172,6 +179,8 @@ def computed(
             n_tokens += len(chunk)
             if progress:
                 progress(n_tokens)
+        if end_of_text:
+            end_of_text()
     return n_tokens
 
 
