@@ -123,27 +123,18 @@ def read_text(name: str) -> str:
         RequestError: it cannot be read, or it is not UTF-8.
     """
     import sys
-    from pathlib import Path
 
     from llama_edu.errors import RequestError
+    from llama_edu.tokenizer.text_file import decoded, read_text_file
 
-    where = "standard input" if name == "-" else name
+    if name != "-":
+        return read_text_file(name)
+    if sys.stdin is None:
+        raise RequestError("standard input: is closed, expected a text")
+    if sys.stdin.isatty():
+        print("llama-edu: type the text, and Ctrl+D at its end", file=sys.stderr)
     try:
-        if name != "-":
-            data = Path(name).expanduser().read_bytes()
-        elif sys.stdin is None:
-            raise RequestError("standard input: is closed, expected a text")
-        else:
-            if sys.stdin.isatty():
-                print("llama-edu: type the text, and Ctrl+D at its end", file=sys.stderr)
-            data = sys.stdin.buffer.read()
+        data = sys.stdin.buffer.read()
     except OSError as error:
-        raise RequestError(f"{where}: cannot be read ({error.strerror})") from None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        byte = data[error.start]
-        raise RequestError(
-            f"{where}: byte {error.start:,} is 0x{byte:02x}, which is not UTF-8, expected a text "
-            f"file; if it is Latin-1, convert it with: iconv -f latin1 -t utf-8"
-        ) from None
+        raise RequestError(f"standard input: cannot be read ({error.strerror})") from None
+    return decoded(data, "standard input")
