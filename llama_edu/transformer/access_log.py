@@ -15,6 +15,9 @@ class AccessLog(Protocol):
     def rows(self, name: str, ids: Sequence[int], /) -> None:
         """Only these rows of this tensor are needed."""
 
+    def columns(self, name: str, ids: Sequence[int], /) -> None:
+        """Only what is stored of these columns is needed, with whatever shares a block with it."""
+
 
 class NullLog:
     """An AccessLog that records nothing, for a model that is not observed."""
@@ -23,6 +26,9 @@ class NullLog:
         """Do nothing."""
 
     def rows(self, name: str, ids: Sequence[int], /) -> None:
+        """Do nothing."""
+
+    def columns(self, name: str, ids: Sequence[int], /) -> None:
         """Do nothing."""
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from llama_edu.config import ModelConfig, output_name
 from llama_edu.errors import RequestError
 from llama_edu.matmul.product import Matmul, matmul, products
-from llama_edu.quants.blocks import dequantize
+from llama_edu.quants.blocks import block_type_of, by_column, dequantize
 from llama_edu.transformer import kernels
 from llama_edu.transformer.access_log import NO_LOG, AccessLog
 from llama_edu.transformer.attention import attend
@@ -22,7 +22,8 @@ from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.tap import Tap, checked, in_layer, untouched
 
 _ROPE = {"interleaved": kernels.rope_interleaved, "halves": kernels.rope_halves}
-_GATED = {"silu": kernels.swiglu, "relu": kernels.reglu}
+#: Activation -> the function that makes a feed-forward's neurons of its gate and up.
+GATED = {"silu": kernels.swiglu, "relu": kernels.reglu}
 
 
 def forward(
@@ -108,7 +109,7 @@ def feed_forward(model: Model, layer: int, x: np.ndarray, see: Tap = untouched) 
     config, name = model.config, f"layers.{layer}"
     h = see("ffn_norm", model.norm(x, f"{name}.ffn_norm"))
     gate, up = model.linears(h, f"{name}.w_gate", f"{name}.w_up")  # (T, hidden_dim) each
-    activated = see("activated", _GATED[config.activation](see("gate", gate), see("up", up)))
+    activated = see("activated", GATED[config.activation](see("gate", gate), see("up", up)))
     return see("down", model.linear(activated, f"{name}.w_down"))
 
 
@@ -163,6 +164,39 @@ class Model:
         for name in names:
             self.log.whole(name)
         return products(self.matmul, x, [self.weights[name] for name in names], self.threads)
+
+    def linear_rows(self, x: np.ndarray, name: str, rows: np.ndarray) -> np.ndarray:
+        """The outputs of some rows of a matrix, which alone are read and copied.
+
+        Args:
+            x: (T, in_features) float32. rows: (n,) int64.
+        Returns:
+            (T, n) float32.
+        """
+        self.log.rows(name, rows)
+        if len(rows) == 0:
+            return np.zeros((len(x), 0), np.float32)
+        return self.matmul(x, self.weights[name][rows], self.threads)
+
+    def linear_columns(self, x: np.ndarray, name: str, columns: np.ndarray) -> np.ndarray:
+        """Multiply by some columns of a matrix, which alone are read, in blocks: the rest of x is 0.
+
+        Args:
+            x: (T, n) float32, what these columns are multiplied by. columns: (n,) int64, ascending.
+        Returns:
+            (T, out_features) float32.
+        """
+        self.log.columns(name, columns)
+        stored = self.weights[name]
+        if len(columns) == 0:
+            return np.zeros((len(x), len(stored)), np.float32)
+        by_neuron = by_column(stored)
+        if by_neuron is not None:  # each column is stored, or can be viewed, as a row
+            return x @ dequantize(by_neuron[columns])
+        block_size = block_type_of(stored).block_size
+        blocks = np.unique(columns // block_size)
+        inside = np.searchsorted(blocks, columns // block_size) * block_size + columns % block_size
+        return x @ dequantize(stored[:, blocks])[:, inside].T
 
     def norm(self, x: np.ndarray, name: str) -> np.ndarray:
         """RMSNorm with one stored vector: (T, dim) to (T, dim) float32."""
