@@ -14,7 +14,7 @@ EXAMPLE = "llama-edu experiment illusion"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """NAME, --file, --against, --json."""
+    """NAME, --file, --against, --text-file, --json."""
     parser.add_argument("name", metavar="NAME", choices=EXPERIMENTS, help=", ".join(EXPERIMENTS))
     parser.add_argument(
         "--file",
@@ -28,20 +28,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="reconcile alone: stored, float64, torch, transformers or llama.cpp (default: stored, "
         "where there is a fingerprint of the model, else float64)",
     )
+    parser.add_argument(
+        "--text-file",
+        metavar="F",
+        help="neurons alone: a UTF-8 text to score and to calibrate with (default: stories that "
+        "suit the bundled model)",
+    )
     parser.add_argument("--json", action="store_true", help="the numbers, as JSON")
 
 
-def run(args: argparse.Namespace) -> None:
-    """Measure and print."""
+def run(args: argparse.Namespace) -> int:
+    """Measure and print; 130 where Ctrl+C cut the measurement short."""
     import dataclasses
     import importlib
+    import inspect
+    from contextlib import nullcontext
 
+    from llama_edu.cli.streams.progress import progress_bar
     from llama_edu.errors import RequestError
     from llama_edu.show.text.json_text import json_text
 
     name = args.name.replace("-", "_")
     measure = getattr(importlib.import_module(f"llama_edu.experiments.{name}"), name)
-    if args.against is not None and name != "reconcile":
-        raise RequestError(f"--against: experiment {args.name} compares with nobody; leave it out")
-    result = measure(args.file, *([args.against] if args.against else []))
+    takes = inspect.signature(measure).parameters
+    options = {}
+    for option, lacks in (("against", "compares with nobody"), ("text_file", "takes no text")):
+        value = getattr(args, option)
+        if value is not None and option not in takes:
+            flag = option.replace("_", "-")
+            raise RequestError(f"--{flag}: experiment {args.name} {lacks}; leave it out")
+        if value is not None:
+            options[option] = value
+    with progress_bar(args.name, "token") if "progress" in takes else nullcontext() as progress:
+        if progress is not None:
+            options["progress"] = progress
+        result = measure(args.file, **options)
     print(json_text(dataclasses.asdict(result)) if args.json else result)
+    return 130 if getattr(result, "cut_short", False) else 0
