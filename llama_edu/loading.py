@@ -13,7 +13,7 @@ import numpy as np
 from llama_edu.errors import RequestError
 from llama_edu.files.detect import open_checkpoint
 from llama_edu.files.layout import Checkpoint, ShardedTensor, TensorSpec
-from llama_edu.files.shards import join
+from llama_edu.files.parts.shards import join
 from llama_edu.llama import Lab, Llama, Loading
 from llama_edu.matmul.arithmetic import Arithmetic, check_arithmetic, rounded_matmul
 from llama_edu.matmul.choice import Kernels, check_kernels

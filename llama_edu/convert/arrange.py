@@ -25,7 +25,7 @@ from llama_edu.files.layout import (
     TypedValue,
 )
 from llama_edu.files.mapped import MappedFile
-from llama_edu.files.shards import join
+from llama_edu.files.parts.shards import join
 from llama_edu.quants.blocks import BLOCK_TYPES, by_column, dequantize
 from llama_edu.quants.quantize import quantize
 

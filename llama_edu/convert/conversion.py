@@ -122,7 +122,8 @@ def convert(
         source: a weight file, a folder, or a name, as for `load`.
         destination: the file to write; for safetensors a folder, or a file ending in .safetensors.
         to: the format.
-        type: the type of the matrices; vectors are always f32.
+        type: the type of the matrices; vectors are always f32, and so are the routers of experts in
+            a GGUF file.
         shards: split every matrix across this many files by fairscale's rule (ggml and ggmf only).
         tokenizer: a vocabulary file, for a source without one.
         allow_requantize: let blocks of one quantized type become blocks of another.

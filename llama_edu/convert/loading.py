@@ -9,8 +9,8 @@ import numpy as np
 from llama_edu.convert.planning import source_of
 from llama_edu.files.layout import Checkpoint, PlannedTensor, ShardedTensor, TensorSpec
 from llama_edu.files.mapped import MappedFile
+from llama_edu.files.parts.shards import join_rows
 from llama_edu.files.row_order import rows_side_by_side
-from llama_edu.files.shards import join_rows
 from llama_edu.quants.blocks import BLOCK_TYPES, block_type_of, dequantize
 from llama_edu.quants.quantize import quantize
 from llama_edu.quants.repack import can_repack, repack

@@ -83,6 +83,7 @@ class OutputFormat:
         shards: whether tensors may be cut over several files.
         divisors: whether RoPE's divisors can be stored as a tensor.
         carries_keys: whether any key of GGUF can be stored as it is.
+        routers_f32: whether routers of experts are f32 always, as llama.cpp's converter has them.
         check: raises FormatError for sizes that the format cannot express.
         write: carries out a WriteRequest.
     """
@@ -94,6 +95,7 @@ class OutputFormat:
     shards: bool
     divisors: bool
     carries_keys: bool
+    routers_f32: bool
     check: Callable[[ModelConfig], object]
     write: Callable[[WriteRequest], None]
 
@@ -122,6 +124,7 @@ def _ggml_format(name: ggml_write.FormatName) -> OutputFormat:
         shards=name in ("ggml", "ggmf"),
         divisors=False,
         carries_keys=False,
+        routers_f32=False,
         check=ggml_write.expressible,
         write=write,
     )
@@ -224,6 +227,7 @@ _GGUF = OutputFormat(
     shards=False,
     divisors=True,
     carries_keys=True,
+    routers_f32=True,
     check=_anything,
     write=_write_gguf,
 )
@@ -235,6 +239,7 @@ _SAFETENSORS = OutputFormat(
     shards=False,
     divisors=False,
     carries_keys=False,
+    routers_f32=False,
     check=_anything,
     write=_write_safetensors,
 )

@@ -36,7 +36,7 @@ def plan(checkpoint: Checkpoint, output: OutputFormat, type: TypeName) -> list[P
         names.append("output")
     for name in names:
         tensor = source_of(checkpoint, name)
-        if len(tensor.shape) == 1:
+        if len(tensor.shape) == 1 or (output.routers_f32 and name.endswith(".router")):
             wanted = "f32"
         else:
             wanted = tensor.type if type == "keep" else type
@@ -72,7 +72,8 @@ def rounding(
         stored = source_of(checkpoint, tensor.name)
         source = stored.type
         crosses = _crosses_blocks(stored, tensor, reordered)
-        if source == "f64" and len(tensor.shape) == 1:
+        always_f32 = len(tensor.shape) == 1 or tensor.name.endswith(".router")
+        if source == "f64" and tensor.type == "f32" and always_f32:
             rounded[f"{tensor.name}: f64 is rounded to {tensor.type}"] = None
         if (source == tensor.type and not crosses) or not BLOCK_TYPES[source].is_quantized:
             continue

@@ -1,7 +1,7 @@
 """Our tensor names and those of other dialects, in one table.
 
 Our name -> the names of Meta (also in ggml, ggmf and ggjt files), Hugging Face and GGUF. `{i}`
-stands for the layer. In files, all these names end in ".weight".
+stands for the layer and `{e}` for the expert. In files, all these names end in ".weight".
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ Dialect = Literal["meta", "huggingface", "gguf"]
 
 _COLUMNS: dict[Dialect, int] = {"meta": 0, "huggingface": 1, "gguf": 2}
 
+#: "" where a dialect has no such tensor. Experts of GGUF are those of its files before April 2024;
+#: `parts/stacked.py` knows the tensors that hold the experts of a whole layer.
 _TABLE: dict[str, tuple[str, str, str]] = {
     "token_embedding": ("tok_embeddings", "model.embed_tokens", "token_embd"),
     "final_norm": ("norm", "model.norm", "output_norm"),
@@ -35,33 +37,50 @@ _TABLE: dict[str, tuple[str, str, str]] = {
         "layers.{i}.attention_norm", "model.layers.{i}.input_layernorm", "blk.{i}.attn_norm"),
     "layers.{i}.ffn_norm": (
         "layers.{i}.ffn_norm", "model.layers.{i}.post_attention_layernorm", "blk.{i}.ffn_norm"),
+    "layers.{i}.router": (
+        "", "model.layers.{i}.block_sparse_moe.gate", "blk.{i}.ffn_gate_inp"),
+    "layers.{i}.experts.{e}.w_gate": (
+        "", "model.layers.{i}.block_sparse_moe.experts.{e}.w1", "blk.{i}.ffn_gate.{e}"),
+    "layers.{i}.experts.{e}.w_down": (
+        "", "model.layers.{i}.block_sparse_moe.experts.{e}.w2", "blk.{i}.ffn_down.{e}"),
+    "layers.{i}.experts.{e}.w_up": (
+        "", "model.layers.{i}.block_sparse_moe.experts.{e}.w3", "blk.{i}.ffn_up.{e}"),
 }  # fmt: skip
 
 _TO_OURS: dict[Dialect, dict[str, str]] = {
-    dialect: {foreign[column]: ours for ours, foreign in _TABLE.items()}
+    dialect: {foreign[column]: ours for ours, foreign in _TABLE.items() if foreign[column]}
     for dialect, column in _COLUMNS.items()
 }
+#: Where the experts of a layer are one tensor, transformers gives their router this name.
+_TO_OURS["huggingface"]["model.layers.{i}.mlp.gate"] = "layers.{i}.router"
 
-#: A layer number between dots, without leading zeros, so that names map one to one.
-_LAYER = re.compile(r"(?<=\.)(0|[1-9][0-9]{0,8})(?=\.)")
+#: A number between dots or after the last, without leading zeros, so that names map one to one.
+_NUMBER = re.compile(r"(?<=\.)(0|[1-9][0-9]{0,8})(?=\.|$)")
 
 
 def to_ours(name: str, dialect: Dialect) -> str | None:
     """Our name for a dialect's name, or None if no LLaMA has such a tensor."""
     stem = name.removesuffix(".weight")
-    if stem == name:
+    if stem == name or "{" in stem:
         return None
-    layer = _LAYER.search(stem)
-    template = _LAYER.sub("{i}", stem, count=1)
+    template, numbers = numbered(stem)
     ours = _TO_OURS[dialect].get(template)
-    if ours is None or "{i}" in stem:
-        return None
-    return ours.replace("{i}", layer.group()) if layer else ours
+    return None if ours is None else ours.format(**numbers)
 
 
 def from_ours(name: str, dialect: Dialect) -> str:
     """A dialect's name, with ".weight", for one of our tensors. KeyError for any other name."""
-    layer = _LAYER.search(name)
-    template = _LAYER.sub("{i}", name, count=1)
+    template, numbers = numbered(name)
     foreign = _TABLE[template][_COLUMNS[dialect]]
-    return (foreign.replace("{i}", layer.group()) if layer else foreign) + ".weight"
+    if not foreign:
+        raise KeyError(f"{name} has no name in {dialect}")
+    return foreign.format(**numbers) + ".weight"
+
+
+def numbered(name: str) -> tuple[str, dict[str, str]]:
+    """A name with its first number as "{i}" and its second as "{e}", and these numbers."""
+    numbers = dict(zip("ie", _NUMBER.findall(name), strict=False))
+    places = iter(numbers)
+    return _NUMBER.sub(
+        lambda found: f"{{{p}}}" if (p := next(places, "")) else found[0], name
+    ), numbers

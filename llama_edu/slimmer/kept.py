@@ -22,7 +22,8 @@ from llama_edu.errors import RequestError, ShapeError
 from llama_edu.quants.scaled import ScaledArray
 from llama_edu.slimmer.activations import check_dense, gate_size
 from llama_edu.slimmer.masks import Choice
-from llama_edu.transformer.model import GATED, FeedForward, Model
+from llama_edu.transformer import kernels
+from llama_edu.transformer.model import FeedForward, Model
 from llama_edu.transformer.tap import Tap
 
 
@@ -51,8 +52,11 @@ def kept_by_masks(masks: np.ndarray) -> FeedForward:
         h = see("ffn_norm", model.norm(x, f"{name}.ffn_norm"))
         gate = see("gate", model.linear_rows(h, f"{name}.w_gate", rows))
         up = see("up", model.linear_rows(h, f"{name}.w_up", rows))
-        activated = np.where(kept[:, rows], GATED[config.activation](gate, up), np.float32(0))
-        return see("down", model.linear_columns(see("activated", activated), f"{name}.w_down", rows))
+        neurons = kernels.GATED[config.activation](gate, up)
+        activated = np.where(kept[:, rows], neurons, np.float32(0))
+        return see(
+            "down", model.linear_columns(see("activated", activated), f"{name}.w_down", rows)
+        )
 
     return ffn
 
@@ -79,9 +83,11 @@ def kept_by_gate(choice: Choice) -> FeedForward:
         kept = ~(gate_size(gate, config.activation) <= thresholds[layer])
         rows = np.flatnonzero(kept.any(axis=0))
         up = see("up", model.linear_rows(h, f"{name}.w_up", rows))
-        neurons = GATED[config.activation](gate[:, rows], up)
+        neurons = kernels.GATED[config.activation](gate[:, rows], up)
         activated = np.where(kept[:, rows], neurons, np.float32(0))
-        return see("down", model.linear_columns(see("activated", activated), f"{name}.w_down", rows))
+        return see(
+            "down", model.linear_columns(see("activated", activated), f"{name}.w_down", rows)
+        )
 
     return ffn
 

@@ -81,6 +81,10 @@ def reglu(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
     return activated
 
 
+#: By the name that a ModelConfig has for it.
+GATED = {"silu": swiglu, "relu": reglu}
+
+
 def rope_rotations(positions: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
     """How far RoPE turns each pair at each position, as unit complex numbers.
 

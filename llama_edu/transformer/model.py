@@ -19,11 +19,10 @@ from llama_edu.transformer import kernels
 from llama_edu.transformer.access_log import NO_LOG, AccessLog
 from llama_edu.transformer.attention import attend
 from llama_edu.transformer.cache import KVCache
+from llama_edu.transformer.experts import mixture
 from llama_edu.transformer.tap import Tap, checked, in_layer, untouched
 
 _ROPE = {"interleaved": kernels.rope_interleaved, "halves": kernels.rope_halves}
-#: Activation -> the function that makes a feed-forward's neurons of its gate and up.
-GATED = {"silu": kernels.swiglu, "relu": kernels.reglu}
 
 
 def forward(
@@ -43,19 +42,21 @@ def forward(
         last_only: score only the last position, which is all that generation needs.
         tap: called with the name and the numbers of every step, and gives what to go on with; see
             tap.py, which lists the steps.
-        ffn: what computes the second block in place of feed_forward(), with its arguments.
+        ffn: what computes the second block in place of feed_forward(), with its arguments; for a
+            model with experts, in place of mixture() of experts.py.
     Returns:
         (T, vocab_size) float32 logits, or (1, vocab_size) with last_only.
     Raises:
         RequestError: an unknown id, no tokens, or more positions than fit into the cache; or the
             tap returned something else than an array of the same shape.
+        NumericalError: a router's probabilities are no numbers, so that it chooses no expert.
     """
     check_tokens(tokens, model.config)
     cache.check_room(len(tokens))
     positions = np.arange(cache.length, cache.length + len(tokens))
     rotations = kernels.rope_rotations(positions, model.frequencies)
     see = checked(tap)
-    ffn = ffn or feed_forward
+    ffn = ffn or (mixture if model.config.n_experts else feed_forward)
 
     x = see("embedding", model.embed(tokens))  # (T, dim)
     for layer in range(model.config.n_layers):
@@ -99,7 +100,7 @@ def attention(
 
 
 def feed_forward(model: Model, layer: int, x: np.ndarray, see: Tap = untouched) -> np.ndarray:
-    """What each position computes on its own.
+    """What each position computes on its own, in a model without experts.
 
     Args:
         x: (T, dim). see: as in attention().
@@ -109,7 +110,7 @@ def feed_forward(model: Model, layer: int, x: np.ndarray, see: Tap = untouched) 
     config, name = model.config, f"layers.{layer}"
     h = see("ffn_norm", model.norm(x, f"{name}.ffn_norm"))
     gate, up = model.linears(h, f"{name}.w_gate", f"{name}.w_up")  # (T, hidden_dim) each
-    activated = see("activated", GATED[config.activation](see("gate", gate), see("up", up)))
+    activated = see("activated", kernels.GATED[config.activation](see("gate", gate), see("up", up)))
     return see("down", model.linear(activated, f"{name}.w_down"))
 
 

@@ -206,8 +206,8 @@ GGUF_CASES = [
         ),
     ),
     _gguf(
-        "mixture of experts",
-        "mixtures of experts are not supported",
+        "experts that are stated and not there, nor how many a token needs",
+        "key llama.expert_used_count is missing, expected a whole number",
         lambda: gguf_bytes(llama__expert_count=G.kv("llama.expert_count", "u32", 8)),
     ),
     _gguf(

@@ -30,7 +30,7 @@ from llama_edu.files.layout import (
 )
 from llama_edu.files.magic_numbers import GGML
 from llama_edu.files.mapped import MappedFile, OpenFiles
-from llama_edu.files.shards import check_shards_agree, sharded
+from llama_edu.files.parts.shards import check_shards_agree, sharded
 from llama_edu.files.vocabularies.detect import find_tokenizer
 from llama_edu.files.weights import check_tensors, our_name
 from llama_edu.text import one_line

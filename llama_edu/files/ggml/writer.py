@@ -18,7 +18,7 @@ from llama_edu.files.ggml.header import ALIGNMENT, TYPE_IDS, Header
 from llama_edu.files.layout import LoadTensor, PlannedTensor
 from llama_edu.files.magic_numbers import GGJT, GGMF, GGML
 from llama_edu.files.names import from_ours
-from llama_edu.files.shards import cut_axis
+from llama_edu.files.parts.shards import cut_axis
 from llama_edu.vocabulary import CONTROL, UNKNOWN, UNKNOWN_TEXT, Vocabulary
 
 #: A format of this family in Python and on the command line.

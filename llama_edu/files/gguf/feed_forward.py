@@ -170,9 +170,7 @@ def why_no_order(order: np.ndarray) -> str | None:
     return f"has {int(counts.argmax()):,} twice" if counts.max(initial=1) > 1 else None
 
 
-def layout_values(
-    layout: LayoutName, tensors: Sequence[PlannedTensor]
-) -> dict[str, TypedValue]:
+def layout_values(layout: LayoutName, tensors: Sequence[PlannedTensor]) -> dict[str, TypedValue]:
     """The keys that say how the tensors lie; none for the layout that every reader expects."""
     if layout == "rows":
         return {}
@@ -187,30 +185,29 @@ def layout_values(
 
 def arranged(
     layout: LayoutName, tensors: Sequence[PlannedTensor], load: LoadTensor
-) -> tuple[dict[str, PlannedTensor], LoadTensor]:
-    """The tensors as they lie in the file, by their names there, and what loads one of them.
+) -> tuple[dict[str, list[PlannedTensor]], LoadTensor]:
+    """The tensors of a layout of our own, by their names in the file, and what loads one of them.
 
     Args:
-        tensors: of which the w_down are `transposed` in a layout other than "rows".
+        layout: "down-transposed" or "side-by-side". tensors: of which the w_down are `transposed`.
         load: as for write_gguf().
     """
     if layout != "side-by-side":
-        return {_stored_name(tensor): tensor for tensor in tensors}, load
+        return {_stored_name(tensor): [tensor] for tensor in tensors}, load
     by_name = {tensor.name: tensor for tensor in tensors}
-    stored: dict[str, PlannedTensor] = {}
+    stored: dict[str, list[PlannedTensor]] = {}
     parts_of: dict[str, list[PlannedTensor]] = {}
     for tensor in tensors:
         prefix, _, part = tensor.name.rpartition(".")
         if part not in _PARTS:
-            stored[_stored_name(tensor)] = tensor
+            stored[_stored_name(tensor)] = [tensor]
         elif part == "w_gate":
             parts = [by_name[f"{prefix}.{p}"] for p in _PARTS]
             n_neurons = tensor.shape[0]
             row_bytes = sum(p.n_bytes for p in parts) // n_neurons
             name = f"{prefix}.neurons"
-            stored[f"blk.{prefix.split('.')[1]}.ffn_neurons.weight"] = PlannedTensor(
-                name, "i8", (n_neurons, row_bytes)
-            )
+            neurons = PlannedTensor(name, "i8", (n_neurons, row_bytes))
+            stored[f"blk.{prefix.split('.')[1]}.ffn_neurons.weight"] = [neurons]
             parts_of[name] = parts
 
     def load_arranged(tensor: PlannedTensor) -> np.ndarray:

@@ -45,7 +45,7 @@ TENSOR_KEYS = (
         for name in (
             "embedding_length", "block_count", "feed_forward_length", "attention.head_count",
             "attention.head_count_kv", "attention.key_length", "attention.value_length",
-            "rope.dimension_count", "vocab_size",
+            "rope.dimension_count", "vocab_size", "expert_count", "expert_used_count",
         )
     ),
 )  # fmt: skip

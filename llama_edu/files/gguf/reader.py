@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -31,7 +32,7 @@ from llama_edu.files.gguf.other_kinds import refuse_other_kinds
 from llama_edu.files.gguf.vocabulary import read_gguf_vocabulary, why_not_understood
 from llama_edu.files.layout import Checkpoint, TensorSpec, TypedValue
 from llama_edu.files.mapped import OpenFiles
-from llama_edu.files.weights import check_tensors, our_name
+from llama_edu.files.weights import check_new, check_tensors, our_tensors
 from llama_edu.text import quoted
 from llama_edu.vocabulary import Vocabulary
 
@@ -73,7 +74,7 @@ def read_gguf(path: Path, files: OpenFiles) -> Checkpoint:
     config = _config(first, vocabulary, [info for header in headers for info in header.infos])
     own: dict[str, object] = {"alignment_bytes": first.alignment}
     layout = read_layout(first)
-    tensors, ignored = _tensors(headers, layout)
+    tensors, ignored = _tensors(headers, config, layout)
     if "rope_freqs" in tensors:
         own["rope_freqs"] = _checked_divisors(tensors.pop("rope_freqs"), config, headers)
     check_tensors(tensors, config, path)
@@ -115,28 +116,23 @@ def _headers(path: Path, files: OpenFiles) -> list[GgufHeader]:
 
 
 def _tensors(
-    headers: Sequence[GgufHeader], layout: StoredLayout
+    headers: Sequence[GgufHeader], config: ModelConfig, layout: StoredLayout
 ) -> tuple[dict[str, TensorSpec], tuple[str, ...]]:
     """All tensors by our names, including "rope_freqs", and the names of those not needed."""
     tensors: dict[str, TensorSpec] = {}
     ignored: list[str] = []
     for index, header in enumerate(headers):
         for info in header.infos:
-            specs = specs_of(info, layout, header, index)
-            if specs is None:
-                is_divisors = info.name == ROPE_FREQS
-                name = "rope_freqs" if is_divisors else our_name(info.name, "gguf", header.path)
-                specs = [] if name is None else [_spec(name, info, header, index)]
-            if not specs:
+            ours = specs_of(info, layout, header, index)
+            spec = _spec(info, header, index)
+            if info.name == ROPE_FREQS:
+                ours = [replace(spec, name="rope_freqs", stored_name=info.name)]
+            elif ours is None:
+                ours = our_tensors(spec, "gguf", header.path, config)
+            if not ours:
                 ignored.append(info.name)
-            for spec in specs:
-                if spec.name in tensors:
-                    raise FormatError(
-                        f"{header.path}: {spec.name} is in the tensors "
-                        f"{tensors[spec.name].stored_name} and {info.name} of this file or split, "
-                        f"expected one; the file is damaged"
-                    )
-                tensors[spec.name] = spec
+            check_new(ours, tensors, header.path)
+            tensors |= {tensor.name: tensor for tensor in ours}
     return tensors, tuple(ignored)
 
 
@@ -153,10 +149,10 @@ def _checked_divisors(
     return spec
 
 
-def _spec(name: str, info: TensorInfo, header: GgufHeader, file: int) -> TensorSpec:
+def _spec(info: TensorInfo, header: GgufHeader, file: int) -> TensorSpec:
     return TensorSpec(
-        name, info.type, info.shape, header.data_offset + info.offset, info.n_bytes, file,
-        info.name, big_endian=header.order == ">",
+        info.name, info.type, info.shape, header.data_offset + info.offset, info.n_bytes, file,
+        big_endian=header.order == ">",
     )  # fmt: skip
 
 
@@ -207,12 +203,10 @@ def _config(
 ) -> ModelConfig:
     """Sizes from the keys. Raises FormatError if two contradict each other."""
     key = f"{ARCHITECTURE}.{{}}".format
-    for unsupported in ("expert_count", "expert_used_count"):
-        if header.integer(key(unsupported), 0):
-            raise FormatError(
-                f"{header.path}: {key(unsupported)} is {header.integer(key(unsupported))}, "
-                f"expected none; mixtures of experts are not supported"
-            )
+    n_experts = header.integer(key("expert_count"), 0)
+    n_used = header.integer(key("expert_used_count"), None if n_experts else 0)
+    if n_experts:
+        _check_kind_of_experts(header)
     n_layers = header.integer(key("block_count"))
     n_heads = _same_in_all_layers(header, key("attention.head_count"))
     n_kv_heads = _same_in_all_layers(header, key("attention.head_count_kv"), n_heads)
@@ -235,6 +229,8 @@ def _config(
             head_dim=head_dim,
             activation=_activation(header),
             rope_scaling=_rope_scaling(header, key("rope")),
+            n_experts=n_experts,
+            n_experts_per_token=n_used,
         )
     except ShapeError as error:
         raise FormatError(f"{header.path}: {error}; the file is damaged") from None
@@ -251,6 +247,30 @@ def _config(
             f"tokenizer.ggml.tokens has {len(vocabulary):,}; expected no more, the file is damaged"
         )
     return config
+
+
+#: What a file may say of its experts, where it says it: softmax over all of them, then the sum of
+#: the chosen ones made 1. llama.cpp computes a `llama` in no other way, whatever these keys say.
+_MIXTRAL = {
+    "expert_gating_func": (1,),
+    "expert_weights_norm": (True,),
+    "expert_weights_scale": (0, 1),
+    "expert_shared_count": (0,),
+    "expert_shared_feed_forward_length": (0,),
+    "expert_group_count": (0, 1),
+}
+
+
+def _check_kind_of_experts(header: GgufHeader) -> None:
+    """Raise FormatError for experts that are chosen or added up in another way than Mixtral's."""
+    for name, possible in _MIXTRAL.items():
+        entry = header.entries.get(f"{ARCHITECTURE}.{name}")
+        if entry is None or (isinstance(entry.value, int | float) and entry.value in possible):
+            continue
+        raise FormatError(
+            f"{header.path}: {ARCHITECTURE}.{name} is {str(entry.value)[:40]!a}, expected "
+            f"{' or '.join(map(str, possible))}; only experts as in Mixtral are supported"
+        )
 
 
 def _activation(header: GgufHeader) -> Activation:

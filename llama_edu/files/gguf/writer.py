@@ -34,6 +34,8 @@ from llama_edu.files.gguf.vocabulary import (
 )
 from llama_edu.files.layout import LayoutName, LoadTensor, PlannedTensor, TypedValue, as_planned
 from llama_edu.files.magic_numbers import GGUF
+from llama_edu.files.names import from_ours
+from llama_edu.files.parts.stacked import expert_of, gguf_stack
 from llama_edu.quants.blocks import BLOCK_TYPES, GGML_TYPE_IDS
 from llama_edu.rope import llama3_divisors
 from llama_edu.vocabulary import Vocabulary
@@ -73,7 +75,9 @@ def write_gguf(
 
     Args:
         file: opened for writing; only written to, without reading or seeking.
-        tensors: what to write, in this order, padded only for alignment. Norms must be f32.
+        tensors: what to write, in this order, padded only for alignment. Norms must be f32. The
+            same matrix of all experts of a layer becomes one tensor with three axes, at the place
+            of the first of them, as llama.cpp has them since April 2024.
         load: returns the data of a planned tensor as stored; rows of wq and wk with RoPE's pairs
             side by side.
         metadata: more keys, such as {"general.name": "Stories"}; those that follow from the other
@@ -85,8 +89,8 @@ def write_gguf(
         layout: how the feed-forward tensors are to lie; `load` gives a w_down that is planned as
             transposed in that form.
     Raises:
-        RequestError: a type or a value that GGUF cannot express, or a vocabulary of another size
-            than the model's.
+        RequestError: a type or a value that GGUF cannot express, experts of several types, or a
+            vocabulary of another size than the model's.
         ShapeError: `load` returned something other than what was planned.
     """
     if rope_freqs is None and config.rope_scaling and config.rope_scaling.kind == "llama3":
@@ -98,9 +102,12 @@ def write_gguf(
             raise RequestError(
                 f"{tensor.name}: type {tensor.type}, expected f32 for a norm in a GGUF file"
             )
-    planned, load = arranged(layout, tensors, load)
+    if layout == "rows":
+        planned = stacked(tensors)
+    else:
+        planned, load = arranged(layout, tensors, load)
     if rope_freqs is not None:
-        planned[ROPE_FREQS] = PlannedTensor("rope_freqs", "f32", rope_freqs.shape)
+        planned[ROPE_FREQS] = [PlannedTensor("rope_freqs", "f32", rope_freqs.shape)]
     more = {key: _typed(key, value) for key, value in (metadata or {}).items()}
     carried = keys_of_vocabulary(more) if vocabulary is None and PIECES in more else None
     values = _model_values(config, tensors) | (carried or _vocabulary_values(vocabulary, config))
@@ -112,17 +119,39 @@ def write_gguf(
     values |= settings or {}
     entries = [packed_entry(key, value) for key, value in values.items()]
     infos, offset = [], 0
-    for name, tensor in planned.items():
-        infos.append(_info(name, tensor, offset))
-        offset += tensor.n_bytes + _padding(tensor.n_bytes)
+    for name, parts in planned.items():
+        infos.append(_info(name, parts, offset))
+        n_bytes = sum(part.n_bytes for part in parts)
+        offset += n_bytes + _padding(n_bytes)
     counts = struct.pack("<IQQ", VERSION, len(infos), len(entries))
     header = b"".join([GGUF, counts, *entries, *infos])
     file.write(header + _ZEROS[: _padding(len(header))])
-    for tensor in planned.values():
-        made_here = tensor.name == "rope_freqs"
-        array = rope_freqs.astype("<f4") if made_here and rope_freqs is not None else load(tensor)
-        file.write(as_planned(array, tensor))
-        file.write(_ZEROS[: _padding(tensor.n_bytes)])
+    for parts in planned.values():
+        for part in parts:
+            made_here = part.name == "rope_freqs"
+            array = rope_freqs.astype("<f4") if made_here and rope_freqs is not None else load(part)
+            file.write(as_planned(array, part))
+        file.write(_ZEROS[: _padding(sum(part.n_bytes for part in parts))])
+
+
+def stacked(tensors: Sequence[PlannedTensor]) -> dict[str, list[PlannedTensor]]:
+    """GGUF's name -> what is written under it, one after another: one tensor, or all experts'.
+
+    Raises RequestError for experts of a layer that differ in type.
+    """
+    planned: dict[str, list[PlannedTensor]] = {}
+    for tensor in tensors:
+        name = gguf_stack(tensor.name) or from_ours(tensor.name, "gguf")
+        planned.setdefault(name, []).append(tensor)
+    for name, parts in planned.items():
+        parts.sort(key=lambda part: expert_of(part.name))
+        types = sorted({part.type for part in parts})
+        if len(types) > 1:
+            raise RequestError(
+                f"{name}: the experts have types {' and '.join(types)}, expected one for all of a "
+                f"layer in a GGUF file; choose one with --type"
+            )
+    return planned
 
 
 def _padding(n_bytes: int) -> int:
@@ -159,6 +188,11 @@ def _model_values(config: ModelConfig, tensors: Sequence[PlannedTensor]) -> dict
         sizes |= {
             "attention.key_length": config.head_dim,
             "attention.value_length": config.head_dim,
+        }
+    if config.n_experts:
+        sizes |= {
+            "expert_count": config.n_experts,
+            "expert_used_count": config.n_experts_per_token,
         }
     scaling = config.rope_scaling
     if scaling is not None and scaling.kind == "linear":
@@ -231,8 +265,10 @@ def _typed(key: str, value: object) -> TypedValue:
     return TypedValue(name, value)
 
 
-def _info(name: str, tensor: PlannedTensor, offset: int) -> bytes:
-    dims = tensor.written_shape[::-1]  # innermost first
+def _info(name: str, parts: Sequence[PlannedTensor], offset: int) -> bytes:
+    tensor = parts[0]
+    experts = (len(parts),) if expert_of(tensor.name) >= 0 else ()
+    dims = (*tensor.written_shape[::-1], *experts)  # innermost first
     return (
         string(name.encode())
         + struct.pack(f"<I{len(dims)}Q", len(dims), *dims)

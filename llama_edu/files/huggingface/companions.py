@@ -38,7 +38,7 @@ _OF_SIZES = frozenset(
         "num_key_value_heads", "head_dim", "vocab_size", "max_position_embeddings", "rms_norm_eps",
         "rope_theta", "rope_scaling", "rope_parameters", "hidden_act", "attention_bias",
         "mlp_bias", "tie_word_embeddings", "torch_dtype", "dtype", "architectures",
-        "sliding_window", "quantization_config",
+        "sliding_window", "quantization_config", "num_local_experts", "num_experts_per_tok",
     )
 )  # fmt: skip
 
@@ -59,7 +59,8 @@ def carried_from_config(values: Mapping[str, object]) -> dict[str, TypedValue]:
     carried = {
         f"config.json:{key}": TypedValue("json", value)
         for key, value in values.items()
-        if key not in _OF_SIZES and (key, value) != ("model_type", "llama")
+        if key not in _OF_SIZES
+        and (key, value) not in (("model_type", "llama"), ("model_type", "mixtral"))
     }
     padding = values.get("pad_token_id")
     if _is_id(padding):

@@ -1,7 +1,7 @@
 """config.json as a ModelConfig and back, and whose tensor names a file uses.
 
-Source, and the reference for what a config.json leaves open: LlamaConfig and MistralConfig of
-transformers (5.24) and their defaults.
+Source, and the reference for what a config.json leaves open: LlamaConfig, MistralConfig and
+MixtralConfig of transformers (5.24) and their defaults.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from llama_edu.errors import FormatError, ShapeError
 from llama_edu.files.names import Dialect
 from llama_edu.text import one_line
 
-#: Model types with the architecture of LLaMA.
-_MODEL_TYPES = ("llama", "mistral")
+#: Model types with the architecture of LLaMA; "mixtral" has experts.
+_MODEL_TYPES = ("llama", "mistral", "mixtral")
 
 #: Key -> (field of ModelConfig, default of MistralConfig, which has one for every size).
-_MISTRAL: dict[str, tuple[str, int]] = {
+_MISTRAL: dict[str, tuple[str, float]] = {
     "vocab_size": ("vocab_size", 32000),
     "hidden_size": ("dim", 4096),
     "intermediate_size": ("hidden_dim", 14336),
@@ -27,7 +27,21 @@ _MISTRAL: dict[str, tuple[str, int]] = {
     "num_key_value_heads": ("n_kv_heads", 8),
     "max_position_embeddings": ("max_seq_len", 131072),
 }
-_MISTRAL_WINDOW = 4096
+
+#: The same of MixtralConfig.
+_MIXTRAL = {
+    **_MISTRAL,
+    "rms_norm_eps": ("norm_eps", 1e-5),
+    "rope_theta": ("rope_theta", 1e6),
+    "num_local_experts": ("n_experts", 8),
+    "num_experts_per_tok": ("n_experts_per_token", 2),
+}
+
+#: Model type -> the name of its configuration, its sizes, its sliding window.
+_WITH_DEFAULTS: dict[object, tuple[str, dict[str, tuple[str, float]], int | None]] = {
+    "mistral": ("MistralConfig", _MISTRAL, 4096),
+    "mixtral": ("MixtralConfig", _MIXTRAL, None),
+}
 
 _REQUIRED = object()
 
@@ -35,7 +49,8 @@ _REQUIRED = object()
 def config_from_json(values: Mapping[str, object], where: object) -> ModelConfig:
     """The sizes in a config.json. Rows of wq and wk are assumed to be in Hugging Face's order.
 
-    The context of a Mistral ends with its sliding window: up to there attention is the same.
+    The context of a Mistral or Mixtral ends with its sliding window: up to there attention is the
+    same.
 
     Raises:
         FormatError: a size is missing or not a number, or the model is not a plain LLaMA.
@@ -51,11 +66,15 @@ def config_from_json(values: Mapping[str, object], where: object) -> ModelConfig
         return value
 
     _refuse_other_models(get("model_type", str, "llama"), values, where)
+    has_experts = values.get("model_type") == "mixtral"
     values = {**_defaults_of(values), **values}
     n_heads = get("num_attention_heads", int)
     context = get("max_position_embeddings", int, 2048)
-    if values.get("model_type") == "mistral":
+    if values.get("model_type") in _WITH_DEFAULTS:
         context = min(context, get("sliding_window", int, context))
+    n_experts = get("num_local_experts", int) if has_experts else 0
+    if has_experts and n_experts == 0:
+        raise FormatError(f"{where}: num_local_experts is 0, expected 1 or more in a Mixtral")
     rope = get("rope_parameters", dict, {}) or get("rope_scaling", dict, {})
     try:
         return ModelConfig(
@@ -72,40 +91,53 @@ def config_from_json(values: Mapping[str, object], where: object) -> ModelConfig
             rope_pairing="halves",
             rope_scaling=_scaling_from_json(rope, where),
             activation="relu" if values.get("hidden_act") == "relu" else "silu",
+            n_experts=n_experts,
+            n_experts_per_token=get("num_experts_per_tok", int) if has_experts else 0,
         )
     except (ShapeError, OverflowError) as error:
         raise FormatError(f"{where}: {error}") from None
 
 
-def _defaults_of(values: Mapping[str, object]) -> dict[str, int]:
+def _defaults_of(values: Mapping[str, object]) -> dict[str, float | None]:
     """What transformers takes for keys that are not there; a null stands for itself."""
-    if values.get("model_type") != "mistral":
+    model_type = values.get("model_type")
+    if model_type not in _WITH_DEFAULTS:
         return {}
-    defaults = {key: default for key, (_, default) in _MISTRAL.items()}
-    defaults["sliding_window"] = _MISTRAL_WINDOW
-    return {key: default for key, default in defaults.items() if key not in values}
+    _, sizes, window = _WITH_DEFAULTS[model_type]
+    defaults: dict[str, float | None] = {key: default for key, (_, default) in sizes.items()}
+    defaults["sliding_window"] = window
+    return {key: default for key, default in defaults.items() if not _is_stated(key, values)}
+
+
+def _is_stated(key: str, values: Mapping[str, object]) -> bool:
+    """Whether a key is there; RoPE's base may be in an object of its own."""
+    rope = values.get("rope_parameters") or values.get("rope_scaling")
+    in_rope = key == "rope_theta" and isinstance(rope, dict) and rope.get(key) is not None
+    return in_rope or key in values
 
 
 def window_of(values: Mapping[str, object]) -> dict[str, object]:
     """The sliding window of a Mistral, stated or by default, by its key; empty for none."""
-    if values.get("model_type") != "mistral":
+    model_type = values.get("model_type")
+    if model_type not in _WITH_DEFAULTS:
         return {}
-    window = values.get("sliding_window", _MISTRAL_WINDOW)
+    window = values.get("sliding_window", _WITH_DEFAULTS[model_type][2])
     return {} if window is None else {"sliding_window": window}
 
 
 def assumed_of(values: Mapping[str, object]) -> dict[str, str]:
     """Fields of ModelConfig that a config.json leaves to the defaults of transformers, and why."""
     missing = _defaults_of(values)
+    name, sizes, _ = _WITH_DEFAULTS.get(values.get("model_type"), ("", {}, None))
     assumed = {
-        field: f"config.json does not state {key}; MistralConfig's default"
-        for key, (field, _) in _MISTRAL.items()
+        field: f"config.json does not state {key}; {name}'s default"
+        for key, (field, _) in sizes.items()
         if key in missing
     }
     window = window_of(values).get("sliding_window")
     stated = {**missing, **values}.get("max_position_embeddings")
     if isinstance(window, int) and isinstance(stated, int) and window < stated:
-        by_default = ", MistralConfig's default" if "sliding_window" in missing else ""
+        by_default = f", {name}'s default" if "sliding_window" in missing else ""
         assumed["max_seq_len"] = f"only up to the sliding window of {window:,}{by_default}"
     return {**_assumed_of_any(values), **assumed}
 
@@ -132,11 +164,16 @@ def _refuse_other_models(model_type: str, values: Mapping[str, object], where: o
             f"{where}: model_type is {model_type[:60]!a}, expected {' or '.join(_MODEL_TYPES)}; "
             f"this package computes LLaMA models only"
         )
+    if model_type != "mixtral" and (values.get("num_local_experts") or values.get("num_experts")):
+        raise FormatError(
+            f"{where}: states experts and model_type {model_type!a}, expected 'mixtral'; other "
+            f"mixtures of experts are not supported"
+        )
     for key, expected in (
         ("attention_bias", False), ("mlp_bias", False), ("hidden_act", get_args(Activation)),
         ("sliding_window", None), ("quantization_config", None),
     ):  # fmt: skip
-        if (key, model_type) == ("sliding_window", "mistral"):
+        if key == "sliding_window" and model_type in _WITH_DEFAULTS:
             continue
         found = values.get(key)
         allowed = expected if isinstance(expected, tuple) else (expected,)
@@ -212,8 +249,7 @@ def config_to_json(config: ModelConfig, *, tied_output: bool, dtype: str) -> dic
                 "original_max_position_embeddings": scaling.original_max_seq_len,
             }
     return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+        **_kind_of_model(config),
         "hidden_size": config.dim,
         "intermediate_size": config.hidden_dim,
         "num_hidden_layers": config.n_layers,
@@ -226,10 +262,26 @@ def config_to_json(config: ModelConfig, *, tied_output: bool, dtype: str) -> dic
         "rope_theta": config.rope_theta,
         "rope_scaling": rope,
         "hidden_act": config.activation,
-        "attention_bias": False,
-        "mlp_bias": False,
         "tie_word_embeddings": tied_output,
         "torch_dtype": dtype,
+    }
+
+
+def _kind_of_model(config: ModelConfig) -> dict[str, object]:
+    """The class of transformers that computes it, and the keys that only this class has."""
+    if not config.n_experts:
+        return {
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "attention_bias": False,
+            "mlp_bias": False,
+        }
+    return {
+        "architectures": ["MixtralForCausalLM"],
+        "model_type": "mixtral",
+        "num_local_experts": config.n_experts,
+        "num_experts_per_tok": config.n_experts_per_token,
+        "sliding_window": None,
     }
 
 

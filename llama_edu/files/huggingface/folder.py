@@ -87,7 +87,9 @@ def read_huggingface(folder: Path, files: OpenFiles) -> Checkpoint:
     dialect = dialect_of(stored.tensors, folder)
     if dialect == "meta":
         config = replace(config, rope_pairing="interleaved")
-    tensors, ignored = with_our_names(stored.tensors, dialect, folder, tied_output=tied)
+    tensors, ignored = with_our_names(
+        stored.tensors, dialect, folder, config=config, tied_output=tied
+    )
     if not tied and "output" not in tensors:
         raise FormatError(
             f"{folder}: has no lm_head.weight, and config.json does not set tie_word_embeddings; "

@@ -203,7 +203,9 @@ def read_safetensors(path: Path, files: OpenFiles) -> Checkpoint:
         config = replace(config, rope_pairing="interleaved")
     tied = values.get("tie_word_embeddings") is True
     refuse_uncomputable(header, path)
-    tensors, ignored = with_our_names(header.tensors, dialect, path, tied_output=tied)
+    tensors, ignored = with_our_names(
+        header.tensors, dialect, path, config=config, tied_output=tied
+    )
     check_tensors(tensors, config, path)
     tokenizers = [path.parent / name for name in TOKENIZERS]
     companions = () if CONFIG_KEY in header.metadata else companions_of(path.parent)
@@ -236,7 +238,7 @@ def carried_texts(header: SafetensorsHeader) -> dict[str, TypedValue]:
 def refuse_uncomputable(header: SafetensorsHeader, path: Path) -> None:
     """Raise FormatError if a weight is stored in an unsupported type."""
     for name in header.other:
-        if name.endswith(".weight"):
+        if name.endswith((".weight", "_proj")):
             raise FormatError(
                 f"{path}: {one_line(name)} has a type that this package cannot compute "
                 f"with, expected F32, F16, BF16 or F64; convert the model first"

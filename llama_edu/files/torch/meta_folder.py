@@ -18,7 +18,7 @@ from llama_edu.errors import FormatError, ShapeError
 from llama_edu.files.layout import Checkpoint, ShardedTensor, TensorSpec
 from llama_edu.files.magic_numbers import META_SHARDS
 from llama_edu.files.mapped import OpenFiles, open_weights
-from llama_edu.files.shards import check_shards_agree, sharded
+from llama_edu.files.parts.shards import check_shards_agree, sharded
 from llama_edu.files.torch.generations import generation_of
 from llama_edu.files.torch.pth import read_pth
 from llama_edu.files.vocabularies.detect import find_tokenizer

@@ -13,7 +13,7 @@ def part_of_each(rows: int, columns: int, n_parts: int, axis: int) -> np.ndarray
     """Which part holds each number of a matrix that was cut into equal parts.
 
     Args:
-        axis: 0 for a cut by rows, 1 by columns, see `files.shards.cut_axis`.
+        axis: 0 for a cut by rows, 1 by columns, see `files.parts.shards.cut_axis`.
     Returns:
         (rows, columns) int64, parts counted from 0.
     Raises:

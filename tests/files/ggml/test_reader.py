@@ -25,7 +25,7 @@ from llama_edu.errors import FormatError
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.layout import ShardedTensor
 from llama_edu.files.mapped import MappedFile
-from llama_edu.files.shards import join
+from llama_edu.files.parts.shards import join
 from llama_edu.loading import load
 from llama_edu.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN
 

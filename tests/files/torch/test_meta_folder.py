@@ -21,7 +21,7 @@ from llama_edu.errors import FormatError
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.layout import ShardedTensor
 from llama_edu.files.mapped import MappedFile
-from llama_edu.files.shards import cut_axis, join, join_rows
+from llama_edu.files.parts.shards import cut_axis, join, join_rows
 
 
 @pytest.fixture

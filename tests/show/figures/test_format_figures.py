@@ -17,7 +17,7 @@ from helpers.small_models import (
 from llama_edu.convert import convert
 from llama_edu.errors import FormatError, RequestError, ShapeError
 from llama_edu.files.layout import ShardedTensor, TensorSpec
-from llama_edu.files.shards import join
+from llama_edu.files.parts.shards import join
 from llama_edu.show.figures.alignment import KINDS, alignment_figure, tensor_starts
 from llama_edu.show.figures.split import n_runs, part_of_each, split_figure
 from llama_edu.show.text.hexview import hex_view

@@ -9,7 +9,7 @@ import pytest
 
 from llama_edu.errors import FormatError
 from llama_edu.files.layout import TensorSpec
-from llama_edu.files.shards import check_shards_agree, join, join_rows, sharded
+from llama_edu.files.parts.shards import check_shards_agree, join, join_rows, sharded
 
 PATHS = [Path("a.0"), Path("a.1")]
 
