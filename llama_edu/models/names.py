@@ -71,7 +71,8 @@ def locate(name_or_path: str | os.PathLike[str]) -> Path:
 
 def _known(text: str) -> str:
     """The rest of a sentence about a word that is neither a path nor a name."""
-    names = " and ".join(model.name for model in KNOWN)
+    *others, last = (model.name for model in KNOWN)
+    names = f"{', '.join(others)} and {last}"
     near = closest(text)
     meant = f" (closest: {near})" if near else ""
     return f"known names are {names}{meant}; check the path, or see: llama-edu models"

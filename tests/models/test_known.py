@@ -72,7 +72,7 @@ def test_what_has_no_published_hash_says_so(run_cli):
     code, out, _ = run_cli("models", "stories", "--check")
     assert code == 0 and out.endswith("stories: has no published hash to compare with\n")
     code, _, err = run_cli("models", "--check")
-    assert code == 2 and "needs the name of a known model, one of stories, smollm2" in err
+    assert code == 2 and "needs the name of a known model, one of stories, stories-moe, stories-relu, smollm2" in err
 
 
 def test_make_installs_the_version_whose_hash_is_known():
@@ -92,8 +92,8 @@ def test_the_list_names_size_license_and_place(package, run_cli, empty_cache):
 def test_the_list_as_json(package, run_cli, empty_cache):
     code, out, _ = run_cli("models", "--json")
     found = json.loads(out)
-    assert code == 0 and [m["name"] for m in found["named"]] == ["stories", "smollm2"]
-    smollm2 = found["named"][1]
+    assert code == 0 and [m["name"] for m in found["named"]] == [m.name for m in KNOWN]
+    smollm2 = found["named"][-1]
     assert smollm2["path"] is None and smollm2["n_bytes"] == 98_362_432
     assert smollm2["license"] == "Apache-2.0" and found["hub_cache"] == []
 

@@ -59,20 +59,24 @@ def wheel(tmp_path_factory) -> Path:
     return found
 
 
-def test_the_wheel_has_the_package_its_model_and_nothing_else(wheel):
+def test_the_wheel_has_the_package_its_models_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     info = f"{wheel.name.split('-py3')[0]}.dist-info"
     package = (ROOT / "llama_edu").rglob("*.py")
     fingerprints = (ROOT / "llama_edu" / "reconcile" / "fingerprints").glob("*.npz")
-    model = (ROOT / "data" / "stories").iterdir()
+    model = (path for path in (ROOT / "data").rglob("*") if path.is_file())
     assert names == {
         "llama_edu/py.typed",
         *(path.relative_to(ROOT).as_posix() for path in (*package, *fingerprints)),
-        *(f"llama_edu/data/stories/{path.name}" for path in model),
+        *(f"llama_edu/{path.relative_to(ROOT).as_posix()}" for path in model),
         *(f"{info}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt")),
         f"{info}/licenses/LICENSE",
     }
+
+
+def test_the_wheel_is_small_enough_to_be_fetched_for_a_look(wheel):
+    assert wheel.stat().st_size < 40e6
 
 
 def test_a_typed_program_of_a_user_is_checked_against_our_types(wheel, tmp_path):
