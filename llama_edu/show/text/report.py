@@ -31,6 +31,7 @@ def checkpoint_report(
         f"  files       {len(checkpoint.paths)}, {file_bytes:,} bytes",
         f"  model       {checkpoint.n_parameters:,} parameters, {config.n_layers} layers, "
         f"dim {config.dim}, hidden_dim {config.hidden_dim}",
+        *_expert_lines(checkpoint),
         f"  attention   {config.n_heads} heads of {config.head_dim}, {config.n_kv_heads} key/value "
         f"heads; rotates {config.rope_pairing} pairs, theta {config.rope_theta:g}",
         f"  context     {config.max_seq_len:,} positions; norm_eps {config.norm_eps:g}",
@@ -74,6 +75,7 @@ def checkpoint_as_dict(checkpoint: Checkpoint) -> dict[str, object]:
         "config": dataclasses.asdict(checkpoint.config),
         "assumed": dict(checkpoint.assumed),
         "n_parameters": checkpoint.n_parameters,
+        "n_active_parameters": checkpoint.n_active_parameters,
         "tied_output": checkpoint.tied_output,
         "types": {
             name: {"tensors": count, "n_bytes": n_bytes}
@@ -91,6 +93,17 @@ def checkpoint_as_dict(checkpoint: Checkpoint) -> dict[str, object]:
             for name, tensor in checkpoint.tensors.items()
         ],
     }  # fmt: skip
+
+
+def _expert_lines(checkpoint: Checkpoint) -> list[str]:
+    """How many experts there are, and what one token needs of them."""
+    config = checkpoint.config
+    if not config.n_experts:
+        return []
+    return [
+        f"  experts     {config.n_experts} in each layer, {config.n_experts_per_token} of them for "
+        f"one token: {checkpoint.n_active_parameters:,} of the parameters"
+    ]
 
 
 def _origin_lines(checkpoint: Checkpoint) -> list[str]:
