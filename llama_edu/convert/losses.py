@@ -21,7 +21,7 @@ from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.gguf.keys import END_KEYS, is_owned, keys_of_vocabulary
 from llama_edu.files.gguf.vocabulary import gguf_spelling
-from llama_edu.files.huggingface.companions import is_said_otherwise
+from llama_edu.files.huggingface.companions import carried_from_config, is_said_otherwise
 from llama_edu.files.huggingface.folder import read_huggingface
 from llama_edu.files.layout import Checkpoint, TensorSpec
 from llama_edu.files.mapped import MappedFile, OpenFiles
@@ -104,7 +104,7 @@ def facts_of(
             facts[key] = typed.value
     if not checkpoint.carried:
         for key, value in checkpoint.metadata.items():
-            if key not in _SIZES:
+            if key not in _SIZES and carried_from_config({key: value}):  # nor one of config.json
                 facts[f"header:{key}"] = value
     return facts | _vocabulary_facts(vocabulary)
 

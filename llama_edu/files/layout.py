@@ -251,6 +251,16 @@ class Checkpoint:
         return sum(t.n_elements for t in self.tensors.values())
 
     @property
+    def n_active_parameters(self) -> int:
+        """Numbers that compute one token: without the experts that its routers do not choose.
+
+        As is the custom, the embedding counts whole, although a token needs only its own row.
+        """
+        in_experts = sum(t.n_elements for n, t in self.tensors.items() if ".experts." in n)
+        unused = self.config.n_experts - self.config.n_experts_per_token
+        return self.n_parameters - (in_experts * unused // (self.config.n_experts or 1))
+
+    @property
     def n_bytes(self) -> int:
         """Bytes of all weights, joined; a tied output counts once."""
         return sum(t.own_bytes for t in self.tensors.values())

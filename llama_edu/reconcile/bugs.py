@@ -195,10 +195,12 @@ def _transposed(weights: dict[str, np.ndarray], layer: int) -> dict[str, np.ndar
 
 
 def _one_weight(weights: dict[str, np.ndarray], layer: int) -> dict[str, np.ndarray]:
-    name = f"layers.{layer}.w_down"
-    w = dequantize(weights[name])
-    w[3, 5] += np.float32(0.01)
-    return {name: w}
+    changed = {}
+    for name in weights:  # one, or that of each expert
+        if name.startswith(f"layers.{layer}.") and name.endswith(".w_down"):
+            changed[name] = dequantize(weights[name])
+            changed[name][3, 5] += np.float32(0.01)
+    return changed
 
 
 def _bf16_as_f16(weights: dict[str, np.ndarray], layer: int) -> dict[str, np.ndarray]:

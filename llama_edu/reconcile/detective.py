@@ -39,6 +39,8 @@ CAUSES = {
     "wo": "wo: a transposed or damaged matrix, or heads in another order",
     "attended": "the residual: added to the wrong x, or left out",
     "ffn_norm": "eps, or the weights of another norm",
+    "router": "the router: a damaged matrix, or rows of experts in another order",
+    "shares": "the chosen experts: not divided by their sum, or another number of them",
     "gate": "w_gate: exchanged with w_up, transposed or damaged",
     "up": "w_up: exchanged with w_gate, transposed or damaged",
     "activated": "another activation than silu, or silu of the wrong factor",

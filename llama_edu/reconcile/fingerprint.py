@@ -66,7 +66,8 @@ class Fingerprint:
         return np.full(len(self.tokens), self.largest[self.names.index(name)], np.float64)
 
     def check_fits(self, config: ModelConfig) -> None:
-        """Raise RequestError unless the model has the sizes of this fingerprint's."""
+        """Raise RequestError unless the model has these sizes, and no experts."""
+        _refuse_experts(config)
         if self.sizes != sizes_of(config):
             raise RequestError(
                 f"fingerprint: of a model with {_listed(self.sizes)}, expected "
@@ -88,7 +89,12 @@ def make_fingerprint(
     exact: Iterable[tuple[str, np.ndarray]],
     rounded: Iterable[tuple[str, np.ndarray]],
 ) -> Fingerprint:
-    """The fingerprint of a computation in float64, and of the same in float32 as its measure."""
+    """The fingerprint of a computation in float64, and of the same in float32 as its measure.
+
+    Raises:
+        RequestError: the model has experts, whose steps a fingerprint does not know.
+    """
+    _refuse_experts(config)
     sums, largest = [], []
     for (name, x), (_, y) in zip(exact, rounded, strict=True):
         sums.append(sums_of(name, x))
@@ -121,6 +127,7 @@ def stored_fingerprint(config: ModelConfig) -> Fingerprint:
     Raises:
         RequestError: there is none; the message names those there are.
     """
+    _refuse_experts(config)
     names = []
     for path in sorted(STORED.glob("*.npz")):
         found = read_fingerprint(path)
@@ -131,6 +138,14 @@ def stored_fingerprint(config: ModelConfig) -> Fingerprint:
         f"fingerprint: none is stored for a model with {_listed(sizes_of(config))}, only for "
         f"{', '.join(names)}; compare with float64, which needs nothing"
     )
+
+
+def _refuse_experts(config: ModelConfig) -> None:
+    if config.n_experts:
+        raise RequestError(
+            f"fingerprint: only of models without experts, this one has {config.n_experts:,} in "
+            f"each layer; compare with float64, which needs nothing"
+        )
 
 
 def sizes_of(config: ModelConfig) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ one text, all its positions at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,18 +78,67 @@ def steps(
         yield layer + "attended", x
         h = norm(x, layer + "ffn_norm")
         yield layer + "ffn_norm", h
-        gate, up = h @ w(layer + "w_gate").T, h @ w(layer + "w_up").T
-        yield from ((layer + "gate", gate), (layer + "up", up))
-        if c.activation == "relu":
-            activated = np.maximum(gate, 0) * up
-        else:
-            with np.errstate(over="ignore"):  # exp(1000) is infinite and its silu 0
-                activated = gate / (1 + np.exp(-gate)) * up
-        yield layer + "activated", activated
-        out = activated @ w(layer + "w_down").T
-        yield layer + "down", out
+        out = yield from (_mixture if c.n_experts else _feed_forward)(c, w, layer, h)
         x = x + out
         yield layer + "out", x
     x = norm(x, "final_norm")
     yield "final_norm", x
     yield "logits", x @ w(output_name(model.weights)).T
+
+
+#: A block yields its steps and returns the last of them.
+_Block = Generator[tuple[str, np.ndarray], None, np.ndarray]
+
+
+def _feed_forward(
+    c: ModelConfig, w: Callable[[str], np.ndarray], layer: str, h: np.ndarray
+) -> _Block:
+    """One network for all positions."""
+    gate, up = h @ w(layer + "w_gate").T, h @ w(layer + "w_up").T
+    yield from ((layer + "gate", gate), (layer + "up", up))
+    activated = _activation(c, gate) * up
+    yield layer + "activated", activated
+    out = activated @ w(layer + "w_down").T
+    yield layer + "down", out
+    return out
+
+
+def _mixture(c: ModelConfig, w: Callable[[str], np.ndarray], layer: str, h: np.ndarray) -> _Block:
+    """Each position by itself, by its likeliest experts; of equals, the lower number."""
+    scores = h @ w(layer + "router").T
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    p = powers / powers.sum(axis=-1, keepdims=True)
+    yield layer + "router", p
+    chosen = [
+        sorted(sorted(range(c.n_experts), key=lambda e: (-row[e], e))[: c.n_experts_per_token])
+        for row in p
+    ]
+    shares = np.array([row[k] / row[k].sum() for row, k in zip(p, chosen, strict=True)])
+    yield layer + "shares", shares
+
+    def products(kind: str, inputs: list[list[np.ndarray]]) -> np.ndarray:
+        matrices = {e: w(f"{layer}experts.{e}.{kind}") for e in {e for k in chosen for e in k}}
+        return np.array(
+            [
+                [matrices[e] @ x for e, x in zip(experts, xs, strict=True)]
+                for experts, xs in zip(chosen, inputs, strict=True)
+            ]
+        )
+
+    same = [[x] * c.n_experts_per_token for x in h]
+    gate, up = products("w_gate", same), products("w_up", same)
+    yield from ((layer + "gate", gate), (layer + "up", up))
+    activated = _activation(c, gate) * up
+    yield layer + "activated", activated
+    down = products("w_down", [list(xs) for xs in activated])
+    out: np.ndarray = (shares[..., np.newaxis] * down).sum(axis=1)
+    yield layer + "down", out
+    return out
+
+
+def _activation(c: ModelConfig, gate: np.ndarray) -> np.ndarray:
+    if c.activation == "relu":
+        return np.maximum(gate, 0)
+    with np.errstate(over="ignore"):  # exp(1000) is infinite and its silu 0
+        silu: np.ndarray = gate / (1 + np.exp(-gate))
+    return silu

@@ -19,7 +19,7 @@ from llama_edu.text import quoted
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import Model, forward
 from llama_edu.transformer.step import step
-from llama_edu.transformer.tap import Tap, checked, step_names, step_shape
+from llama_edu.transformer.tap import Tap, checked, step_shape, steps_of
 
 #: A trace that would take more is refused, unless the caller raises the limit.
 LIMIT_BYTES = 2**30
@@ -120,7 +120,7 @@ def trace(
         RequestError: no step has such a name, the steps would take more than the limit (nothing is
             computed then), or the tokens are impossible.
     """
-    wanted = set(chosen(step_names(model.config.n_layers), names))
+    wanted = set(chosen(steps_of(model.config), names))
     n_bytes = trace_bytes(model.config, len(tokens), names)
     if n_bytes > limit_bytes:
         raise RequestError(
@@ -150,7 +150,7 @@ def run(model: Model, tokens: Sequence[int], tap: Tap | None) -> np.ndarray:
 
 def trace_bytes(config: ModelConfig, n_tokens: int, names: str | Sequence[str] = "*") -> int:
     """How much memory a trace takes, before it is made."""
-    steps = chosen(step_names(config.n_layers), names)
+    steps = chosen(steps_of(config), names)
     return 4 * sum(math.prod(step_shape(name, config, n_tokens)) for name in steps)
 
 

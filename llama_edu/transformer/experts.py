@@ -48,11 +48,12 @@ def mixture(model: Reader, layer: int, x: np.ndarray, see: Tap = untouched) -> n
     Returns:
         (T, dim), to be added to x.
     Raises:
-        NumericalError: the router's probabilities are no numbers.
+        NumericalError: a router's score is NaN or infinite, and could not choose an expert.
     """
     config, name = model.config, f"layers.{layer}"
     h = see("ffn_norm", model.norm(x, f"{name}.ffn_norm"))
-    probabilities = see("router", kernels.softmax(model.linear(h, f"{name}.router")))
+    scores = checked_scores(model.linear(h, f"{name}.router"), f"{name}.router")
+    probabilities = see("router", kernels.softmax(scores))  # (T, n_experts)
     chosen = choose(probabilities, config.n_experts_per_token, f"{name}.router")  # (T, k)
     shares = see("shares", shares_of(probabilities, chosen))
 
@@ -83,17 +84,23 @@ def choose(probabilities: np.ndarray, k: int, where: str) -> np.ndarray:
     Returns:
         (T, k) int64, each row in ascending order: which expert is likeliest, its share says.
     Raises:
-        NumericalError: a probability is NaN or infinite. No expert would be chosen by a number.
+        NumericalError: a probability is NaN or infinite, and could not choose an expert.
     """
-    wrong = ~np.isfinite(probabilities).all(axis=1)
-    if wrong.any():
-        raise NumericalError(
-            f"{where}: the probabilities of {int(wrong.sum()):,} of {len(wrong):,} positions that "
-            f"were computed together are NaN or infinite, the first is number {wrong.argmax():,}, "
-            f"expected numbers; the weights are damaged"
-        )
+    checked_scores(probabilities, where)
     order = np.argsort(-probabilities, axis=1, kind="stable")
     return np.sort(order[:, :k], axis=1)
+
+
+def checked_scores(scores: np.ndarray, where: str) -> np.ndarray:
+    """The scores of a router; NumericalError, beginning with `where`, if one is not finite."""
+    wrong = ~np.isfinite(scores).all(axis=1)
+    if wrong.any():
+        raise NumericalError(
+            f"{where}: scores of {int(wrong.sum()):,} of {len(wrong):,} positions that were "
+            f"computed together are NaN or infinite, the first is number {int(wrong.argmax()):,}, "
+            f"expected numbers; the weights are damaged"
+        )
+    return scores
 
 
 def shares_of(probabilities: np.ndarray, chosen: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ def forward(
     Raises:
         RequestError: an unknown id, no tokens, or more positions than fit into the cache; or the
             tap returned something else than an array of the same shape.
-        NumericalError: a router's probabilities are no numbers, so that it chooses no expert.
+        NumericalError: a router's score is NaN or infinite, and could not choose an expert.
     """
     check_tokens(tokens, model.config)
     cache.check_room(len(tokens))

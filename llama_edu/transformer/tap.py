@@ -4,7 +4,7 @@
         return x               # or what the computation is to go on with
 
 FIRST, IN_LAYER and LAST are the one list of the steps: their shapes, and what two other programs
-call them.
+call them. In a model with experts, ROUTED stands in the place of three of them.
 """
 
 from __future__ import annotations
@@ -64,40 +64,86 @@ IN_LAYER = (
     Step("down", ("T", "dim"), "what feed-forward adds to x", "mlp.down_proj", "ffn_out"),
     Step("out", ("T", "dim"), "x after the layer", "the layer itself", "l_out"),
 )
+#: In a model with experts: what each position's k experts compute, the lowest number first.
+ROUTED = (
+    Step("router", ("T", "n_experts"), "softmax over the experts", "mlp.gate", "ffn_moe_probs"),
+    Step("shares", ("T", "k"), "of the k largest, sum 1", "mlp.gate[1]", "ffn_moe_weights_norm"),
+    Step("gate", ("T", "k", "hidden_dim"), "products with w_gate", "", "ffn_moe_gate"),
+    Step("up", ("T", "k", "hidden_dim"), "products with w_up", "", "ffn_moe_up"),
+    Step("activated", ("T", "k", "hidden_dim"), "act(gate) * up", "", "ffn_moe_swiglu"),
+    Step("down", ("T", "dim"), "sum of share * w_down's", "mlp", "ffn_moe_out"),
+)
 LAST = (
     Step("final_norm", ("T", "dim"), "x, normalized", "model.norm", "result_norm"),
     Step("logits", ("T", "vocab_size"), "a score for each token", "lm_head", "result_output"),
 )
 
-_SHAPES = {step.name: step.shape for step in (*FIRST, *IN_LAYER, *LAST)}
+#: Axes whose letter is not the name of a size.
+_LETTERS = {"k": "n_experts_per_token"}
 
 
-def step_names(n_layers: int) -> list[str]:
+def in_layer_steps(*, experts: bool) -> tuple[Step, ...]:
+    """The steps of one layer in the order of the computation, of a model with experts or without.
+
+    An expert's gate has another shape than that of a model without any.
+    """
+    if not experts:
+        return IN_LAYER
+    start = next(i for i, step in enumerate(IN_LAYER) if step.name == "gate")
+    return (*IN_LAYER[:start], *ROUTED, *IN_LAYER[start + 4 :])
+
+
+def step_names(n_layers: int, *, experts: bool = False) -> list[str]:
     """Every step of a model in the order of the computation: "embedding", "layers.0.q" ..."""
-    inside = [f"layers.{layer}.{step.name}" for layer in range(n_layers) for step in IN_LAYER]
+    inside = [
+        f"layers.{layer}.{step.name}"
+        for layer in range(n_layers)
+        for step in in_layer_steps(experts=experts)
+    ]
     return [*(step.name for step in FIRST), *inside, *(step.name for step in LAST)]
+
+
+def steps_of(config: ModelConfig) -> list[str]:
+    """Every step of the model of these sizes."""
+    return step_names(config.n_layers, experts=config.n_experts > 0)
 
 
 def step_shape(name: str, config: ModelConfig, n_positions: int) -> tuple[int, ...]:
     """The shape of one step of a text that is computed from its start, all positions at once."""
-    axes = _SHAPES[name.rpartition(".")[2]]
-    return tuple(n_positions if a in ("T", "S") else getattr(config, a) for a in axes)
+    steps = (*FIRST, *in_layer_steps(experts=config.n_experts > 0), *LAST)
+    axes = next(step.shape for step in steps if step.name == name.rpartition(".")[2])
+    return tuple(
+        n_positions if a in ("T", "S") else getattr(config, _LETTERS.get(a, a)) for a in axes
+    )
 
 
 def steps_table() -> str:
-    """The list as text: name, shape, meaning, and the names in transformers and llama.cpp."""
-    rows = [
-        (
-            prefix + step.name,
-            f"({', '.join(step.shape)})",
-            step.meaning,
-            step.transformers or "-",
-            step.llama_cpp,
-        )
-        for prefix, steps in (("", FIRST), ("layers.N.", IN_LAYER), ("", LAST))
-        for step in steps
-    ]
-    return lay_out(("step", "shape", "meaning", "transformers", "llama.cpp"), rows, "<")
+    """The lists as text: name, shape, meaning, and the names in transformers and llama.cpp."""
+    heads = ("step", "shape", "meaning", "transformers", "llama.cpp")
+
+    def table(*lists: tuple[str, tuple[Step, ...]]) -> str:
+        rows = [
+            (
+                prefix + step.name,
+                f"({', '.join(step.shape)})",
+                step.meaning,
+                step.transformers or "-",
+                step.llama_cpp,
+            )
+            for prefix, steps in lists
+            for step in steps
+        ]
+        return lay_out(heads, rows, "<")
+
+    return "\n".join(
+        [
+            table(("", FIRST), ("layers.N.", IN_LAYER), ("", LAST)),
+            "",
+            "in a model with experts, k for each position, in the place of gate to down:",
+            "",
+            table(("layers.N.", ROUTED)),
+        ]
+    )
 
 
 def untouched(name: str, x: np.ndarray) -> np.ndarray:

@@ -1,12 +1,13 @@
 """Mutated files of every format of 2023: each opens with every view inside it, or is refused.
 
-GGUF and safetensors have the same test beside their own tests. The valid files are a few kilobytes,
-made by the writers of the tests and not by the package's.
+GGUF and safetensors have the same test beside their own tests; here are theirs with experts. The
+valid files are a few kilobytes, made by the writers of the tests and not by the package's.
 """
 
 from __future__ import annotations
 
 import gc
+import json
 import struct
 import time
 import tracemalloc
@@ -22,6 +23,15 @@ from helpers.hostile import check_hex_view
 from helpers.hostile_ggml import quantized_ggml, shard, tiny_ggml
 from helpers.hostile_pth import arrays, meta_files, training_file
 from helpers.llama2c_v2_by_hand import MATRICES, llama2c_v2
+from helpers.mixtral_by_hand import (
+    LAYOUTS,
+    gguf_of,
+    gguf_tensors,
+    huggingface_tensors,
+    mixtral_config,
+    mixtral_json,
+    mixtral_weights,
+)
 from helpers.small_models import (
     legacy_pth_file,
     llama2c_v0,
@@ -32,6 +42,7 @@ from helpers.small_models import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save
 
 from llama_edu.errors import FormatError
 from llama_edu.files.anatomy import fields_of
@@ -77,6 +88,26 @@ def llama2c_v1(config, weights: dict[str, np.ndarray]) -> bytes:
     )
 
 
+EXPERTS = mixtral_config(
+    dim=8, hidden_dim=60, n_layers=1, n_heads=4, n_kv_heads=2, n_experts=3, vocab_size=7
+)
+
+
+def gguf_with_experts(layout: str) -> Sample:
+    """A file without a vocabulary, most of whose header is about experts."""
+    left_out = dict.fromkeys(("model", "tokens", "scores", "types"))
+    tensors = gguf_tensors(EXPERTS, mixtral_weights(EXPERTS), layout)
+    return Sample({"model.bin": gguf_of(EXPERTS, tensors, **left_out)})
+
+
+def safetensors_with_experts(layout: str) -> Sample:
+    """A file that says its sizes itself."""
+    stored = huggingface_tensors(EXPERTS, mixtral_weights(EXPERTS), layout)
+    sizes = {"config.json": json.dumps(mixtral_json(EXPERTS))}
+    arrays = {name: np.ascontiguousarray(x) for name, x in stored.items()}
+    return Sample({"model.safetensors": save(arrays, metadata=sizes)})
+
+
 @cache
 def samples(name: str) -> tuple[Sample, ...]:
     """The valid files of a format."""
@@ -111,6 +142,8 @@ def samples(name: str) -> tuple[Sample, ...]:
         "llama2.c v2": lambda: one(
             llama2c_v2(config, weights, 4)[0], llama2c_v2(config, weights, 8)[0], aim=50
         ),
+        "GGUF with experts": lambda: tuple(map(gguf_with_experts, LAYOUTS)),
+        "safetensors with experts": lambda: tuple(map(safetensors_with_experts, LAYOUTS)),
         "tokenizer.bin": lambda: one(tokenizer_bin(small_vocabulary(271))),
     }  # fmt: skip
     return make[name]()
@@ -119,7 +152,7 @@ def samples(name: str) -> tuple[Sample, ...]:
 FORMATS = (
     "ggml", "ggmf", "ggjt v1", "ggjt v2", "ggjt v3", "ggmf in two shards", "Meta folder",
     "legacy .pth", "training checkpoint", "llama2.c v0", "llama2.c v1", "llama2.c v2",
-    "tokenizer.bin",
+    "GGUF with experts", "safetensors with experts", "tokenizer.bin",
 )  # fmt: skip
 
 #: Counts, sizes, types and opcodes that a reader might believe.

@@ -91,12 +91,27 @@ def forward(config, weights: dict[str, np.ndarray], tokens: list[int]) -> np.nda
         ]
         normed = [rms_norm(row, w[layer + "ffn_norm"], config.norm_eps) for row in x]
         for t, row in enumerate(normed):
-            gate, up = matvec(w[layer + "w_gate"], row), matvec(w[layer + "w_up"], row)
-            act = silu if config.activation == "silu" else lambda g: max(g, 0.0)
-            hidden = [act(g) * u for g, u in zip(gate, up, strict=True)]
-            x[t] = [a + b for a, b in zip(x[t], matvec(w[layer + "w_down"], hidden), strict=True)]
+            for network, share in networks(config, w, layer, row):
+                y = feed_forward(config, w, network, row)
+                x[t] = [a + share * b for a, b in zip(x[t], y, strict=True)]
     output = w.get("output", w["token_embedding"])
     return np.array([matvec(output, rms_norm(r, w["final_norm"], config.norm_eps)) for r in x])
+
+
+def networks(config, w, layer: str, row: Vector) -> list[tuple[str, float]]:
+    """Which networks compute this position, and how much each counts: a softmax of the chosen."""
+    if not config.n_experts:
+        return [(layer, 1.0)]
+    scores = matvec(w[layer + "router"], row)
+    best = sorted(range(len(scores)), key=lambda e: (-scores[e], e))[: config.n_experts_per_token]
+    shares = softmax([scores[e] for e in best])
+    return [(f"{layer}experts.{e}.", share) for e, share in zip(best, shares, strict=True)]
+
+
+def feed_forward(config, w, network: str, row: Vector) -> Vector:
+    gate, up = matvec(w[network + "w_gate"], row), matvec(w[network + "w_up"], row)
+    act = silu if config.activation == "silu" else lambda g: max(g, 0.0)
+    return matvec(w[network + "w_down"], [act(g) * u for g, u in zip(gate, up, strict=True)])
 
 
 def score_merge(text: str, scores: dict[str, float]) -> list[str]:

@@ -65,6 +65,11 @@ def random_weights(
         "wq": (Q, D), "wk": (KV, D), "wv": (KV, D), "wo": (D, Q), "attention_norm": (D,),
         "w_gate": (F, D), "w_down": (D, F), "w_up": (F, D), "ffn_norm": (D,),
     }  # fmt: skip
+    if config.n_experts:
+        network = {kind: layer.pop(kind) for kind in ("w_gate", "w_down", "w_up")}
+        layer["router"] = (config.n_experts, D)
+        for e in range(config.n_experts):
+            layer |= {f"experts.{e}.{kind}": shape for kind, shape in network.items()}
     shapes: dict[str, tuple[int, ...]] = {"token_embedding": (V, D), "final_norm": (D,)}
     if not tied:
         shapes["output"] = (V, D)

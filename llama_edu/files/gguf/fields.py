@@ -79,7 +79,7 @@ def gguf_fields(mapped: MappedFile) -> Iterator[Field]:
     for field in cursor.fields or ():
         key, entry = arrays.get(field.end, ("", None))
         if header is not None and entry is not None and " x " in field.name:
-            yield from _elements(field, key, entry, header)
+            yield from _elements(field, one_line(key), entry, header)
         else:
             yield field
     if error is not None:

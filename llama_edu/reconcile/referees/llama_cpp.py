@@ -17,7 +17,7 @@ import numpy as np
 
 from llama_edu.config import ModelConfig
 from llama_edu.errors import RequestError
-from llama_edu.transformer.tap import step_names
+from llama_edu.transformer.tap import steps_of
 
 #: Name and operation in llama.cpp's graph -> our step. RoPE keeps the name of its input.
 _IN_LAYER = {
@@ -37,11 +37,18 @@ _IN_LAYER = {
     ("ffn_up", "MUL_MAT"): "up",
     ("ffn_swiglu", "SWIGLU"): "activated",
     ("ffn_out", "MUL_MAT"): "down",
+    ("ffn_moe_probs", "SOFT_MAX"): "router",
+    ("ffn_moe_argsort", "ARGSORT"): "likeliest experts first",  # no step, see _by_number
+    ("ffn_moe_weights_norm", "DIV"): "shares",
+    ("ffn_moe_gate", "MUL_MAT_ID"): "gate",
+    ("ffn_moe_up", "MUL_MAT_ID"): "up",
+    ("ffn_moe_swiglu", "SWIGLU"): "activated",
+    ("ffn_moe_out", "ADD"): "down",
     ("l_out", "ADD"): "out",
 }
 _OUTSIDE = {"embd": "embedding", "result_norm": "final_norm", "result_output": "logits"}
 
-_F32, _F16 = 0, 1
+_F32, _F16, _I32 = 0, 1, 26
 _CallBack = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_bool, ctypes.c_void_p)
 
 
@@ -89,7 +96,9 @@ def steps(
 
     with _decoded(library, path, tokens, seen, exact_cache):
         pass
-    return {name: found[name] for name in step_names(config.n_layers) if name in found}
+    if config.n_experts:
+        _by_number(found, config)
+    return {name: found[name] for name in steps_of(config) if name in found}
 
 
 def logits(path: str | os.PathLike[str], tokens: Sequence[int]) -> np.ndarray:
@@ -177,12 +186,12 @@ def _our_name(name: bytes, operation: bytes) -> str | None:
 
 
 def _numbers(ggml: Any, address: int) -> np.ndarray:
-    """A copy of a contiguous float32 tensor with its axes in numpy's order: 3 of them, or 2."""
+    """A copy of a contiguous tensor with its axes in numpy's order: 3 of them, or 2."""
     tensor = _Tensor.from_address(address)
     shape = tuple(tensor.ne)[::-1]
-    if tensor.type != _F32 or tensor.nb[0] != 4:
+    if tensor.type not in (_F32, _I32) or tensor.nb[0] != 4:
         raise RequestError(f"llama.cpp: a step of type {tensor.type}, expected float32")
-    numbers = np.empty(shape, np.float32)
+    numbers = np.empty(shape, np.float32 if tensor.type == _F32 else np.int32)
     ggml.ggml_backend_tensor_get(address, numbers.ctypes.data, 0, numbers.nbytes)
     return numbers.reshape(shape[1:] if shape[1] > 1 else shape[2:])
 
@@ -199,3 +208,15 @@ def _in_our_shape(name: str, x: np.ndarray, config: ModelConfig) -> np.ndarray:
             x *= np.float32(config.head_dim**-0.5)
             x[:, np.triu(np.ones((T, T), bool), 1)] = -np.inf
     return x
+
+
+def _by_number(found: dict[str, np.ndarray], config: ModelConfig) -> None:
+    """Put what the chosen experts computed into our order: there the likeliest comes first."""
+    for i in range(config.n_layers):
+        order = found.pop(f"layers.{i}.likeliest experts first")
+        rank = order[:, : config.n_experts_per_token].argsort(axis=1)
+        for step in ("shares", "gate", "up", "activated"):
+            name = f"layers.{i}.{step}"
+            x = found[name].reshape(*rank.shape, -1)
+            shape = rank.shape if step == "shares" else x.shape
+            found[name] = np.take_along_axis(x, rank[..., np.newaxis], axis=1).reshape(shape)

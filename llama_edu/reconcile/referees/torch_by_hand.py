@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from llama_edu.config import output_name
+from llama_edu.config import ModelConfig, output_name
 from llama_edu.errors import RequestError
 from llama_edu.quants.blocks import dequantize
 from llama_edu.transformer.model import Model
@@ -96,15 +96,47 @@ def _steps(
         yield at + "attended", x
         h = norm(x, at + "ffn_norm")
         yield at + "ffn_norm", h
-        gate, up = F.linear(h, weight(at + "w_gate")), F.linear(h, weight(at + "w_up"))
-        yield at + "gate", gate
-        yield at + "up", up
-        activated = (F.relu if c.activation == "relu" else F.silu)(gate) * up
-        yield at + "activated", activated
-        out = F.linear(activated, weight(at + "w_down"))
-        yield at + "down", out
+        out = yield from (_mixture if c.n_experts else _feed_forward)(torch, c, weight, at, h)
         x = x + out
         yield at + "out", x
     x = norm(x, "final_norm")
     yield "final_norm", x
     yield "logits", F.linear(x, weight(output_name(model.weights)))
+
+
+def _feed_forward(
+    torch: Any, c: ModelConfig, weight: Callable[[str], Any], at: str, h: Any
+) -> Generator[tuple[str, Any], None, Any]:
+    F = torch.nn.functional
+    gate, up = F.linear(h, weight(at + "w_gate")), F.linear(h, weight(at + "w_up"))
+    yield at + "gate", gate
+    yield at + "up", up
+    activated = (F.relu if c.activation == "relu" else F.silu)(gate) * up
+    yield at + "activated", activated
+    out = F.linear(activated, weight(at + "w_down"))
+    yield at + "down", out
+    return out
+
+
+def _mixture(
+    torch: Any, c: ModelConfig, weight: Callable[[str], Any], at: str, h: Any
+) -> Generator[tuple[str, Any], None, Any]:
+    """All experts for all positions, of which the chosen are then gathered."""
+    F = torch.nn.functional
+    scores = F.linear(h, weight(at + "router"))
+    yield at + "router", scores.softmax(dim=-1)
+    chosen = scores.topk(c.n_experts_per_token, dim=-1).indices.sort(dim=-1).values
+    shares = scores.gather(-1, chosen).softmax(dim=-1)  # of the chosen alone: the same numbers
+    yield at + "shares", shares
+
+    def of_all(kind: str) -> Any:  # (n_experts, out_features, in_features)
+        return torch.stack([weight(f"{at}experts.{e}.{kind}") for e in range(c.n_experts)])
+
+    gate, up = (torch.einsum("td,efd->tef", h, of_all(kind)) for kind in ("w_gate", "w_up"))
+    activated = (F.relu if c.activation == "relu" else F.silu)(gate) * up
+    for name, x in (("gate", gate), ("up", up), ("activated", activated)):
+        yield at + name, x.take_along_dim(chosen[..., None], dim=1)
+    down = torch.einsum("tef,edf->ted", activated, of_all("w_down"))
+    out = (down.take_along_dim(chosen[..., None], dim=1) * shares[..., None]).sum(dim=1)
+    yield at + "down", out
+    return out

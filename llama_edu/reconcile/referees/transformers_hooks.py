@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from llama_edu.config import output_name
+from llama_edu.config import ModelConfig, output_name
 from llama_edu.errors import RequestError
 from llama_edu.files.huggingface.config_json import config_to_json
 from llama_edu.files.names import from_ours
@@ -21,7 +21,7 @@ from llama_edu.quants.blocks import dequantize
 from llama_edu.reconcile.referees.torch_by_hand import import_torch
 from llama_edu.rope import rope_frequencies
 from llama_edu.transformer.model import Model
-from llama_edu.transformer.tap import step_names
+from llama_edu.transformer.tap import steps_of
 
 #: (positional arguments, result) of a module -> the tensor that is wanted, batch axis in front.
 _Pick = Callable[[Any, Any], Any]
@@ -46,10 +46,26 @@ _MODULES: dict[str, tuple[str, _Pick]] = {
     "wo": ("self_attn.o_proj", _output),
     "attended": ("post_attention_layernorm", _input),
     "ffn_norm": ("post_attention_layernorm", _output),
+}
+_FEED_FORWARD: dict[str, tuple[str, _Pick]] = {
     "gate": ("mlp.gate_proj", _output),
     "up": ("mlp.up_proj", _output),
     "activated": ("mlp.down_proj", _input),
     "down": ("mlp.down_proj", _output),
+}
+
+
+def _by_number(given: Any, got: Any) -> Any:
+    """The shares of the chosen experts, the lowest number first; the likeliest is first there."""
+    _, shares, chosen = got
+    return shares.gather(-1, chosen.argsort(-1))[None]
+
+
+#: What hooks see of experts: their router, and what they add up to.
+_MIXTURE: dict[str, tuple[str, _Pick]] = {
+    "router": ("mlp.gate", lambda given, got: got[0].float().softmax(-1)[None]),
+    "shares": ("mlp.gate", _by_number),
+    "down": ("mlp", _output),
 }
 
 
@@ -77,22 +93,23 @@ def steps(model: Model, tokens: Sequence[int], dtype: str = "float32") -> dict[s
             lambda module, given, got: found.update({name: pick(given, got)})
         )
 
+    modules = _MODULES | (_MIXTURE if model.config.n_experts else _FEED_FORWARD)
     watch("embedding", "model.embed_tokens", _output)
     for i in range(model.config.n_layers):
         at = f"model.layers.{i}"
-        for step, (path, pick) in _MODULES.items():
+        for step, (path, pick) in modules.items():
             watch(f"layers.{i}.{step}", f"{at}.{path}", pick)
         watch(f"layers.{i}.out", at, _output)
     watch("final_norm", "model.norm", _output)
     watch("logits", "lm_head", _output)
     with torch.inference_mode():
         theirs(torch.tensor([list(tokens)]), output_attentions=True)
-    names = [name for name in step_names(model.config.n_layers) if name in found]
+    names = [name for name in steps_of(model.config) if name in found]
     return {name: _ours(found[name][0].double().numpy(), name, model) for name in names}
 
 
 def _their_model(torch: Any, transformers: Any, model: Model) -> Any:
-    """A LlamaForCausalLM with our weights."""
+    """A LlamaForCausalLM with our weights, or a MixtralForCausalLM."""
     tied = output_name(model.weights) != "output"
     if not np.allclose(model.frequencies, rope_frequencies(model.config), rtol=1e-6):
         raise RequestError(
@@ -100,17 +117,37 @@ def _their_model(torch: Any, transformers: Any, model: Model) -> Any:
             "transformers expresses; compare with float64 or torch"
         )
     settings = config_to_json(model.config, tied_output=tied, dtype="float32")
-    theirs = transformers.LlamaForCausalLM(
-        transformers.LlamaConfig(**settings, attn_implementation="eager")
+    kind = "Mixtral" if model.config.n_experts else "Llama"
+    theirs = getattr(transformers, f"{kind}ForCausalLM")(
+        getattr(transformers, f"{kind}Config")(**settings, attn_implementation="eager")
     )
     state = {}
     for name, stored in model.weights.items():
         rows = rows_in_halves(rows_side_by_side(stored, name, model.config), name, model.config)
         state[from_ours(name, "huggingface")] = torch.from_numpy(dequantize(rows))
+    if model.config.n_experts:
+        state = _with_stacked_experts(torch, state, model.config)
     if tied:
         state["lm_head.weight"] = state["model.embed_tokens.weight"]
     theirs.load_state_dict(state)
     return theirs
+
+
+def _with_stacked_experts(torch: Any, state: dict[str, Any], config: ModelConfig) -> dict[str, Any]:
+    """Weights by the names of a model in memory, where the experts of a layer are one tensor."""
+    found = {name: x for name, x in state.items() if ".block_sparse_moe." not in name}
+    for i in range(config.n_layers):
+        there, here = f"model.layers.{i}.block_sparse_moe.", f"model.layers.{i}.mlp."
+
+        def all_experts(w: str, there: str = there) -> Any:
+            names = (f"{there}experts.{e}.{w}.weight" for e in range(config.n_experts))
+            return torch.stack([state[name] for name in names])
+
+        found[f"{here}gate.weight"] = state[f"{there}gate.weight"]
+        gate_up = torch.cat((all_experts("w1"), all_experts("w3")), dim=1)
+        found[f"{here}experts.gate_up_proj"] = gate_up
+        found[f"{here}experts.down_proj"] = all_experts("w2")
+    return found
 
 
 def _ours(x: np.ndarray, name: str, model: Model) -> np.ndarray:

@@ -37,6 +37,7 @@ def checkpoint_report(
         f"  files       {len(checkpoint.paths)}, {file_bytes:,} bytes",
         f"  model       {checkpoint.n_parameters:,} parameters, {config.n_layers} layers, "
         f"dim {config.dim}, hidden_dim {config.hidden_dim}",
+        *_expert_lines(checkpoint),
         f"  attention   {config.n_heads} heads of {config.head_dim}, {config.n_kv_heads} key/value "
         f"heads; rotates {config.rope_pairing} pairs, theta {config.rope_theta:g}",
         *_layout_line(checkpoint),
@@ -81,6 +82,7 @@ def checkpoint_as_dict(checkpoint: Checkpoint) -> dict[str, object]:
         "config": dataclasses.asdict(checkpoint.config),
         "assumed": dict(checkpoint.assumed),
         "n_parameters": checkpoint.n_parameters,
+        "n_active_parameters": checkpoint.n_active_parameters,
         "tied_output": checkpoint.tied_output,
         "layout": checkpoint.layout,
         "types": {
@@ -106,6 +108,17 @@ def _layout_line(checkpoint: Checkpoint) -> list[str]:
     if checkpoint.layout == "rows":
         return []
     return [f"  layout      {_LAYOUT_WORDS[checkpoint.layout]}"]
+
+
+def _expert_lines(checkpoint: Checkpoint) -> list[str]:
+    """How many experts there are, and what one token needs of them."""
+    config = checkpoint.config
+    if not config.n_experts:
+        return []
+    return [
+        f"  experts     {config.n_experts} in each layer, {config.n_experts_per_token} of them for "
+        f"one token: {checkpoint.n_active_parameters:,} of the parameters"
+    ]
 
 
 def _origin_lines(checkpoint: Checkpoint) -> list[str]:
