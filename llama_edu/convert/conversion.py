@@ -28,7 +28,14 @@ from llama_edu.convert.output_formats import (
 from llama_edu.convert.planning import TYPES, TypeName, plan, rounding, vocabulary_of
 from llama_edu.errors import FormatError, LlamaEduError, RequestError
 from llama_edu.files.detect import open_checkpoint
-from llama_edu.files.layout import Checkpoint, LoadTensor, PlannedTensor, ShardedTensor, TensorSpec
+from llama_edu.files.layout import (
+    Checkpoint,
+    LoadTensor,
+    PlannedTensor,
+    ShardedTensor,
+    TensorSpec,
+    TypedValue,
+)
 from llama_edu.files.mapped import MappedFile
 from llama_edu.models import locate
 from llama_edu.rope import llama3_scaling
@@ -136,48 +143,71 @@ def convert(
         _refuse_overwriting(checkpoint, destination)
         check_keys(set_keys or {}, drop_keys, output.name)
         settings = parsed(set_keys or {}, checkpoint.carried)
-        divisors = _divisors(checkpoint, files)
-        config = _expressible(checkpoint, divisors, output)
-        vocabulary = _vocabulary(checkpoint, tokenizer_path, output)
-        planned = plan(checkpoint, output, type)
-        rounded = rounding(checkpoint, planned, allowed=allow_requantize)
-        if vocabulary is not None:
-            vocabulary = without_dropped_ends(vocabulary, checkpoint.carried, drop_keys)
-        facts = facts_of(checkpoint, vocabulary, lambda spec: files[spec.file].view(spec))
-
-        def check_source() -> None:
-            for file in files:
-                file.check_unchanged()
-
-        output.write(
-            WriteRequest(
-                destination=destination,
-                checkpoint=checkpoint,
-                config=replace(config, rope_pairing="interleaved"),
-                vocabulary=vocabulary,
-                tensors=planned,
-                load=_loader(checkpoint, files, planned, progress),
-                tokenizer_path=tokenizer_path or checkpoint.tokenizer_path,
-                shards=shards,
-                carried=changed(checkpoint.carried, drop_keys),
-                settings=settings,
-                divisors=divisors,
-                check_source=check_source,
-            )
+        request = _request(
+            checkpoint, files, output, type, destination, shards, tokenizer_path, progress
         )
-    meant = {*settings, *drop_keys}
-    lost = (*rounded, *_read_again(facts, destination, to, meant))
+        request = _with_keys(request, settings, drop_keys)
+        rounded = rounding(checkpoint, request.tensors, allowed=allow_requantize)
+        facts = facts_of(checkpoint, request.vocabulary, lambda spec: files[spec.file].view(spec))
+        output.write(request)
+    lost = _read_again(facts, destination, to, {*settings, *drop_keys})
     return Conversion(
         source=checkpoint.format,
         destination=destination,
         format=to,
-        types=dict(Counter(tensor.type for tensor in planned)),
-        n_tensors=len(planned),
-        n_bytes=sum(tensor.n_bytes for tensor in planned),
+        types=dict(Counter(tensor.type for tensor in request.tensors)),
+        n_tensors=len(request.tensors),
+        n_bytes=sum(tensor.n_bytes for tensor in request.tensors),
         joined_bytes=_joined_bytes(checkpoint),
         elapsed_s=time.perf_counter() - start,
-        losses=(*lost, *_not_applied(vocabulary, to)),
+        losses=(*rounded, *lost, *_not_applied(request.vocabulary, to)),
     )
+
+
+def _request(
+    checkpoint: Checkpoint,
+    files: Sequence[MappedFile],
+    output: OutputFormat,
+    type: TypeName,
+    destination: Path,
+    shards: int,
+    tokenizer_path: Path | None,
+    progress: Progress | None,
+) -> WriteRequest:
+    """What the format's writer is to write. FormatError where the format cannot express it."""
+    divisors = _divisors(checkpoint, files)
+    config = _expressible(checkpoint, divisors, output)
+    planned = plan(checkpoint, output, type)
+
+    def check_source() -> None:
+        for file in files:
+            file.check_unchanged()
+
+    return WriteRequest(
+        destination=destination,
+        checkpoint=checkpoint,
+        config=replace(config, rope_pairing="interleaved"),
+        vocabulary=_vocabulary(checkpoint, tokenizer_path, output),
+        tensors=planned,
+        load=_loader(checkpoint, files, planned, progress),
+        tokenizer_path=tokenizer_path or checkpoint.tokenizer_path,
+        shards=shards,
+        carried=checkpoint.carried,
+        settings={},
+        divisors=divisors,
+        check_source=check_source,
+    )
+
+
+def _with_keys(
+    request: WriteRequest, settings: Mapping[str, TypedValue], drop_keys: Sequence[str]
+) -> WriteRequest:
+    """The same with keys set and dropped; an end of texts that is dropped ends none."""
+    vocabulary, carried = request.vocabulary, request.carried
+    if vocabulary is not None:
+        vocabulary = without_dropped_ends(vocabulary, carried, drop_keys)
+    carried = changed(carried, drop_keys)
+    return replace(request, vocabulary=vocabulary, carried=carried, settings=settings)
 
 
 def _read_again(
