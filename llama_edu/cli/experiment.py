@@ -42,6 +42,6 @@ def run(args: argparse.Namespace) -> None:
     name = args.name.replace("-", "_")
     measure = getattr(importlib.import_module(f"llama_edu.experiments.{name}"), name)
     if args.against is not None and name != "reconcile":
-        raise RequestError(f"--against: experiment {args.name} compares with nobody; leave it out")
+        raise RequestError(f"--against: experiment {args.name} makes no comparison; leave it out")
     result = measure(args.file, *([args.against] if args.against else []))
     print(json_text(dataclasses.asdict(result)) if args.json else result)
