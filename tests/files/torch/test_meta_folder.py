@@ -25,11 +25,6 @@ from llama_edu.files.shards import cut_axis, join, join_rows
 
 
 @pytest.fixture
-def config():
-    return old_config()
-
-
-@pytest.fixture
 def folder(tmp_path, config, weights):
     return write_meta_folder(tmp_path / "model", config, weights, n_shards=2)
 
