@@ -23,7 +23,7 @@ def save_figure(
     """Draw into benchmarks/NAME; returns the Markdown that shows it, or why there is no figure.
 
     Args:
-        alt: the figure in words, with its numbers. caption: how to read it.
+        alt: a description of the figure, with its numbers. caption: how to read it.
         size: width and height in inches, at 120 pixels per inch.
     """
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -13,6 +13,7 @@ import numpy as np
 from llama_edu.errors import RequestError
 from llama_edu.files.detect import open_checkpoint
 from llama_edu.files.layout import Checkpoint, ShardedTensor, TensorSpec
+from llama_edu.files.mapped import MappedFile
 from llama_edu.files.parts.shards import join
 from llama_edu.llama import Lab, Llama, Loading
 from llama_edu.matmul.arithmetic import Arithmetic, check_arithmetic, rounded_matmul
@@ -88,30 +89,19 @@ def load(
     for file in files:
         file.check_unchanged()
 
-    def array(spec: TensorSpec) -> np.ndarray:
-        if lab is not None:
-            return lab.view(spec)
-        file = files[spec.file]
-        return file.view(spec) if mmap else file.read(spec)
-
-    def check_files() -> None:
-        for file in (lab,) if lab is not None else files if mmap else ():
-            file.check_bytes_unchanged()
-
+    array = _array_of(files, lab, mmap)
     weights = _Weights({n: _weight(tensor, array) for n, tensor in checkpoint.tensors.items()})
     weights.where = checkpoint.paths[0]
     check_arithmetic(arithmetic, weights.values())
-    stored_divisors = checkpoint.metadata.get("rope_freqs")
-    divisors = array(stored_divisors) if isinstance(stored_divisors, TensorSpec) else None
     model = Model(
         checkpoint.config,
         MappingProxyType(weights),
-        rope_frequencies(checkpoint.config, divisors),
+        _frequencies(checkpoint, array),
         matmul=rounded_matmul(matmul, arithmetic),
         threads=threads,
         blas_threads=threads if _all_float32(weights) else 1,
         log=lab.ledger if lab is not None else NO_LOG,
-        check_files=check_files,
+        check_files=_check_of(files, lab, mmap),
     )
     copied_bytes = sum(t.n_bytes for t in checkpoint.tensors.values() if not mmap or _is_cut(t))
     mapped_bytes = checkpoint.n_bytes - copied_bytes
@@ -132,6 +122,35 @@ class _Weights(dict[str, np.ndarray]):
         if not self:
             raise RequestError(f"{self.where}: is closed; load it again")
         raise KeyError(name)
+
+
+def _array_of(
+    files: Sequence[MappedFile], lab: Lab | None, mmap: bool
+) -> Callable[[TensorSpec], np.ndarray]:
+    """The function that gives the array of a tensor: a view of the lab or of a file, or a copy."""
+    if lab is not None:
+        return lab.view
+    if mmap:
+        return lambda spec: files[spec.file].view(spec)
+    return lambda spec: files[spec.file].read(spec)
+
+
+def _check_of(files: Sequence[MappedFile], lab: Lab | None, mmap: bool) -> Callable[[], None]:
+    """The function that raises FormatError where the bytes behind views changed."""
+    mapped = (lab,) if lab is not None else files if mmap else ()
+
+    def check_files() -> None:
+        for file in mapped:
+            file.check_bytes_unchanged()
+
+    return check_files
+
+
+def _frequencies(checkpoint: Checkpoint, array: Callable[[TensorSpec], np.ndarray]) -> np.ndarray:
+    """RoPE's radians per position, divided by what the file stores for it, if anything."""
+    stored = checkpoint.metadata.get("rope_freqs")
+    divisors = array(stored) if isinstance(stored, TensorSpec) else None
+    return rope_frequencies(checkpoint.config, divisors)
 
 
 def _weight(

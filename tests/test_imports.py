@@ -145,3 +145,20 @@ def test_nothing_of_pages_is_loaded_by_generating():
 def test_no_module_is_longer_than_a_sitting():
     lengths = {m: len(p.read_text("utf-8").splitlines()) for m, p in MODULES.items()}
     assert {m: n for m, n in lengths.items() if n > 420} == {}
+
+
+#: The definition of the model, step after step: to be read beside the formulas, from top to bottom.
+WHOLE = {"llama_edu.reconcile.float64.steps", "llama_edu.reconcile.referees.torch_by_hand._steps"}
+
+
+def test_no_function_holds_more_than_one_idea():
+    """At most 60 lines without the docstring."""
+    lengths = {}
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                first = node.body[1 if ast.get_docstring(node) and len(node.body) > 1 else 0]
+                signature = node.body[0].lineno - node.lineno
+                lengths[f"{module}.{node.name}"] = node.end_lineno - first.lineno + 1 + signature
+    assert lengths.keys() >= WHOLE
+    assert {name: n for name, n in lengths.items() if n > 60 and name not in WHOLE} == {}

@@ -6,7 +6,7 @@
 | sandbox.py | the program of the process that renders templates, and does nothing else |
 | renderer.py | that process, seen from here: started, limited in time, ended |
 | named.py, template.py | templates of ours; which template a checkpoint has |
-| prompt.py | messages to ids; what somebody types never becomes a special token |
+| prompt.py | messages to ids; what a user types never becomes a special token |
 | messages.py | what a message is |
 | conversation.py, answer.py | messages in, text out, over a cache that is kept between turns |
 """

@@ -227,7 +227,7 @@ class Conversation(Unsendable):
         Returns:
             How many messages were dropped.
         Raises:
-            RequestError: there are not so many turns.
+            RequestError: there are fewer turns.
         """
         self._end_answer()
         starts = [i for i, message in enumerate(self._messages) if message["role"] == "user"]

@@ -17,7 +17,7 @@ def checked(messages: Iterable[Mapping[str, object]]) -> list[Message]:
     """Copies of messages that have a known role, a text, and nothing else.
 
     Raises:
-        RequestError: a message has not; nothing of it is dropped in silence.
+        RequestError: a message has an unknown role, no text, or a key that would be dropped.
     """
     if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Iterable):
         raise RequestError(

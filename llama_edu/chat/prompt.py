@@ -1,7 +1,7 @@
-"""Messages to the ids that a model reads; what somebody types never becomes a special token.
+"""Messages to the ids that a model reads; what a user types never becomes a special token.
 
 A special token is a command: `<|im_end|>` ends a turn. In a rendered conversation it looks like
-text, and so does the `<|im_end|>` that somebody typed, quoted, or made by ending a message with
+text, and so does the `<|im_end|>` that a user typed, quoted, or made by ending a message with
 "<|im_" where the template goes on with "end|>". Escaping cannot tell them apart, and a template may
 trim, replace and join what it is given, so that positions are lost as well.
 
@@ -28,7 +28,7 @@ from llama_edu.errors import FormatError, RequestError
 from llama_edu.tokenizer.prompt import first_id
 from llama_edu.tokenizer.protocol import Tokenizer
 
-#: Code points that mean nothing to anybody: the two private planes, without their last two.
+#: Code points that have no assigned meaning: the two private planes, without their last two.
 _PRIVATE = (range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))
 
 

@@ -1,6 +1,6 @@
 """A process that renders chat templates, with a limit on time, memory and size.
 
-A template is a program from a stranger's file. It can loop for ever, or build a text of ten
+A template is a program from an untrusted file. It can loop for ever, or build a text of ten
 gigabytes in one operation that no thread can interrupt; so it runs in a process of its own
 (sandbox.py), which is ended when its time is over. The process starts with the first rendering
 (about a tenth of a second), waits between turns, and ends with the conversation or with Python.

@@ -2,7 +2,7 @@
 
     python -I -S sandbox.py FOLDER...      # the folders of jinja2 and markupsafe
 
-A template comes with a model file, so it is a stranger's program. jinja2's sandbox keeps it away
+A template comes with a model file, so it is an untrusted program. jinja2's sandbox keeps it away
 from Python's attributes; this process is what it runs in, and has nothing: no files, no further
 processes, `_MEMORY_BYTES` of memory, and the processor time that renderer.py allows. Limits that
 the system does not have (Windows has none of them, macOS no limit of memory) are left out.
@@ -74,7 +74,7 @@ def _take_rights() -> ModuleType | None:
 
 
 def _allow_seconds(resource: ModuleType, seconds: float) -> None:
-    """End this process after so much more processor time, should nobody else be there to do it."""
+    """Let the system end this process after that much more processor time, if no one else does."""
     used = time.process_time()
     with suppress(ValueError, OSError):
         hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
@@ -149,7 +149,7 @@ class _Renderer:
     # what templates call
 
     def join(self, pieces: Iterable[str]) -> str:
-        """The text of a macro or a block; typed if somebody typed a part of it."""
+        """The text of a macro or a block; typed if a user typed a part of it."""
         text = "".join(pieces)
         if self._stand_ins is not None and self._stand_ins.are_in(text):
             return str(self._typed_type(text, self._stand_ins))
@@ -183,11 +183,9 @@ class _Renderer:
 
 def _environment(renderer: _Renderer) -> Any:
     """jinja2's environment as transformers sets it up."""
-    from jinja2 import nodes
     from jinja2.exceptions import SecurityError, TemplateError
-    from jinja2.ext import Extension, loopcontrols
+    from jinja2.ext import loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
-    from jinja2.utils import Namespace
 
     class Environment(ImmutableSandboxedEnvironment):
         concat: Callable[[Iterable[str]], str] = staticmethod(renderer.join)  # type: ignore[assignment]
@@ -203,15 +201,51 @@ def _environment(renderer: _Renderer) -> Any:
         def unsafe_undefined(self, obj: Any, attribute: str) -> Any:
             raise SecurityError(f"it asks for the attribute {attribute}, which is forbidden")
 
-    class Generation(Extension):
-        """{% generation %} marks what a model is trained on; here it only encloses."""
+    def refuse(name: object) -> None:
+        if isinstance(name, str) and name.startswith("__"):  # even where there is none
+            raise SecurityError(f"it asks for the attribute {name}, which is forbidden")
 
+    def raise_exception(message: object) -> None:
+        raise TemplateError(f"{message}")
+
+    environment = Environment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_generation_tag(), loopcontrols]
+    )
+    environment.filters["tojson"] = renderer.tojson
+    environment.globals |= {
+        "raise_exception": raise_exception,
+        "strftime_now": renderer.strftime_now,
+        "dict": lambda *args, **kwargs: dict(*args, **kwargs),  # a function has no fromkeys, no mro
+        "namespace": _plain_namespace(),
+    }
+    del environment.globals["lipsum"]  # reads a file, which this process cannot
+    return environment
+
+
+def _generation_tag() -> type:
+    """{% generation %} marks what a model is trained on; here it only encloses."""
+    from jinja2 import nodes
+    from jinja2.ext import Extension
+
+    class Generation(Extension):
         tags = {"generation"}  # noqa: RUF012 - jinja2 declares it so
 
         def parse(self, parser: Any) -> Any:
             line = next(parser.stream).lineno
             body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
             return nodes.Scope(body, lineno=line)
+
+    return Generation
+
+
+def _plain_namespace() -> type:
+    """`namespace` of templates, without attributes of Python's own."""
+    from jinja2.exceptions import SecurityError
+    from jinja2.utils import Namespace
+
+    def check(name: object) -> None:
+        if isinstance(name, str) and name.startswith("_"):
+            raise SecurityError(f"it sets the attribute {name}, which is forbidden")
 
     class PlainNamespace(Namespace):
         def __init__(*args: Any, **kwargs: Any) -> None:
@@ -225,29 +259,7 @@ def _environment(renderer: _Renderer) -> Any:
             check(name)
             super().__setitem__(name, value)
 
-    def check(name: object) -> None:
-        if isinstance(name, str) and name.startswith("_"):
-            raise SecurityError(f"it sets the attribute {name}, which is forbidden")
-
-    def refuse(name: object) -> None:
-        if isinstance(name, str) and name.startswith("__"):  # even where there is none
-            raise SecurityError(f"it asks for the attribute {name}, which is forbidden")
-
-    def raise_exception(message: object) -> None:
-        raise TemplateError(f"{message}")
-
-    environment = Environment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
-    )
-    environment.filters["tojson"] = renderer.tojson
-    environment.globals |= {
-        "raise_exception": raise_exception,
-        "strftime_now": renderer.strftime_now,
-        "dict": lambda *args, **kwargs: dict(*args, **kwargs),  # a function has no fromkeys, no mro
-        "namespace": PlainNamespace,
-    }
-    del environment.globals["lipsum"]  # reads a file, which this process cannot
-    return environment
+    return PlainNamespace
 
 
 if __name__ == "__main__":

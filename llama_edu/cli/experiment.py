@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     measure = getattr(importlib.import_module(f"llama_edu.experiments.{name}"), name)
     takes = inspect.signature(measure).parameters
     options = {}
-    for option, lacks in (("against", "compares with nobody"), ("text_file", "takes no text")):
+    for option, lacks in (("against", "makes no comparison"), ("text_file", "takes no text")):
         value = getattr(args, option)
         if value is not None and option not in takes:
             flag = option.replace("_", "-")

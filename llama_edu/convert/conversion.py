@@ -41,6 +41,7 @@ from llama_edu.files.layout import (
     PlannedTensor,
     ShardedTensor,
     TensorSpec,
+    TypedValue,
 )
 from llama_edu.files.mapped import MappedFile
 from llama_edu.models import locate
@@ -159,54 +160,86 @@ def convert(
         _refuse_overwriting(checkpoint, destination)
         check_keys(set_keys or {}, drop_keys, output.name)
         settings = parsed(set_keys or {}, checkpoint.carried)
-        divisors = _divisors(checkpoint, files)
-        config = _expressible(checkpoint, divisors, output)
-        vocabulary = _vocabulary(checkpoint, tokenizer_path, output)
         arrangement = Arrangement(layout, order, down_type)
         check_arrangement(arrangement, checkpoint, output.name)
         settings = {**settings, **order_settings(checkpoint, arrangement)}
-        planned = plan_arranged(plan(checkpoint, output, type), arrangement)
+        request = _request(
+            checkpoint,
+            files,
+            output,
+            type,
+            destination,
+            shards,
+            tokenizer_path,
+            arrangement,
+            progress,
+        )
+        request = _with_keys(request, settings, drop_keys)
         rounded = rounding(
-            checkpoint, planned, allowed=allow_requantize, reordered=order is not None
+            checkpoint, request.tensors, allowed=allow_requantize, reordered=order is not None
         )
-        if vocabulary is not None:
-            vocabulary = without_dropped_ends(vocabulary, checkpoint.carried, drop_keys)
-        facts = facts_of(checkpoint, vocabulary, lambda spec: files[spec.file].view(spec))
-
-        def check_source() -> None:
-            for file in files:
-                file.check_unchanged()
-
-        output.write(
-            WriteRequest(
-                destination=destination,
-                checkpoint=checkpoint,
-                config=replace(config, rope_pairing="interleaved"),
-                vocabulary=vocabulary,
-                tensors=planned,
-                load=_loader(checkpoint, files, planned, progress, order),
-                tokenizer_path=tokenizer_path or checkpoint.tokenizer_path,
-                shards=shards,
-                carried=changed(checkpoint.carried, drop_keys),
-                settings=settings,
-                divisors=divisors,
-                layout=layout,
-                check_source=check_source,
-            )
-        )
-    meant = {*settings, *drop_keys}
-    lost = (*rounded, *_read_again(facts, destination, to, meant))
+        facts = facts_of(checkpoint, request.vocabulary, lambda spec: files[spec.file].view(spec))
+        output.write(request)
+    lost = _read_again(facts, destination, to, {*settings, *drop_keys})
     return Conversion(
         source=checkpoint.format,
         destination=destination,
         format=to,
-        types=dict(Counter(tensor.type for tensor in planned)),
-        n_tensors=len(planned),
-        n_bytes=sum(tensor.n_bytes for tensor in planned),
+        types=dict(Counter(tensor.type for tensor in request.tensors)),
+        n_tensors=len(request.tensors),
+        n_bytes=sum(tensor.n_bytes for tensor in request.tensors),
         joined_bytes=_joined_bytes(checkpoint),
         elapsed_s=time.perf_counter() - start,
-        losses=(*lost, *_not_applied(vocabulary, to)),
+        losses=(*rounded, *lost, *_not_applied(request.vocabulary, to)),
     )
+
+
+def _request(
+    checkpoint: Checkpoint,
+    files: Sequence[MappedFile],
+    output: OutputFormat,
+    type: TypeName,
+    destination: Path,
+    shards: int,
+    tokenizer_path: Path | None,
+    arrangement: Arrangement,
+    progress: Progress | None,
+) -> WriteRequest:
+    """What the format's writer is to write. FormatError where the format cannot express it."""
+    divisors = _divisors(checkpoint, files)
+    config = _expressible(checkpoint, divisors, output)
+    planned = plan_arranged(plan(checkpoint, output, type), arrangement)
+
+    def check_source() -> None:
+        for file in files:
+            file.check_unchanged()
+
+    return WriteRequest(
+        destination=destination,
+        checkpoint=checkpoint,
+        config=replace(config, rope_pairing="interleaved"),
+        vocabulary=_vocabulary(checkpoint, tokenizer_path, output),
+        tensors=planned,
+        load=_loader(checkpoint, files, planned, progress, arrangement.order),
+        tokenizer_path=tokenizer_path or checkpoint.tokenizer_path,
+        shards=shards,
+        carried=checkpoint.carried,
+        settings={},
+        divisors=divisors,
+        layout=arrangement.layout,
+        check_source=check_source,
+    )
+
+
+def _with_keys(
+    request: WriteRequest, settings: Mapping[str, TypedValue], drop_keys: Sequence[str]
+) -> WriteRequest:
+    """The same with keys set and dropped; an end of texts that is dropped ends none."""
+    vocabulary, carried = request.vocabulary, request.carried
+    if vocabulary is not None:
+        vocabulary = without_dropped_ends(vocabulary, carried, drop_keys)
+    carried = changed(carried, drop_keys)
+    return replace(request, vocabulary=vocabulary, carried=carried, settings=settings)
 
 
 def _read_again(

@@ -18,6 +18,7 @@ from llama_edu.files.gguf.keys import (
     packed_entry,
 )
 from llama_edu.files.layout import TypedValue
+from llama_edu.text import quoted
 from llama_edu.vocabulary import Vocabulary
 
 _INTEGERS = ("u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64")
@@ -41,7 +42,7 @@ def assigned(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise RequestError(f"--set {text[:60]!a}: expected KEY=VALUE")
+            raise RequestError(f"--set {quoted(text, 60)}: expected KEY=VALUE")
         found[key] = value
     return found
 
@@ -50,18 +51,18 @@ def check_keys(set_keys: Mapping[str, str], drop_keys: Sequence[str], format_nam
     """Raise RequestError for keys that cannot be set or dropped in a file of this format."""
     if set_keys and format_name != "gguf":
         raise RequestError(
-            f"--set {next(iter(set_keys))[:60]!a}: {format_name} has no keys; convert to gguf"
+            f"--set {quoted(next(iter(set_keys)), 60)}: {format_name} has no keys; convert to gguf"
         )
     for key in (*set_keys, *drop_keys):
         fixed = (*FILE_KEYS, *PIECE_KEYS, *TENSOR_KEYS)
         if key in (*fixed, ORDER) or key.startswith(FILE_PREFIXES):
             raise RequestError(
-                f"key {key[:60]!a}: follows from the tensors, the pieces or the file; it cannot be "
-                f"set or dropped"
+                f"key {quoted(key, 60)}: follows from the tensors, the pieces or the file; it "
+                f"cannot be set or dropped"
             )
     for key in drop_keys:
         if key in (*STATED_KEYS, *ID_KEYS):
-            raise RequestError(f"key {key[:60]!a}: is always written; set it to another value")
+            raise RequestError(f"key {quoted(key, 60)}: is always written; set it to another value")
 
 
 def parsed(set_keys: Mapping[str, str], stored: Mapping[str, TypedValue]) -> dict[str, TypedValue]:
@@ -81,7 +82,7 @@ def changed(stored: Mapping[str, TypedValue], drop_keys: Sequence[str]) -> dict[
     """What is carried without the keys that are dropped. RequestError for one that is not there."""
     for key in drop_keys:
         if key not in stored:
-            raise RequestError(f"--drop {key[:60]!a}: the source has no such key")
+            raise RequestError(f"--drop {quoted(key, 60)}: the source has no such key")
     return {key: value for key, value in stored.items() if key not in drop_keys}
 
 
@@ -119,5 +120,5 @@ def _value(key: str, kind: str, text: str) -> object:
         if kind in ("f32", "f64"):
             return float(text)
     except (KeyError, ValueError):
-        raise RequestError(f"--set {key}: {text[:60]!a} is no {kind}") from None
+        raise RequestError(f"--set {key}: {quoted(text, 60)} is no {kind}") from None
     raise RequestError(f"--set {key}: is {kind} in the source, which cannot be set")

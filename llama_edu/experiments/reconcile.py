@@ -1,9 +1,9 @@
 """Was it a bug? Every step of a model beside that of an independent program.
 
 The author of llama.cpp's PR #613 compared the text before and after it, suspected a bug, and asked
-whether somebody could reconcile the output with PyTorch. Two texts can be the same while a step is
-wrong, and different while no step is. So here each step is compared, and the first that differs by
-more than rounding is named. Source: https://github.com/ggml-org/llama.cpp/pull/613
+for the output to be reconciled with PyTorch. Two texts can be the same while a step is wrong, and
+different while no step is. So here each step is compared, and the first that differs by more than
+rounding is named. Source: https://github.com/ggml-org/llama.cpp/pull/613
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Reconciled:
     Attributes:
         agrees: whether no step differs by more than rounding. first: the first that does, or None.
         logits_error: |a - b| / |b| over all logits; None where only a fingerprint is known.
-        note: what the reader should know about the referee. report: all of it in words.
+        note: what the reader should know about the referee. report: the whole comparison.
     """
 
     subject: str

@@ -40,7 +40,7 @@ class SeededBug:
 
     @property
     def where(self) -> str:
-        """Whether it was found at its first step, in words."""
+        """A cell of the table: "yes", or the step that was named instead of its first."""
         return "yes" if self.found == self.first else self.found or "changes nothing"
 
 

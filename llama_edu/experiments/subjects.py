@@ -17,7 +17,7 @@ from llama_edu.convert.planning import TypeName
 from llama_edu.models import locate
 
 #: How many bytes are written at a time.
-_PIECE = 8 << 20
+_CHUNK_BYTES = 8 << 20
 
 
 @contextmanager
@@ -30,8 +30,8 @@ def weight_file(path: str | Path | None, n_bytes: int, folder: str | Path | None
         made_file = Path(made) / "random.bin"
         rng = np.random.default_rng(2023)
         with made_file.open("wb") as file:
-            for start in range(0, n_bytes, _PIECE):
-                file.write(rng.bytes(min(_PIECE, n_bytes - start)))
+            for start in range(0, n_bytes, _CHUNK_BYTES):
+                file.write(rng.bytes(min(_CHUNK_BYTES, n_bytes - start)))
             file.flush()
             os.fsync(file.fileno())  # pages that are not on disk yet cannot be evicted
         yield made_file

@@ -16,7 +16,6 @@ from pathlib import Path
 from llama_edu.errors import FormatError
 from llama_edu.files import magic_numbers
 from llama_edu.files.fields import Field
-from llama_edu.files.folder_contents import weight_files, which_of
 from llama_edu.files.layout import Checkpoint
 from llama_edu.files.mapped import MappedFile, OpenFiles
 from llama_edu.files.not_models import is_known, what_it_is
@@ -165,6 +164,8 @@ def _read_folder(path: Path, files: OpenFiles) -> Checkpoint:
     if is_mistral_folder(path):
         return read_mistral_folder(path, files)
     _refuse_adapter(path)
+    from llama_edu.files.folder_contents import weight_files, which_of
+
     found = weight_files(path)
     if len(found) == 1:
         return _read(found[0].first, files)

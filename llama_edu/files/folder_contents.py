@@ -1,19 +1,16 @@
-"""The files of weights in a folder, told by their names; the parts of a split one count once."""
+"""The files of weights in a folder, told by their names; the shards of one model count once."""
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 from llama_edu.errors import FormatError
+from llama_edu.models.shard_names import shard_name
 from llama_edu.text import one_line
 
 _ENDINGS = (".gguf", ".ggml", ".ggjt", ".safetensors")
-
-#: One part of a model that was split: the name of the whole, the number of parts.
-_PART = re.compile(r"(.+)-\d{5}-of-(\d{5}\.\w+)", re.DOTALL)
 
 #: At most this many are named in an error.
 _MOST_NAMED = 10
@@ -21,10 +18,10 @@ _MOST_NAMED = 10
 
 @dataclass(frozen=True)
 class WeightFile:
-    """One file of weights, or the parts of one that was split.
+    """One file of weights, or the shards of a split one.
 
     Attributes:
-        first: the file, or the first part that is there.
+        first: the file, or the first shard that is there.
     """
 
     first: Path
@@ -32,8 +29,8 @@ class WeightFile:
     n_bytes: int
 
     def __str__(self) -> str:
-        parts = f"{self.n_files} files, " if self.n_files > 1 else ""
-        return f"{one_line(self.first.name)} ({parts}{self.n_bytes:,} bytes)"
+        shards = f"{self.n_files} files, " if self.n_files > 1 else ""
+        return f"{one_line(self.first.name)} ({shards}{self.n_bytes:,} bytes)"
 
 
 def weight_files(folder: Path) -> list[WeightFile]:
@@ -41,12 +38,12 @@ def weight_files(folder: Path) -> list[WeightFile]:
 
     Raises FormatError where the folder cannot be listed.
     """
-    sets: dict[tuple[str, ...], list[tuple[Path, int]]] = defaultdict(list)
+    sets: dict[object, list[tuple[Path, int]]] = defaultdict(list)
     try:
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() in _ENDINGS and path.name[0] != "." and path.is_file():
-                part = _PART.fullmatch(path.name)
-                sets[part.groups() if part else (path.name,)].append((path, path.stat().st_size))
+                shard = shard_name(path.name)
+                sets[shard.whole if shard else path.name].append((path, path.stat().st_size))
     except OSError as error:
         raise FormatError(f"{folder}: cannot be listed ({error.strerror})") from None
     return [

@@ -1,4 +1,4 @@
-"""JSON from a stranger: one object, and every failure a sentence.
+"""JSON from an untrusted file: one object, and every failure a sentence.
 
 Tables of tensors are strict, as in the safetensors library: no key twice, no NaN. Settings are read
 as Python's json module reads them for transformers: the last of two equal keys counts, and NaN and
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from llama_edu.errors import FormatError
 from llama_edu.files.mapped import open_weights
+from llama_edu.text import quoted
 
 #: The largest JSON in bytes that is parsed. The table of the largest LLaMA is below 1 MB.
 #: (safetensors itself allows 100 MB.)
@@ -36,7 +37,7 @@ def parse_object(
         found: dict[str, object] = {}
         for name, value in pairs:
             if name in found:
-                raise ValueError(f"key {name[:80]!a} occurs twice")
+                raise ValueError(f"key {quoted(name, 80)} occurs twice")
             found[name] = value
         return found
 

@@ -25,7 +25,6 @@ import numpy as np
 from llama_edu.errors import RequestError
 from llama_edu.matmul.product import Matmul
 from llama_edu.quants.blocks import block_type_of, dequantize
-from llama_edu.quants.quantize import quantize
 
 #: "float32" rounds nothing; "int8" is llama.cpp since April 2023, "int4" at the time of #613.
 Arithmetic = Literal["float32", "int8", "int4"]
@@ -121,7 +120,13 @@ def _as_f16(x: np.ndarray) -> np.ndarray:
 
 def _through(type_name: str) -> Callable[[np.ndarray], np.ndarray]:
     """Rounded as weights of this type would be stored."""
-    return lambda x: dequantize(quantize(x, type_name, where="activations"))
+
+    def rounded(x: np.ndarray) -> np.ndarray:
+        from llama_edu.quants.quantize import quantize  # only this arithmetic needs it
+
+        return dequantize(quantize(x, type_name, where="activations"))
+
+    return rounded
 
 
 def _unrounded(x: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Models from the Hugging Face hub: out of its cache, or downloaded with huggingface_hub.
 
-What the cache holds whole is opened without asking anybody. Else the hub is asked for the names of
+What the cache holds whole is opened without asking the hub. Else the hub is asked for the names of
 the repository's files, and those of one model are downloaded: weights, configurations,
 vocabularies; never code, and no pickles where there are safetensors. The library shows its progress
 bars, takes up a file where its connection broke, and keeps every file that was complete.
@@ -22,7 +22,7 @@ from llama_edu.models.weight_sets import WeightSet, set_of, weight_sets
 from llama_edu.table import mib
 from llama_edu.text import one_line
 
-#: So many of a repository's models are named in an error; `llama-edu models` lists all.
+#: At most this many of a repository's models are named in an error; `llama-edu models` lists all.
 _MOST_NAMED = 6
 
 

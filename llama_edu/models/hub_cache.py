@@ -46,7 +46,7 @@ def endpoint() -> str:
 
 
 def _expanded(folder: str) -> Path:
-    return Path(os.path.expandvars(os.path.expanduser(folder)))  # noqa: PTH111 - "~nobody" stays
+    return Path(os.path.expandvars(os.path.expanduser(folder)))  # noqa: PTH111 - an unknown "~name" stays
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ class KnownModel:
 
     Attributes:
         name: what `load` and the command line take. license: its SPDX identifier.
-        how_to_get: a command, for whoever does not have it.
+        how_to_get: the command that installs it.
         sha256, n_bytes: of its only file; None where it has several.
         find: its file or folder on this machine, or None. FormatError where half of it is there.
     """

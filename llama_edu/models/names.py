@@ -7,8 +7,6 @@ import re
 from pathlib import Path
 
 from llama_edu.errors import FormatError
-from llama_edu.models.known import KNOWN, closest, known_model
-from llama_edu.models.reference import is_explicit, parse, parse_name
 
 #: What might be the short name of a model: one word, and no name of a file.
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.\d[A-Za-z0-9_-]*)*", re.ASCII)
@@ -33,7 +31,7 @@ def locate(name_or_path: str | os.PathLike[str]) -> Path:
             lists; or `org/name`, `hf://org/name` or `hf://org/name@revision/file`. A text in which
             the part before "/" is a folder here is a path, whatever follows.
     Returns:
-        A path, which need not exist: who opens it says so.
+        A path, which need not exist: opening it reports that.
     Raises:
         FormatError: one word that is neither a path nor a known name, or a known model that is not
             installed.
@@ -45,6 +43,15 @@ def locate(name_or_path: str | os.PathLike[str]) -> Path:
     path = _expanded(Path(text))
     if os.path.lexists(path):
         return path
+    return _by_name(text, path)
+
+
+def _by_name(text: str, path: Path) -> Path:
+    """The path of a model whose name is given; `path` where it is none."""
+    # a path that exists, the usual case, needs none of these
+    from llama_edu.models.known import known_model
+    from llama_edu.models.reference import is_explicit, parse, parse_name
+
     if is_explicit(text):
         from llama_edu.models.hub import fetch
 
@@ -71,6 +78,8 @@ def locate(name_or_path: str | os.PathLike[str]) -> Path:
 
 def _known(text: str) -> str:
     """The rest of a sentence about a word that is neither a path nor a name."""
+    from llama_edu.models.known import KNOWN, closest
+
     *others, last = (model.name for model in KNOWN)
     names = f"{', '.join(others)} and {last}"
     near = closest(text)

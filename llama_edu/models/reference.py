@@ -1,4 +1,4 @@
-"""What a name on the Hugging Face hub means, checked before anything is sent to anybody.
+"""What a name on the Hugging Face hub means, checked before anything is sent.
 
     org/name                          the repository's only model
     hf://org/name                     the same, whatever folders are called here

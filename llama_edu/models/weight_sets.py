@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from llama_edu.models.shard_names import shard_name
+
 #: Configurations and vocabularies that lie beside weights.
 COMPANIONS = frozenset(
     {
@@ -26,7 +28,6 @@ COMPANIONS = frozenset(
 #: Any of these is a vocabulary.
 VOCABULARIES = frozenset({"tokenizer.json", "tokenizer.model", "vocab.json"})
 
-_PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.\w+)")
 _META_SHARD = re.compile(r"consolidated\.\d\d\.pth")
 
 #: Suffixes of files that may each be a whole model.
@@ -45,7 +46,7 @@ class WeightSet:
             are no model comes last.
         companions: configurations and vocabularies, downloaded first.
         opens: the file or the folder that is to be opened; "" is the repository's own folder.
-        is_complete: whether every part is there that the names of the others promise.
+        is_complete: whether every shard is there that the names of the others promise.
     """
 
     weights: tuple[str, ...]
@@ -69,7 +70,7 @@ def weight_sets(files: Iterable[str]) -> list[WeightSet]:
     """Every model that a repository offers, by the names of its files.
 
     The repository's own folder counts as one model, safetensors before pickles and Hugging Face's
-    layout before Meta's; each GGUF file, with its further parts, is one, in whatever folder. Other
+    layout before Meta's; each GGUF file, with its further shards, is one, in whatever folder. Other
     weight files count where there is nothing else.
     """
     files = sorted(files)
@@ -115,34 +116,34 @@ def _folder_set(files: Sequence[str], folder: str) -> WeightSet | None:
     shards = [f for f in here if _META_SHARD.fullmatch(_name(f))]
     for weights, whole in (safetensors, "model.safetensors"), (pickles, "pytorch_model.bin"):
         if weights:
-            chosen, is_complete = _whole_or_parts(weights, whole)
+            chosen, is_complete = _whole_or_shards(weights, whole)
             return WeightSet(chosen, companions, folder, is_complete)
     if shards:
         return WeightSet(tuple(reversed(shards)), companions, folder)
     return None
 
 
-def _whole_or_parts(files: Sequence[str], whole: str) -> tuple[tuple[str, ...], bool]:
-    """The weights to take of a folder's: one file of this name, or all parts, or all."""
+def _whole_or_shards(files: Sequence[str], whole: str) -> tuple[tuple[str, ...], bool]:
+    """The weights to take of a folder's: one file of this name, or all shards, or all."""
     single = [f for f in files if _name(f) == whole]
     if single:
         return tuple(single), True
-    parts = [f for f in files if _PART.fullmatch(_name(f))]
-    if parts:
-        return tuple(reversed(parts)), _all_parts(parts)
+    shards = [f for f in files if shard_name(_name(f))]
+    if shards:
+        return tuple(reversed(shards)), _all_shards(shards)
     return tuple(files), True
 
 
 def _gguf_sets(files: Sequence[str]) -> list[WeightSet]:
-    groups: dict[str, list[str]] = defaultdict(list)
+    groups: dict[object, list[str]] = defaultdict(list)
     for file in files:
         if file.endswith(".gguf"):
-            part = _PART.fullmatch(file)
-            groups[f"{part[1]}-of-{part[3]}" if part else file].append(file)
-    return [WeightSet(tuple(reversed(g)), (), g[0], _all_parts(g)) for g in groups.values()]
+            shard = shard_name(file)
+            groups[shard.whole if shard else file].append(file)
+    return [WeightSet(tuple(reversed(g)), (), g[0], _all_shards(g)) for g in groups.values()]
 
 
-def _all_parts(files: Sequence[str]) -> bool:
-    """Whether files named ...-00001-of-00003 are all there; True for a file that is no part."""
-    parts = [part for part in (_PART.fullmatch(_name(f)) for f in files) if part]
-    return all(len(parts) == int(part[3]) for part in parts)
+def _all_shards(files: Sequence[str]) -> bool:
+    """Whether files named ...-00001-of-00003 are all there; True for a file that is no shard."""
+    shards = [shard for shard in (shard_name(_name(f)) for f in files) if shard]
+    return all(len(shards) == shard.n_shards for shard in shards)

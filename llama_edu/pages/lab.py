@@ -1,4 +1,4 @@
-"""PageLab: exactly which pages of a weight file a piece of work needed.
+"""PageLab: exactly which pages of a weight file a computation needed.
 
     lab = PageLab.open("model.bin")
     model = load("model.bin", lab=lab)          # its weights are views of the lab's mapping

@@ -1,4 +1,4 @@
-"""Record: the pages that one piece of work touched, per tensor, with a verdict on the count."""
+"""Record: the pages that one computation touched, per tensor, with a verdict on the count."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import numpy as np
 from llama_edu.errors import RequestError
 from llama_edu.quants.blocks import dequantize
 from llama_edu.transformer import kernels
-from llama_edu.transformer.model import Model
+from llama_edu.transformer.model import ROPE, Model
 from llama_edu.transformer.tap import Tap
 
 #: (the step computed rightly, the steps of this layer so far) -> the step computed wrongly.
@@ -102,9 +102,8 @@ def _positions_off(model: Model) -> Planted:
         def change(x: np.ndarray, seen: Mapping[str, np.ndarray]) -> np.ndarray:
             positions = np.arange(len(x))
             positions[len(x) // 2 :] += 1
-            rope = {"interleaved": kernels.rope_interleaved, "halves": kernels.rope_halves}
             rotations = kernels.rope_rotations(positions, model.frequencies)
-            return rope[model.config.rope_pairing](seen[step], rotations)
+            return ROPE[model.config.rope_pairing](seen[step], rotations)
 
         return change
 

@@ -1,4 +1,4 @@
-"""Reading .npz from a stranger: plain numbers, each size compared with the bytes that are there."""
+"""Reading an untrusted .npz: plain numbers, each size compared with the bytes that are there."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from llama_edu.errors import FormatError
+from llama_edu.text import quoted
 
 #: More arrays than a trace of any LLaMA has.
 _MOST_ARRAYS = 20_000
@@ -54,7 +55,7 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: Path) -> np
         n_left = member.file_size - file.tell()
         if dtype.str not in _DTYPES or by_columns or min(shape, default=1) < 0 or n_bytes != n_left:
             raise FormatError(
-                f"{where}: {member.filename[:80]!a} is {dtype} of shape {shape} in {n_left:,} "
+                f"{where}: {quoted(member.filename, 80)} is {dtype} of shape {shape} in {n_left:,} "
                 f"bytes, expected float32, float64 or int64 numbers by rows"
             )
         data = file.read()

@@ -75,8 +75,8 @@ class Trace(Mapping[str, np.ndarray]):
         for name, x in arrays.items():
             if x.dtype != np.float32 or len(tokens) not in x.shape[:2]:
                 raise FormatError(
-                    f"{path}: {name[:80]!a} is {x.dtype} of shape {x.shape}, expected float32 for "
-                    f"{len(tokens)} positions"
+                    f"{path}: {quoted(name, 80)} is {x.dtype} of shape {x.shape}, expected float32 "
+                    f"for {len(tokens)} positions"
                 )
         return cls(tokens.tolist(), arrays)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from llama_edu.config import ModelConfig
+from llama_edu.files.row_order import permute_rows_to_interleaved
 from llama_edu.reconcile.detective import Reconciliation, reconcile
 from llama_edu.reconcile.reference import WholeReference
 from llama_edu.reconcile.trace import Trace, trace
@@ -38,7 +39,9 @@ def side_by_side(steps: Trace, config: ModelConfig) -> dict[str, np.ndarray]:
     if config.rope_pairing == "halves":
         for name, x in steps.items():
             if name.rpartition(".")[2] in ("q", "k", "q_rope", "k_rope"):
-                found[name] = x.reshape(*x.shape[:2], 2, -1).swapaxes(2, 3).reshape(x.shape)
+                columns = x.reshape(len(x), -1)  # one for each row of the matrix that made them
+                sorted_rows = permute_rows_to_interleaved(columns.T, x.shape[1])
+                found[name] = sorted_rows.T.reshape(x.shape)
     return found
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.vocabularies.byte_level import PRE_TOKENIZERS, WHOLE_PIECES_FIRST, to_text
+from llama_edu.text import quoted
 from llama_edu.tokenizer.from_vocabulary import VocabularyTokenizer
 from llama_edu.tokenizer.special import with_what_precedes
 from llama_edu.vocabulary import CONTROL, UNKNOWN, UNUSED, USER_DEFINED, Vocabulary
@@ -35,7 +36,7 @@ class BpeTokenizer(VocabularyTokenizer):
         name = vocabulary.pre_tokenizer
         if name not in PRE_TOKENIZERS:
             raise FormatError(
-                f"vocabulary: pre-tokenizer {name[:40]!a}, expected one of "
+                f"vocabulary: pre-tokenizer {quoted(name, 40)}, expected one of "
                 f"{', '.join(PRE_TOKENIZERS)}; text would be cut wrongly, so it is not encoded"
             )
         super().__init__(vocabulary)
@@ -92,7 +93,7 @@ def _build(vocabulary: Vocabulary) -> Any:
             merges.append((left, right))
         elif not space or not all(part in ids or part in whole for part in parts):
             raise FormatError(
-                f"vocabulary: merge {i} is {merge[:40]!a}, expected two pieces with a space "
+                f"vocabulary: merge {i} is {quoted(merge, 40)}, expected two pieces with a space "
                 f"between and their joint piece in the vocabulary; the file is damaged"
             )
     model = models.BPE(ids, merges, ignore_merges=name in WHOLE_PIECES_FIRST)

@@ -7,12 +7,10 @@ from pathlib import Path
 
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.layout import Checkpoint
-from llama_edu.files.vocabularies.detect import is_sentencepiece, read_vocabulary
 from llama_edu.files.vocabularies.ends import stated_ends, with_stated_ends
 from llama_edu.files.vocabularies.rows import with_rows
 from llama_edu.tokenizer.protocol import Tokenizer
 from llama_edu.tokenizer.score_merge import ScoreMergeTokenizer
-from llama_edu.tokenizer.sentencepiece import SentencePieceTokenizer
 from llama_edu.vocabulary import Vocabulary
 
 
@@ -38,7 +36,12 @@ def tokenizer_for(checkpoint: Checkpoint, given: str | os.PathLike[str] | None =
             f"{checkpoint.paths[0]}: has no tokenizer, and there is none next to it; give one with "
             f"--tokenizer FILE, or tokenizer= in Python"
         )
+    # most weight files contain their vocabulary, and need none of the readers of others
+    from llama_edu.files.vocabularies.detect import is_sentencepiece, read_vocabulary
+
     if is_sentencepiece(path):
+        from llama_edu.tokenizer.sentencepiece import SentencePieceTokenizer
+
         return SentencePieceTokenizer(path, n_rows, stated_ends(checkpoint.carried))
     return tokenizer_of(with_stated_ends(read_vocabulary(path, n_rows), checkpoint.carried))
 

@@ -23,7 +23,7 @@ def attend(
         threads: the largest number of threads.
         tap: sees "scores" and "weights", (n_heads, T, S) float32 each.
     Returns:
-        (T, n_heads * head_dim) float32, equal to kernels.attention to the bit.
+        (T, n_heads * head_dim) float32, equal to kernels.attention bit for bit.
     """
     if tap is not untouched:
         scores = tap("scores", kernels.attention_scores(q, k))

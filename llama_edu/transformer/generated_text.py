@@ -13,8 +13,8 @@ from llama_edu.unsendable import Unsendable
 class GeneratedText(Unsendable):
     """New text as it is generated: an iterator over its pieces.
 
-    Nothing is computed before the first piece is asked for; `str()` and `repr()` are the whole
-    text, which they generate where it has not been.
+    Nothing is computed before the first piece is asked for; `str()` and `repr()` generate
+    what is missing and return the whole text.
 
     Attributes:
         generation: what generates it.

@@ -22,7 +22,8 @@ from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.experts import mixture
 from llama_edu.transformer.tap import Tap, checked, in_layer, untouched
 
-_ROPE = {"interleaved": kernels.rope_interleaved, "halves": kernels.rope_halves}
+#: ModelConfig.rope_pairing -> the function that rotates such pairs.
+ROPE = {"interleaved": kernels.rope_interleaved, "halves": kernels.rope_halves}
 
 
 def forward(
@@ -87,7 +88,7 @@ def attention(
         (T, dim), to be added to x.
     """
     config, name = model.config, f"layers.{layer}"
-    rope = _ROPE[config.rope_pairing]
+    rope = ROPE[config.rope_pairing]
     h = see("attention_norm", model.norm(x, f"{name}.attention_norm"))
     q, k, v = model.linears(h, f"{name}.wq", f"{name}.wk", f"{name}.wv")
     q = see("q", q.reshape(-1, config.n_heads, config.head_dim))

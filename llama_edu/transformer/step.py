@@ -1,7 +1,7 @@
 """What stands around every call of forward(): whose weights may be computed with, and how.
 
-A mapped file is no copy. Whoever cuts it off or writes over it changes the weights of a model that
-runs, so its files are looked at before each step, and again before its result is believed.
+A mapped file is not a copy. A program that truncates it or writes over it changes the weights of a
+running model, so its files are checked before each step, and again before the result is used.
 """
 
 from __future__ import annotations

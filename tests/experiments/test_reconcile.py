@@ -47,7 +47,7 @@ def test_the_command_prints_words_or_json(run_cli, model):
     code, _, err = run_cli("experiment", "reconcile", "--against", "tensorflow")
     assert code == 2 and "against is 'tensorflow', expected one of stored, float64" in err
     code, _, err = run_cli("experiment", "load-race", "--against", "torch")
-    assert code == 2 and "--against: experiment load-race compares with nobody" in err
+    assert code == 2 and "--against: experiment load-race makes no comparison" in err
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,11 @@ def test_what_has_no_published_hash_says_so(run_cli):
     code, out, _ = run_cli("models", "stories", "--check")
     assert code == 0 and out.endswith("stories: has no published hash to compare with\n")
     code, _, err = run_cli("models", "--check")
-    assert code == 2 and "needs the name of a known model, one of stories, stories-moe, stories-relu, smollm2" in err
+    assert (
+        code == 2
+        and "needs the name of a known model, one of stories, stories-moe, stories-relu, smollm2"
+        in err
+    )
 
 
 def test_make_installs_the_version_whose_hash_is_known():

@@ -45,7 +45,9 @@ def test_an_unknown_word_is_answered_with_the_known_names_and_the_closest(in_fol
 
 
 def test_a_word_that_is_like_no_name_is_compared_with_none(in_folder):
-    with pytest.raises(FormatError, match=r"known names are stories, stories-moe, stories-relu and smollm2; check"):
+    with pytest.raises(
+        FormatError, match=r"known names are stories, stories-moe, stories-relu and smollm2; check"
+    ):
         llama_edu.load("qqq")
 
 

@@ -42,11 +42,6 @@ def scripted(config, ids):
     return Model(config, weights, rope_frequencies(config))
 
 
-@pytest.fixture
-def tokenizer():
-    return small_tokenizer()
-
-
 def generation(tokenizer, text, n_tokens=40, end=(2,), **kwargs):
     """A greedy text that is what it is told to be, byte by byte and piece by piece."""
     config = small_config()

@@ -7,7 +7,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from helpers.small_models import random_weights, small_config
-from helpers.small_tokenizers import small_tokenizer
 
 from llama_edu.errors import NumericalError, RequestError
 from llama_edu.rope import rope_frequencies
@@ -17,11 +16,6 @@ from llama_edu.transformer.generate import PREFILL_CHUNK, Generation, prefill
 from llama_edu.transformer.model import Model, forward
 from llama_edu.transformer.perplexity import perplexity
 from llama_edu.transformer.sampling import GREEDY, SamplingSettings
-
-
-@pytest.fixture
-def tokenizer():
-    return small_tokenizer()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ _MOST_LINES = 1000
 
 
 def is_terminal() -> bool:
-    """Whether somebody sits at both ends: standard input and standard output."""
+    """Whether standard input and standard output are both a terminal."""
     return sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
 
 

@@ -27,8 +27,8 @@ A message that begins with a slash begins with two. Ctrl+C stops an answer."""
 def talk(conversation: Conversation, history: str | None = None) -> None:
     """Read lines and answer them until the input ends.
 
-    Where somebody sits at a terminal, errors are said and the conversation goes on; in a pipe, the
-    first error ends it.
+    At a terminal, errors are printed and the conversation goes on; in a pipe, the first error ends
+    it.
     """
     talker = _Talker(conversation)
     with lines_from(history) as next_line:
@@ -177,6 +177,6 @@ class _Talker:
 
 
 def _styled(text: str, code: str, is_terminal: bool = True) -> str:
-    """A text in another style, where the terminal has styles and nobody asked for none."""
+    """A text in another style, where the terminal has styles and NO_COLOR is not set."""
     plain = not is_terminal or "NO_COLOR" in os.environ or os.environ.get("TERM") in (None, "dumb")
     return text if plain else f"\x1b[{code}m{text}\x1b[0m"

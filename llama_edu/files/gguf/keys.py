@@ -16,6 +16,8 @@ from llama_edu.files.gguf.string_array import Texts
 from llama_edu.files.gguf.values import VALUE_TYPES
 from llama_edu.files.gguf.vocabulary import NO_TOKEN
 from llama_edu.files.layout import TypedValue
+from llama_edu.files.vocabularies.ends import ADD_EOS
+from llama_edu.text import quoted
 
 ARCHITECTURE = "llama"
 
@@ -75,7 +77,6 @@ ID_KEYS = tuple(
 #: A file that has this key has a vocabulary, understood or not.
 PIECES = "tokenizer.ggml.tokens"
 
-ADD_EOS = "tokenizer.ggml.add_eos_token"
 #: The ends of a turn and of a message.
 END_KEYS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
 ADD_BOS = "tokenizer.ggml.add_bos_token"
@@ -172,7 +173,7 @@ def packed_entry(key: str, value: TypedValue) -> bytes:
 def _scalar(key: str, kind: str, value: object) -> bytes:
     if kind == "string":
         if not isinstance(value, str):
-            raise RequestError(f"metadata {key}: is {value!a}, expected a text")
+            raise RequestError(f"metadata {key}: is {quoted(value)}, expected a text")
         return string(value.encode("utf-8", "surrogateescape"))
     try:
         return struct.pack("<" + LETTERS.get(kind, "?"), value)

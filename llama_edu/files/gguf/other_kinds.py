@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from llama_edu.errors import FormatError
 from llama_edu.files.gguf.header import GgufHeader
+from llama_edu.text import quoted
 
 #: What general.type says, what the file is, what to do. (gguf-py, constants.py, GGUFType)
 _KINDS = {
@@ -20,7 +21,7 @@ def refuse_other_kinds(header: GgufHeader) -> None:
     """Raise FormatError, saying what the file is, unless it has the tensors of a model."""
     kind = header.text("general.type", "model")
     if kind in _KINDS:
-        raise FormatError(f"{header.path}: general.type is {kind!a}: this is {_KINDS[kind]}")
+        raise FormatError(f"{header.path}: general.type is {quoted(kind)}: this is {_KINDS[kind]}")
     if not header.infos and "tokenizer.ggml.tokens" in header.entries:
         raise FormatError(
             f"{header.path}: has a vocabulary and no tensors; llama-edu tokenize can use it, "

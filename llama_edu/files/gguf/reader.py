@@ -8,7 +8,6 @@ The reference for what a file leaves out is llama.cpp (llama-model.cpp, llama-vo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,13 +32,13 @@ from llama_edu.files.gguf.vocabulary import read_gguf_vocabulary, why_not_unders
 from llama_edu.files.layout import Checkpoint, TensorSpec, TypedValue
 from llama_edu.files.mapped import OpenFiles
 from llama_edu.files.weights import check_new, check_tensors, our_tensors
+from llama_edu.models.shard_names import shard_name
 from llama_edu.text import quoted
 from llama_edu.vocabulary import Vocabulary
 
 #: Divisors of RoPE's frequencies, (head_dim / 2,) f32: how Llama 3.1 files say that they scale.
 ROPE_FREQS = "rope_freqs.weight"
 
-_SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\.gguf)?", re.DOTALL)
 
 #: What an order of hidden neurons may be stored as.
 _ORDER_TYPES = ("u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64")
@@ -161,21 +160,18 @@ def _shard_paths(path: Path, header: GgufHeader) -> list[Path]:
     count = header.integer("split.count", 1)
     if count <= 1:
         return [path]
-    found = _SPLIT_NAME.fullmatch(path.name)
-    if found is None or int(found[3]) != count:
+    named = shard_name(path.name)
+    if named is None or named.n_shards != count:
         raise FormatError(
             f"{path}: is one of {count:,} files of a split model, expected a name that ends in "
             f"-00001-of-{count:05d}.gguf; restore the files' names"
         )
-    stem, suffix = found[1], found[4] or ""
-    paths = []
-    for i in range(count):  # at most five digits: count equals the number in the name
-        shard = path.with_name(f"{stem}-{i + 1:05d}-of-{count:05d}{suffix}")
+    paths = [path.with_name(name) for name in named.all_names()]  # count has at most five digits
+    for shard in paths:
         if not shard.is_file():
             raise FormatError(
                 f"{shard}: is missing, one of {count} files of a split model; download it too"
             )
-        paths.append(shard)
     return paths
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from llama_edu.errors import FormatError
 from llama_edu.files.cursor import LETTERS, Cursor, NumberKind
 from llama_edu.files.gguf.string_array import ByteStrings, Texts, string_starts
+from llama_edu.text import quoted
 
 #: Value types by their number in the file.
 VALUE_TYPES = (
@@ -93,7 +94,7 @@ class ValueReader:
         name = self.text(most_bytes)
         if not name.encode("utf-8", "surrogateescape").decode("utf-8", "replace").isprintable():
             raise FormatError(
-                f"{self.cursor.where}: the name {name[:80]!a} has characters that cannot be "
+                f"{self.cursor.where}: the name {quoted(name, 80)} has characters that cannot be "
                 f"printed; the file is damaged"
             )
         return name

@@ -20,6 +20,7 @@ from llama_edu.files.gguf.string_array import ByteStrings
 from llama_edu.files.vocabularies import byte_level
 from llama_edu.files.vocabularies.end_pieces import ends_by_name
 from llama_edu.files.vocabularies.spelling import spelled
+from llama_edu.text import quoted
 from llama_edu.vocabulary import (
     BYTE,
     CONTROL,
@@ -101,8 +102,8 @@ def why_not_understood(header: GgufHeader) -> str:
     if stated in NO_VOCABULARY or stated in _MODELS:
         return ""
     return (
-        f"{header.path}: tokenizer.ggml.model is {stated!a}, expected llama or gpt2; this package "
-        f"cannot encode text for it; give a tokenizer with --tokenizer FILE"
+        f"{header.path}: tokenizer.ggml.model is {quoted(stated)}, expected llama or gpt2; this "
+        f"package cannot encode text for it; give a tokenizer with --tokenizer FILE"
     )
 
 
@@ -237,7 +238,7 @@ def _check_byte_pieces(header: GgufHeader, tokens: ByteStrings, kinds: np.ndarra
     for token in of_bytes.tolist():
         if not _BYTE_PIECE.fullmatch(tokens[token]):
             raise FormatError(
-                f"{header.path}: byte piece {token} is {tokens[token][:20]!a}, expected <0x "
+                f"{header.path}: byte piece {token} is {quoted(tokens[token], 40)}, expected <0x "
                 f"and two hexadecimal digits and >; the file is damaged"
             )
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from llama_edu.errors import FormatError
-from llama_edu.files.gguf.keys import ADD_EOS
 from llama_edu.files.layout import TypedValue
 from llama_edu.files.strict_json import MAX_JSON_BYTES, read_object
+from llama_edu.files.vocabularies.ends import ADD_EOS
 from llama_edu.vocabulary import Vocabulary
 
 #: Tokenizers, the preferred first.

@@ -12,7 +12,7 @@ from typing import get_args
 from llama_edu.config import Activation, ModelConfig, RopeScaling
 from llama_edu.errors import FormatError, ShapeError
 from llama_edu.files.names import Dialect
-from llama_edu.text import one_line
+from llama_edu.text import one_line, quoted
 
 #: Model types with the architecture of LLaMA; "mixtral" has experts.
 _MODEL_TYPES = ("llama", "mistral", "mixtral")
@@ -61,7 +61,7 @@ def config_from_json(values: Mapping[str, object], where: object) -> ModelConfig
         if value is None and default is not _REQUIRED:
             return default
         if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
-            found = "is missing" if value is None else f"is {str(value)[:60]!a}"
+            found = "is missing" if value is None else f"is {quoted(str(value), 60)}"
             raise FormatError(f"{where}: {key} {found}, expected {_in_words(kinds)}")
         return value
 
@@ -161,8 +161,8 @@ def _refuse_other_models(model_type: str, values: Mapping[str, object], where: o
     """Raise FormatError for another architecture, or a LLaMA with unsupported features."""
     if model_type not in _MODEL_TYPES:
         raise FormatError(
-            f"{where}: model_type is {model_type[:60]!a}, expected {' or '.join(_MODEL_TYPES)}; "
-            f"this package computes LLaMA models only"
+            f"{where}: model_type is {quoted(model_type, 60)}, expected "
+            f"{' or '.join(_MODEL_TYPES)}; this package computes LLaMA models only"
         )
     if model_type != "mixtral" and (values.get("num_local_experts") or values.get("num_experts")):
         raise FormatError(
@@ -180,8 +180,8 @@ def _refuse_other_models(model_type: str, values: Mapping[str, object], where: o
         if found is not None and found not in allowed:
             or_else = " or ".join(map(str, allowed))
             raise FormatError(
-                f"{where}: {key} is {str(found)[:60]!a}, expected {or_else}; this kind of LLaMA "
-                f"is not supported"
+                f"{where}: {key} is {quoted(str(found), 60)}, expected {or_else}; this kind of "
+                f"LLaMA is not supported"
             )
 
 
@@ -192,7 +192,7 @@ def _theta_from_json(
     if theta is None:
         return 10000.0
     if isinstance(theta, bool) or not isinstance(theta, int | float):
-        raise FormatError(f"{where}: rope_theta is {str(theta)[:60]!a}, expected a number")
+        raise FormatError(f"{where}: rope_theta is {quoted(str(theta), 60)}, expected a number")
     return float(theta)
 
 
@@ -207,15 +207,15 @@ def _scaling_from_json(rope: Mapping[str, object], where: object) -> RopeScaling
         return None
     if kind not in ("linear", "llama3"):
         raise FormatError(
-            f"{where}: rope_scaling is of type {str(kind)[:40]!a}, expected linear or llama3; this "
-            f"way of stretching RoPE is not supported"
+            f"{where}: rope_scaling is of type {quoted(str(kind), 40)}, expected linear or llama3; "
+            f"this way of stretching RoPE is not supported"
         )
 
     def number(key: str) -> float:
         value = rope.get(key)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise FormatError(
-                f"{where}: rope_scaling has {key} {str(value)[:40]!a}, expected a number"
+                f"{where}: rope_scaling has {key} {quoted(str(value), 40)}, expected a number"
             )
         return float(value)
 

@@ -9,7 +9,6 @@ index. Shards whose index is missing are joined by their names, which transforme
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,6 +46,7 @@ from llama_edu.files.mapped import OpenFiles
 from llama_edu.files.output import atomic_outputs
 from llama_edu.files.strict_json import read_object
 from llama_edu.files.weights import check_tensors, with_our_names
+from llama_edu.models.shard_names import shard_name
 from llama_edu.text import one_line, quoted
 
 #: (single file, index, one shard), in the order in which transformers looks for them.
@@ -54,9 +54,6 @@ _WEIGHT_FILES = (
     ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"),
 )
-
-#: The end of a shard's name: its number, from 1, and how many there are.
-_SHARD_NAME = re.compile(r".*-(\d{5})-of-(\d{5})\.\w+", re.DOTALL)
 
 #: The largest LLaMAs have fewer than 200 files.
 MAX_FILES = 1000
@@ -189,23 +186,17 @@ def _weight_files(folder: Path) -> tuple[list[Path], dict[str, Path]]:
 def complete_set(shards: Sequence[Path], index_name: str) -> list[Path]:
     """All shards of a model whose index is missing. FormatError where one of them is missing."""
     first = shards[0]
-    found = _SHARD_NAME.fullmatch(first.name)
-    count = int(found[2]) if found else 0
-    if not 0 < count <= MAX_FILES:
+    named = shard_name(first.name)
+    if named is None or not 0 < named.n_shards <= MAX_FILES:
         raise FormatError(
             f"{first}: expected a name that ends in -00001-of- and the number of files; "
             f"{index_name}, which could say it, is missing, download it too"
         )
-    expected = [
-        first.with_name(
-            f"{first.name.rpartition('-of-')[0][:-5]}{i:05d}-of-{count:05d}{first.suffix}"
-        )
-        for i in range(1, count + 1)
-    ]
+    expected = [first.with_name(name) for name in named.all_names()]
     missing = next((path for path in expected if not path.is_file()), None)
     if missing is not None:
         raise FormatError(
-            f"{missing}: is missing, one of {count} files of a model by the name of "
+            f"{missing}: is missing, one of {named.n_shards} files of a model by the name of "
             f"{first.name}; download it too"
         )
     other = next((path for path in shards if path not in expected), None)

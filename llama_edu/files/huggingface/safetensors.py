@@ -32,7 +32,7 @@ from llama_edu.files.layout import Checkpoint, Section, TensorSpec, TypedValue
 from llama_edu.files.mapped import MappedFile, OpenFiles
 from llama_edu.files.strict_json import MAX_JSON_BYTES, parse_object, read_object
 from llama_edu.files.weights import check_tensors, with_our_names
-from llama_edu.text import one_line
+from llama_edu.text import one_line, quoted
 
 #: safetensors' name -> (ours, bits). Ours is None for types that this package does not support.
 _DTYPES: dict[str, tuple[str | None, int]] = {
@@ -114,11 +114,13 @@ def _table_text(mapped: MappedFile) -> bytes:
     text = mapped.data[8 : 8 + n_bytes]
     if text[:1] != b"{":
         raise FormatError(
-            f"{path}: the table starts with {text[:8]!a}, expected an opening brace; this is not "
-            f"a safetensors file"
+            f"{path}: the table starts with {quoted(text, 40)}, expected an opening brace; this is "
+            f"not a safetensors file"
         )
     if not text.rstrip(b" ").endswith(b"}"):  # only spaces may pad it; json would allow others
-        raise FormatError(f"{path}: the table ends with {text[-8:]!a}, expected a closing brace")
+        raise FormatError(
+            f"{path}: the table ends with {quoted(text[-8:])}, expected a closing brace"
+        )
     return text
 
 
@@ -132,8 +134,8 @@ def _read_entry(
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _DTYPES:
         raise FormatError(
-            f"{where}: dtype is {str(dtype)[:40]!a}, expected one of {', '.join(_DTYPES)}; the "
-            f"file is damaged or newer than this program"
+            f"{where}: dtype is {quoted(str(dtype), 40)}, expected one of {', '.join(_DTYPES)}; "
+            f"the file is damaged or newer than this program"
         )
     if not (_are_counts(shape) and _are_counts(offsets) and len(offsets) == 2):
         raise FormatError(

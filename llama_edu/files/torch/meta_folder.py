@@ -23,6 +23,7 @@ from llama_edu.files.torch.generations import generation_of
 from llama_edu.files.torch.pth import read_pth
 from llama_edu.files.vocabularies.detect import find_tokenizer
 from llama_edu.files.weights import check_tensors, with_our_names
+from llama_edu.text import quoted
 
 #: What Meta's code assumes where params.json says nothing.
 _MULTIPLE_OF, _NORM_EPS, _ROPE_THETA = 256, 1e-5, 10000.0
@@ -101,84 +102,107 @@ def _shard_paths(folder: Path) -> list[Path]:
     return found
 
 
+class _Params:
+    """What params.json states, and which sizes were assumed because it does not."""
+
+    def __init__(self, stated: dict, where: Path) -> None:
+        self.stated, self.where = stated, where
+        self.assumed: dict[str, str] = {}
+
+    def size(self, key: str, default: int | None = None) -> int:
+        value = self.stated.get(key)
+        if value is None and default is not None:
+            return default
+        if type(value) is not int or abs(value) >= 2**31:
+            raise FormatError(
+                f"{self.where}: {key} is {quoted(value, 40)}, expected a whole number"
+            )
+        return value
+
+    def number(self, key: str, field: str, default: float) -> float:
+        value = self.stated.get(key)
+        if value is None:
+            self.assumed[field] = f"params.json does not state {key}; the default of Meta's code"
+            return default
+        return value
+
+
 def config_of_params(
     params: dict, shards: list[dict[str, TensorSpec]], folder: Path
 ) -> tuple[ModelConfig, dict[str, str]]:
     """Sizes from params.json, each compared with what the tensors say, and which were assumed."""
     where = folder / "params.json"
     _check_dimensions(shards[0], folder)
-    assumed: dict[str, str] = {}
-
-    def size(key: str, default: int | None = None) -> int:
-        value = params.get(key)
-        if value is None and default is not None:
-            return default
-        if type(value) is not int or abs(value) >= 2**31:
-            raise FormatError(f"{where}: {key} is {repr(value)[:40]}, expected a whole number")
-        return value
-
-    def number(key: str, field: str, default: float) -> float:
-        value = params.get(key)
-        if value is None:
-            assumed[field] = f"params.json does not state {key}; the default of Meta's code"
-            return default
-        return value
-
-    dim, n_heads, n_layers = size("dim"), size("n_heads"), size("n_layers")
-    multiplier = params.get("ffn_dim_multiplier")
-    if multiplier is not None and not isinstance(multiplier, int | float):
-        raise FormatError(
-            f"{where}: ffn_dim_multiplier is {repr(multiplier)[:40]}, expected a number"
-        )
     if params.get("yarn") or params.get("moe"):
         raise FormatError(
             f"{where}: states {'yarn' if params.get('yarn') else 'moe'}, expected a plain LLaMA; "
             f"this kind of model is not supported"
         )
+    p = _Params(params, where)
+    dim, n_heads, n_layers = p.size("dim"), p.size("n_heads"), p.size("n_layers")
     vocab_size = _vocab_size(shards, dim, folder)
-    stated_vocab = size("vocab_size", -1)
+    stated_vocab = p.size("vocab_size", -1)
     if stated_vocab > 0 and stated_vocab != vocab_size:
         raise FormatError(
             f"{where}: vocab_size is {stated_vocab}, the tensors have {vocab_size} pieces"
         )
-    multiple_of = size("multiple_of", _MULTIPLE_OF)
-    if params.get("multiple_of") is None and params.get("hidden_dim") is None:
-        assumed["hidden_dim"] = (
-            f"by Meta's rule with multiple_of {_MULTIPLE_OF}, its default; the tensors agree"
-        )
-    known = generation_of(params)
-    stated_context = [k for k in ("max_seq_len", "max_position_embeddings") if k in params]
-    context = size(stated_context[0] if stated_context else "", known.context)
-    if known.has_window and context > known.context:
-        stated_context, context = [], known.context
-    if not stated_context:
-        assumed["max_seq_len"] = f"params.json does not state it; {known.why}"
-    factor = 1.0
-    if params.get("use_scaled_rope"):
-        factor = number("rope_scaling_factor", "rope_scaling", known.rope_factor)
-        assumed["rope_scaling"] = (
-            f"params.json states only that it scales; Llama 3.1's rule, {known.name}'s factor"
-            if "rope_scaling" in assumed
-            else "params.json states only the factor; Llama 3.1's rule"
-        )
     try:
-        scales = factor != 1 and params.get("use_scaled_rope")
         config = ModelConfig(
             dim=dim,
-            hidden_dim=size("hidden_dim", 0) or hidden_dim_by_rule(dim, multiple_of, multiplier),
+            hidden_dim=_hidden_dim(p, dim),
             n_layers=n_layers,
             n_heads=n_heads,
-            n_kv_heads=size("n_kv_heads", n_heads),
+            n_kv_heads=p.size("n_kv_heads", n_heads),
             vocab_size=vocab_size,
-            max_seq_len=context,
-            norm_eps=number("norm_eps", "norm_eps", _NORM_EPS),
-            rope_theta=number("rope_theta", "rope_theta", _ROPE_THETA),
-            head_dim=size("head_dim", 0),
-            rope_scaling=RopeScaling("llama3", factor * 1.0) if scales else None,
+            max_seq_len=_context(p),
+            norm_eps=p.number("norm_eps", "norm_eps", _NORM_EPS),
+            rope_theta=p.number("rope_theta", "rope_theta", _ROPE_THETA),
+            head_dim=p.size("head_dim", 0),
+            rope_scaling=_rope_scaling(p),
         )
     except (ShapeError, TypeError, ValueError, OverflowError) as error:  # NaN, 10**400, "1e-5"
         raise FormatError(f"{where}: {error}") from None
-    return config, assumed
+    return config, p.assumed
+
+
+def _hidden_dim(p: _Params, dim: int) -> int:
+    """The stated width, else that of Meta's rule."""
+    multiplier = p.stated.get("ffn_dim_multiplier")
+    if multiplier is not None and not isinstance(multiplier, int | float):
+        raise FormatError(
+            f"{p.where}: ffn_dim_multiplier is {quoted(multiplier, 40)}, expected a number"
+        )
+    multiple_of = p.size("multiple_of", _MULTIPLE_OF)
+    if p.stated.get("multiple_of") is None and p.stated.get("hidden_dim") is None:
+        p.assumed["hidden_dim"] = (
+            f"by Meta's rule with multiple_of {_MULTIPLE_OF}, its default; the tensors agree"
+        )
+    return p.size("hidden_dim", 0) or hidden_dim_by_rule(dim, multiple_of, multiplier)
+
+
+def _context(p: _Params) -> int:
+    """The stated number of positions, else that of the model's generation."""
+    known = generation_of(p.stated)
+    key = next((k for k in ("max_seq_len", "max_position_embeddings") if k in p.stated), "")
+    context = p.size(key, known.context)
+    if not key or (known.has_window and context > known.context):
+        p.assumed["max_seq_len"] = f"params.json does not state it; {known.why}"
+        return known.context
+    return context
+
+
+def _rope_scaling(p: _Params) -> RopeScaling | None:
+    """Llama 3.1's rule where params.json says that it scales; the factor is often left out."""
+    if not p.stated.get("use_scaled_rope"):
+        return None
+    known = generation_of(p.stated)
+    factor = p.number("rope_scaling_factor", "rope_scaling", known.rope_factor)
+    p.assumed["rope_scaling"] = (
+        f"params.json states only that it scales; Llama 3.1's rule, {known.name}'s factor"
+        if "rope_scaling" in p.assumed
+        else "params.json states only the factor; Llama 3.1's rule"
+    )
+    return RopeScaling("llama3", factor * 1.0) if factor != 1 else None
 
 
 def _check_dimensions(shard: dict[str, TensorSpec], folder: Path) -> None:

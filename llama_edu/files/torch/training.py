@@ -17,6 +17,7 @@ from llama_edu.files.mapped import OpenFiles
 from llama_edu.files.torch.pth import read_pth
 from llama_edu.files.vocabularies.detect import find_tokenizer
 from llama_edu.files.weights import check_tensors, with_our_names
+from llama_edu.text import quoted
 
 #: The defaults in llama2.c's model.py; a file states these only if they were changed.
 _NORM_EPS, _MAX_SEQ_LEN = 1e-5, 2048
@@ -68,7 +69,7 @@ def _config(
         value = default if value is None else value
         if type(value) is not int:
             raise FormatError(
-                f"{path}: model_args: {key} is {repr(value)[:40]}, expected a whole number"
+                f"{path}: model_args: {key} is {quoted(value, 40)}, expected a whole number"
             )
         return value
 

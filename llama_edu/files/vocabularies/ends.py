@@ -13,6 +13,9 @@ from dataclasses import replace
 from llama_edu.files.layout import TypedValue
 from llama_edu.vocabulary import Vocabulary
 
+#: GGUF's key for EOS after every text.
+ADD_EOS = "tokenizer.ggml.add_eos_token"
+
 _STATED = ("generation_config.json:eos_token_id", "config.json:eos_token_id")
 
 

@@ -23,6 +23,7 @@ from llama_edu.files.vocabularies.beside import (
     surroundings,
 )
 from llama_edu.files.vocabularies.byte_level import PRE_TOKENIZERS, to_bytes
+from llama_edu.text import quoted
 from llama_edu.vocabulary import (
     BYTE,
     CONTROL,
@@ -51,7 +52,9 @@ def read_tokenizer_json(path: Path) -> Vocabulary:
     model = values.get("model")
     if not isinstance(model, dict) or model.get("type", "BPE") != "BPE":
         kind = str(model.get("type"))[:40] if isinstance(model, dict) else "missing"
-        raise FormatError(f"{path}: the model is {kind!a}, expected BPE; it is of another family")
+        raise FormatError(
+            f"{path}: the model is {quoted(kind)}, expected BPE; it is of another family"
+        )
     vocab, merges = model.get("vocab"), model.get("merges")
     if not isinstance(vocab, dict) or not isinstance(merges, list):
         raise FormatError(f"{path}: has no vocab and merges, expected both; the file is damaged")
@@ -162,8 +165,8 @@ def _texts_by_id(
     for text, token in vocab.items():
         if type(token) is not int:
             raise FormatError(
-                f"{path}: the id of a piece is {str(token)[:40]!a}, expected a whole number; the "
-                f"file is damaged"
+                f"{path}: the id of a piece is {quoted(str(token), 40)}, expected a whole number; "
+                f"the file is damaged"
             )
         by_id[token] = text
     by_id |= {token: text for token, (text, _) in added.items()}
@@ -181,7 +184,7 @@ def _merge_text(merge: object, path: Path) -> str:
     if isinstance(merge, list) and len(merge) == 2:
         merge = f"{merge[0]} {merge[1]}"
     if not isinstance(merge, str):
-        raise FormatError(f"{path}: a merge is {str(merge)[:40]!a}, expected two pieces")
+        raise FormatError(f"{path}: a merge is {quoted(str(merge), 40)}, expected two pieces")
     return merge
 
 
@@ -193,7 +196,7 @@ def _pre_tokenizer_name(values: Mapping[str, object], path: Path) -> str:
             return name
     shown = " ".join(found)[:80]
     raise FormatError(
-        f"{path}: cuts text by {shown!a}, expected the pattern of one of "
+        f"{path}: cuts text by {quoted(shown)}, expected the pattern of one of "
         f"{', '.join(PRE_TOKENIZERS)}; text would be cut wrongly, so it is not encoded"
     )
 

@@ -13,7 +13,7 @@ from llama_edu.show.story.reply import Reply
 from llama_edu.show.story.token_colors import token_spans
 from llama_edu.text import one_line
 
-#: Who speaks, in words; a screen reader reads them before the text.
+#: Role -> who speaks; a screen reader reads it before the text.
 _NAMES = {"system": "told beforehand", "user": "you", "assistant": "the model"}
 
 _BORDER = "1px solid var(--jp-border-color2, #bbb)"

@@ -51,7 +51,7 @@ def writing_line(writing: Writing) -> str:
 
 
 def reply_line(reply: Reply) -> str:
-    """How many tokens an answer has, how fast, how many were read anew, and why it ended."""
+    """How many tokens an answer has, how fast, how many had to be read, and why it ended."""
     generation = reply.generation
     n_read = generation.n_prompt - reply.answer.n_reused
     parts = [f"{len(reply.choices)} new tokens"]

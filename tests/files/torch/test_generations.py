@@ -63,11 +63,6 @@ def test_a_published_params_json_tells_its_generation(name):
     assert (found.context, found.rope_factor) == (context, factor)
 
 
-@pytest.fixture
-def config():
-    return old_config()
-
-
 def folder_of(tmp_path, config, rng, **params):
     """A folder whose params.json has these values; ... takes a key out."""
     folder = write_meta_folder(tmp_path / "model", config, random_weights(config, rng))

@@ -25,11 +25,6 @@ from llama_edu.files.parts.shards import cut_axis, join, join_rows
 
 
 @pytest.fixture
-def config():
-    return old_config()
-
-
-@pytest.fixture
 def folder(tmp_path, config, weights):
     return write_meta_folder(tmp_path / "model", config, weights, n_shards=2)
 
@@ -158,7 +153,7 @@ def test_params_that_hold_no_sizes_are_named(folder, text, sentence):
         ({"dim": 0}, "dim 0 and multiple_of 24, expected both > 0"),
         ({"dim": -32}, "dim -32 and multiple_of 24, expected both > 0"),
         ({"dim": 16}, r"token_embedding has shape \(300, 32\), expected \(300, 16\)"),
-        ({"dim": 10**400}, "dim is 10{39}, expected a whole number"),
+        ({"dim": 10**400}, "dim is 10{36}[.]{3}, expected a whole number"),
         ({"n_heads": 0}, "n_heads is 0, expected 1 to"),
         ({"n_heads": 5}, "dim 32 is not a multiple of n_heads 5"),
         ({"n_heads": 32}, "head_dim 1 is not even"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from helpers import ground_truth as gt
-from helpers.layered_lab import computed, layered_lab
+from helpers.layered_lab import computed
 
 from llama_edu.errors import MeasurementError
 from llama_edu.files.layout import TensorSpec
@@ -15,12 +15,6 @@ from llama_edu.show.text.page_map import text_map
 pytest.importorskip("matplotlib")
 from llama_edu.show.figures.grid import PageGrid
 from llama_edu.show.figures.page_map import records_figure
-
-
-@pytest.fixture
-def lab(tmp_path):
-    with layered_lab(tmp_path) as opened:
-        yield opened
 
 
 def words_of(figure):

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.layered_lab import computed, layered_lab
+from helpers.layered_lab import computed
 
 from llama_edu.errors import MeasurementError
 from llama_edu.show.text.page_map import shade, text_map
-
-
-@pytest.fixture
-def lab(tmp_path):
-    with layered_lab(tmp_path) as opened:
-        yield opened
 
 
 def test_shades_never_show_some_as_none_or_all():

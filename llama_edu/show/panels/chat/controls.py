@@ -57,12 +57,7 @@ class ChatControls:
         Raises:
             RequestError: an unknown setting, or a value out of range.
         """
-        unknown = sorted(set(settings) - set(SETTING_NAMES))
-        if unknown:
-            raise RequestError(
-                f"{unknown[0]!r}: no such setting, expected {', '.join(SETTING_NAMES)}"
-            )
-        first = SamplingSettings(**settings)  # type: ignore[arg-type]
+        first = _checked(settings)
         self.message = ipywidgets.Text(
             placeholder="a message, then Enter", tooltip="Your message; Enter sends it",
             layout=ipywidgets.Layout(flex="1 1 auto", width="auto"),
@@ -83,23 +78,9 @@ class ChatControls:
         self.again_button.on_click(lambda _: actions.regenerate())
         self.drop_button.on_click(lambda _: actions.drop_oldest())
         self.reset_button.on_click(lambda _: actions.reset())
-        self.system = ipywidgets.Textarea(
-            value=system, description="told before", rows=2,
-            placeholder="what the model is told beforehand; empty leaves it to the template",
-            tooltip="The system message; a change counts from the next message on",
-            style={"description_width": "100px"},
-            layout=ipywidgets.Layout(width="100%", max_width="800px"),
-        )  # fmt: skip
-        self.n_tokens = ipywidgets.IntSlider(
-            value=n_tokens, min=1, max=max(2048, n_tokens), description="length",
-            tooltip="The largest number of tokens of an answer",
-            style={"description_width": "100px"}, layout=ipywidgets.Layout(width="auto"),
-        )  # fmt: skip
-        self.shaded = ipywidgets.Checkbox(
-            value=shaded, description="shade by probability", indent=False,
-            tooltip="The less likely the model found a token, the darker its background",
-            layout=ipywidgets.Layout(width="auto", margin="2px 12px 2px 0"),
-        )  # fmt: skip
+        self.system = _system_field(system)
+        self.n_tokens = _length_slider(n_tokens)
+        self.shaded = _shading_box(shaded)
         values = {name: getattr(first, name) for name in SETTING_NAMES}
         self.sliders = {
             name: slider
@@ -138,6 +119,39 @@ class ChatControls:
         self.stop_button.disabled = not talker.is_busy
         for button in (self.again_button, self.drop_button, self.reset_button):
             button.disabled = not (is_free and has_turns)
+
+
+def _checked(settings: Mapping[str, float]) -> SamplingSettings:
+    unknown = sorted(set(settings) - set(SETTING_NAMES))
+    if unknown:
+        raise RequestError(f"{unknown[0]!r}: no such setting, expected {', '.join(SETTING_NAMES)}")
+    return SamplingSettings(**settings)  # type: ignore[arg-type]
+
+
+def _system_field(system: str) -> Any:
+    return ipywidgets.Textarea(
+        value=system, description="told before", rows=2,
+        placeholder="what the model is told beforehand; empty leaves it to the template",
+        tooltip="The system message; a change counts from the next message on",
+        style={"description_width": "100px"},
+        layout=ipywidgets.Layout(width="100%", max_width="800px"),
+    )  # fmt: skip
+
+
+def _length_slider(n_tokens: int) -> Any:
+    return ipywidgets.IntSlider(
+        value=n_tokens, min=1, max=max(2048, n_tokens), description="length",
+        tooltip="The largest number of tokens of an answer",
+        style={"description_width": "100px"}, layout=ipywidgets.Layout(width="auto"),
+    )  # fmt: skip
+
+
+def _shading_box(shaded: bool) -> Any:
+    return ipywidgets.Checkbox(
+        value=shaded, description="shade by probability", indent=False,
+        tooltip="The less likely the model found a token, the darker its background",
+        layout=ipywidgets.Layout(width="auto", margin="2px 12px 2px 0"),
+    )  # fmt: skip
 
 
 def _button(description: str, icon: str, tooltip: str, style: str = "") -> Any:
