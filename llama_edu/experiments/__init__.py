@@ -12,6 +12,7 @@ EXPERIMENTS = {
     "memory-cap": "a file larger than the memory it may use: the cliff, and what helps",
     "sparse-parts": "which parts of a LLaMA a token really does not need",
     "reconcile": "was it a bug? every step beside that of an independent program",
+    "slimmer": "what a model could do without: bytes and pages per token, and nats lost",
     "arithmetic": "what rounding activations to 8 or 4 bits costs, as llama.cpp does",
     "seeded-bugs": "bugs planted on purpose: which are found, and what cheap checks miss",
 }
