@@ -31,16 +31,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--text-file",
         metavar="F",
-        help="a UTF-8 text, where a text is scored (default: stories that suit the bundled model)",
+        help="neurons and slimmer: a UTF-8 text to score and to calibrate with (default: stories that "
+        "suit the bundled model)",
     )
     parser.add_argument("--json", action="store_true", help="the numbers, as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; 130 where Ctrl+C ended it before all was measured."""
+    """Measure and print; 130 where Ctrl+C cut the measurement short."""
     import dataclasses
     import importlib
     import inspect
+    from contextlib import nullcontext
 
     from llama_edu.cli.streams.progress import progress_bar
     from llama_edu.errors import RequestError
@@ -49,16 +51,17 @@ def run(args: argparse.Namespace) -> int:
     name = args.name.replace("-", "_")
     measure = getattr(importlib.import_module(f"llama_edu.experiments.{name}"), name)
     takes = inspect.signature(measure).parameters
-    if args.against is not None and "against" not in takes:
-        raise RequestError(f"--against: experiment {args.name} compares with nobody; leave it out")
-    if args.text_file is not None and "text_file" not in takes:
-        raise RequestError(f"--text-file: experiment {args.name} scores no text; leave it out")
-    given = {"against": args.against, "text_file": args.text_file}
-    options = {option: value for option, value in given.items() if value is not None}
-    if "progress" in takes:
-        with progress_bar(args.name, "pass") as progress:
-            result = measure(args.file, **options, progress=progress)
-    else:
+    options = {}
+    for option, lacks in (("against", "compares with nobody"), ("text_file", "takes no text")):
+        value = getattr(args, option)
+        if value is not None and option not in takes:
+            flag = option.replace("_", "-")
+            raise RequestError(f"--{flag}: experiment {args.name} {lacks}; leave it out")
+        if value is not None:
+            options[option] = value
+    with progress_bar(args.name, "token") if "progress" in takes else nullcontext() as progress:
+        if progress is not None:
+            options["progress"] = progress
         result = measure(args.file, **options)
     print(json_text(dataclasses.asdict(result)) if args.json else result)
-    return 130 if getattr(result, "was_cut", False) else 0
+    return 130 if getattr(result, "cut_short", False) else 0

@@ -11,8 +11,9 @@ EXPERIMENTS = {
     "sharing": "several processes with one file: what each takes for itself",
     "memory-cap": "a file larger than the memory it may use: the cliff, and what helps",
     "sparse-parts": "which parts of a LLaMA a token really does not need",
-    "reconcile": "was it a bug? every step beside that of an independent program",
+    "neurons": "which neurons of a LLaMA a token could do without, and what that loses",
     "slimmer": "what a model could do without: bytes and pages per token, and nats lost",
+    "reconcile": "was it a bug? every step beside that of an independent program",
     "arithmetic": "what rounding activations to 8 or 4 bits costs, as llama.cpp does",
     "seeded-bugs": "bugs planted on purpose: which are found, and what cheap checks miss",
 }

@@ -37,9 +37,9 @@ from llama_edu.slimmer.ways.rows import (
     pruning_rows,
     to_choose_by,
     type_rows,
+    types_of,
     vocabulary_rows,
 )
-from llama_edu.slimmer.ways.stored_types import TYPES, why_not
 from llama_edu.table import lay_out
 from llama_edu.text import visible
 from llama_edu.tokenizer.text_file import read_text_file
@@ -63,7 +63,7 @@ class Slimmer:
         layer_nats: nats lost on the calibration text for each layer left out alone; empty where it
             was not measured.
         quantized: whether the file's matrices are quantized, so that other types round twice.
-        was_cut: whether it was interrupted, and rows are missing.
+        cut_short: whether it was interrupted, and rows are missing.
         elapsed_s: how long it took.
     """
 
@@ -82,7 +82,7 @@ class Slimmer:
     rows: tuple[Row, ...]
     layer_nats: tuple[float, ...]
     quantized: bool
-    was_cut: bool
+    cut_short: bool
     elapsed_s: float
 
     def __str__(self) -> str:
@@ -106,7 +106,7 @@ class Slimmer:
         if self.layer_nats:
             alone = " ".join(f"{n:+.3f}" for n in self.layer_nats)
             lines.append(f"Each layer left out alone, on the calibration text: {alone}")
-        if self.was_cut:
+        if self.cut_short:
             lines.append("Interrupted: the ways that were not measured yet are missing.")
         lines.append(f"({self.elapsed_s:.0f} s)")
         return "\n".join(lines)
@@ -124,8 +124,8 @@ class Slimmer:
 
 def slimmer(
     path: str | Path | None = None,
-    text_file: str | Path | None = None,
     *,
+    text_file: str | Path | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Slimmer:
     """Measure every way; Ctrl+C ends it with the rows that are done.
@@ -134,7 +134,7 @@ def slimmer(
         path: a checkpoint in one file, or a name; None for the bundled model as f16.
         text_file: the text to score and to calibrate with; None for held-out stories, which suit
             the bundled model alone.
-        progress: called with (passes done, passes in all).
+        progress: called with (tokens computed, tokens in all).
     Raises:
         RequestError: a model with experts or in several files, or a text that is too short.
     """
@@ -158,11 +158,11 @@ def _measure(
             before = token_nats(base.model, to_choose_by(texts.calibration)).mean()
             layer_nats.extend(float(nats - before) for nats in choice.nats.values())
 
-    was_cut = True
+    cut_short = True
     with suppress(KeyboardInterrupt):
         for row in _rows(base, _later(base, text_file), _counting(base, progress), seen):
             rows.append(row)
-        was_cut = False
+        cut_short = False
     types = dict.fromkeys(spec.type for spec in base.tensors.values() if len(spec.shape) == 2)
     checkpoint = llama.checkpoint
     file_pages = n_pages_of(checkpoint.paths[0].stat().st_size, mmap.PAGESIZE)
@@ -182,7 +182,7 @@ def _measure(
         rows=tuple(rows),
         layer_nats=tuple(layer_nats),
         quantized=any(BLOCK_TYPES[name].is_quantized for name in types),
-        was_cut=was_cut,
+        cut_short=cut_short,
         elapsed_s=0,
     )
 
@@ -200,16 +200,17 @@ def _rows(
 
 
 def _counting(base: Measured, progress: Callable[[int, int], object] | None) -> Step:
-    """A counter of passes; how many there will be is known but for the types that do not fit."""
-    n_layers = base.model.config.n_layers
+    """A counter of tokens; how many there will be is nearly known before."""
+    n_layers, n_types = base.model.config.n_layers, len(types_of(base))
     choices = [n_layers - i for i in range(min(LAYERS_LEFT_OUT, n_layers - 1))]
-    n_types = sum(not why_not(base.stored, name) for name in TYPES)
-    total = n_types + 2 + len(RANK_SHARES) + 3 + len(INPUT_SHARES) + sum(choices) + len(choices)
+    n_passes = n_types + 2 + len(RANK_SHARES) + 3 + len(INPUT_SHARES) + len(choices)
+    n_to_choose = sum(len(text) - 1 for text in to_choose_by(base.texts.calibration))
+    total = n_passes * len(base.nats) + sum(choices) * n_to_choose
     done = 0
 
-    def step(n: int) -> None:
+    def step(n_tokens: int) -> None:
         nonlocal done
-        done += n
+        done += n_tokens
         if progress:
             progress(min(done, total), total)
 

@@ -45,6 +45,7 @@ def token_nats(
     tap: Tap | None = None,
     ffn: FeedForward | None = None,
     progress: Callable[[int], object] | None = None,
+    end_of_text: Callable[[], object] | None = None,
 ) -> np.ndarray:
     """-log p of every token but the first of each text, given those before it in that text.
 
@@ -52,6 +53,7 @@ def token_nats(
         texts: ids with the model's own start (BOS, where it has one); each fits the context.
         tap, ffn: of forward().
         progress: called with the number of tokens scored so far.
+        end_of_text: called after each text that was scored.
     Returns:
         (n_tokens,) float64, the texts one after the other; a new array.
     Raises:
@@ -82,6 +84,8 @@ def token_nats(
             n_scored += len(chunk)
             if progress:
                 progress(n_scored)
+        if end_of_text:
+            end_of_text()
     if not found:
         raise RequestError("loss: no text has two tokens or more, expected one to score")
     return np.concatenate(found)

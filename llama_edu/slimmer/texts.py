@@ -60,7 +60,10 @@ def _stories(llama: Llama) -> Texts:
     stories = _STORIES.read_text(encoding="utf-8").rstrip("\n").split("\n\n")
     end = [tokenizer.eos_id] if tokenizer.adds_bos and tokenizer.eos_id >= 0 else []
     pieces = [[*tokenizer.encode(story), *end] for story in stories]
-    source = f"{len(pieces) // 2} held-out stories that come with this package"
+    source = (
+        f"{len(pieces) // 2} stories that come with this package, of the kind that the bundled "
+        f"model was trained on and held out from its training"
+    )
     if any(len(piece) > longest for piece in pieces):
         source += f", each cut to the model's context of {longest:,} tokens"
     pieces = [piece[:longest] for piece in pieces]

@@ -71,7 +71,7 @@ def greedy_choices(
 
     Args:
         texts: by which the choice is made; never those that are scored afterwards.
-        progress: called with 1 after each model that was tried.
+        progress: called with the number of tokens after each model that was tried.
     """
     left_out: tuple[int, ...] = ()
     for _ in range(min(n, model.config.n_layers - 1)):
@@ -79,8 +79,9 @@ def greedy_choices(
         for layer in range(model.config.n_layers):
             if layer not in left_out:
                 tried = without_layers(model, (*left_out, layer))
-                nats[layer] = float(token_nats(tried, texts).mean())
+                found = token_nats(tried, texts)
+                nats[layer] = float(found.mean())
                 if progress:
-                    progress(1)
+                    progress(len(found))
         left_out = (*left_out, min(nats, key=lambda layer: nats[layer]))
         yield Choice(left_out, nats)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from llama_edu.errors import RequestError
-from llama_edu.quants.blocks import BLOCK_TYPES, block_type_of
+from llama_edu.quants.blocks import BLOCK_TYPES
 from llama_edu.slimmer.losses import token_nats
 from llama_edu.slimmer.ways.cost import cost
 from llama_edu.slimmer.ways.float32 import in_float32
@@ -15,10 +15,10 @@ from llama_edu.slimmer.ways.low_rank import low_rank, low_rank_feed_forward
 from llama_edu.slimmer.ways.matrix_inputs import inputs_on
 from llama_edu.slimmer.ways.measured import Measured, Row
 from llama_edu.slimmer.ways.pruning import pruned
-from llama_edu.slimmer.ways.stored_types import TYPES, in_type, kept, why_not
+from llama_edu.slimmer.ways.stored_types import TYPES, in_type, own_types, why_not
 from llama_edu.slimmer.ways.vocabulary import with_vocabulary
 
-#: Called with 1 after each pass of a changed model.
+#: Called with the number of tokens after each pass of a changed model.
 Step = Callable[[int], object]
 
 PRUNED_SHARE = 0.5
@@ -36,25 +36,25 @@ FIRST_IDS = 32768
 TOKENS_TO_CHOOSE_BY = 500
 
 
+def types_of(base: Measured) -> dict[str, str]:
+    """Type -> "", or why the matrices cannot be stored like this; without the one they have."""
+    own = own_types(base.stored)
+    return {name: why_not(base.stored, name) for name in TYPES if own != {name}}
+
+
 def type_rows(base: Measured, step: Step) -> Iterator[Row]:
     """The matrices in every type that we can write, from many bits to few."""
-    own = {block_type_of(w).name for n, w in base.stored.weights.items()
-           if w.ndim == 2 and n not in kept(base.stored)}  # fmt: skip
-    rounded = any(BLOCK_TYPES[name].is_quantized for name in own)
-    refused: dict[str, list[str]] = {}
-    for name in TYPES:
-        if own == {name}:
-            continue
-        if reason := why_not(base.stored, name):
-            refused.setdefault(reason, []).append(name)
-            continue
+    rounded = any(BLOCK_TYPES[name].is_quantized for name in own_types(base.stored))
+    types = types_of(base)
+    for name in (name for name, reason in types.items() if not reason):
         changed = in_type(base.stored, name)
         nats = token_nats(in_float32(changed), base.texts.scored)
         twice = rounded and BLOCK_TYPES[name].is_quantized
-        step(1)
+        step(len(base.nats))
         yield base.row("stored type", name, base.cost_as_file(changed), nats,
                        "rounded twice" if twice else "")  # fmt: skip
-    for reason, names in refused.items():
+    for reason in sorted({*types.values()} - {""}):
+        names = [name for name in types if types[name] == reason]
         yield Row("stored type", " ".join(names), note=reason)
 
 
@@ -66,7 +66,7 @@ def pruning_rows(base: Measured, step: Step) -> Iterator[Row]:
         nats = token_nats(changed, base.texts.scored)
         found = cost(changed, base.tensors, base.token)
         same = bool((found.pages == base.cost.pages).all())
-        step(1)
+        step(len(base.nats))
         note = "no page saved: zeros are stored" if same else "not the same pages"
         yield base.row("pruning", f"half zeroed, {label}", found, nats, note)
 
@@ -99,7 +99,7 @@ def layer_rows(
         tensors = renumbered(base.tensors, n_layers, left_out)
         found = cost(without_layers(base.stored, left_out), tensors, base.token)
         which = ", ".join(map(str, sorted(left_out)))
-        step(1)
+        step(len(base.nats))
         yield base.row("layers", f"{len(left_out)} left out", found, nats, f"greedy: {which}")
 
 
@@ -114,7 +114,7 @@ def low_rank_rows(base: Measured, step: Step) -> Iterator[Row]:
             continue
         nats = token_nats(in_float32(changed), base.texts.scored, ffn=low_rank_feed_forward)
         found = base.cost_as_file(changed, low_rank_feed_forward)
-        step(1)
+        step(len(base.nats))
         yield base.row("low rank", label, found, nats, f"rank {rank}")
 
 
@@ -147,7 +147,7 @@ def vocabulary_rows(base: Measured, later: Sequence[int], step: Step) -> Iterato
         found = base.cost_as_file(stored, token=smaller.spelled([base.token])[0])
         note = (f"{len(smaller.ids):,} ids; nats per character {before:.3f} to "
                 f"{nats.sum() / characters:.3f}")  # fmt: skip
-        step(1)
+        step(len(base.nats))
         yield base.row("vocabulary", label, found, nats, note)
 
 
@@ -157,7 +157,7 @@ def input_rows(base: Measured, step: Step) -> Iterator[Row]:
     for share in INPUT_SHARES:
         tap = InputsCut(thresholds(sizes, share))
         nats = token_nats(base.model, base.texts.scored, tap=tap)
-        step(1)
+        step(len(base.nats))
         yield base.row("inputs cut", f"{share:.0%} of them", None, nats,
                        "bytes, not pages: columns lie on all of them",
                        tap.bytes_left_out(base.stored))  # fmt: skip

@@ -21,6 +21,13 @@ def kept(model: Model) -> frozenset[str]:
     return frozenset({output} if output == "token_embedding" else ())
 
 
+def own_types(model: Model) -> set[str]:
+    """The types of the matrices that can be stored otherwise."""
+    stays = kept(model)
+    return {block_type_of(w).name for name, w in model.weights.items()
+            if w.ndim == 2 and name not in stays}  # fmt: skip
+
+
 def why_not(model: Model, type_name: str) -> str:
     """Why the matrices cannot be stored like this, in words; "" where they can."""
     block_size = BLOCK_TYPES[type_name].block_size
