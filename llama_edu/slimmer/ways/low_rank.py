@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from llama_edu.errors import RequestError
+from llama_edu.matmul.blas import blas_threads
 from llama_edu.quants.blocks import BLOCK_TYPES, block_type_of, dequantize
 from llama_edu.quants.quantize import quantize
 from llama_edu.slimmer.ways.shares import check_dense, check_share
@@ -79,7 +80,9 @@ def low_rank(model: Model, share: float) -> tuple[Model, int]:
         block = block_type_of(w)
         numbers = dequantize(w)
         rank = rank_for(share, numbers.shape, BLOCK_TYPES[block.name].block_size)
-        for side, factor in zip(("left", "right"), factors(numbers, rank), strict=True):
+        with blas_threads(model.blas_threads):
+            thin = factors(numbers, rank)
+        for side, factor in zip(("left", "right"), thin, strict=True):
             weights[f"{name}.{side}"] = quantize(factor, block.name, where=f"{name}.{side}")
         ranks.append(rank)
     return replace(model, weights=weights), min(ranks)

@@ -33,7 +33,7 @@ FEWEST_IDS = 4096
 FIRST_IDS = 32768
 
 #: By so many tokens of the calibration text layers are chosen; each choice tries every layer.
-TOKENS_TO_CHOOSE_BY = 500
+TOKENS_TO_CHOOSE_BY = 250
 
 
 def types_of(base: Measured) -> dict[str, str]:

@@ -71,7 +71,7 @@ def with_vocabulary(
     Raises:
         RequestError: a token that cannot be spelled with what is kept.
     """
-    pieces = [tokenizer.piece(token) for token in range(model.config.vocab_size)]
+    pieces = [tokenizer.piece(token) for token in range(len(tokenizer))]
     always = (t for t, piece in enumerate(pieces) if len(piece) <= 1)
     ids = np.array(sorted({*wanted, *tokenizer.special_ids, *always}), np.int64)
     new_id = {int(old): new for new, old in enumerate(ids)}
