@@ -30,6 +30,7 @@ from llama_edu.slimmer.ways.rows import (
     INPUT_SHARES,
     LAYERS_LEFT_OUT,
     RANK_SHARES,
+    TRAP,
     Step,
     input_rows,
     layer_rows,
@@ -102,6 +103,11 @@ class Slimmer:
             lines.append(
                 "The file is quantized itself: what is quantized from it is rounded twice, so no "
                 "ranking of types may be read from this table."
+            )
+        if any(row.kind == TRAP and row.nats is not None for row in self.rows):
+            lines.append(
+                "The trap: who keeps the ids of the scored text alone has told the model which "
+                "words will not come. That is no smaller vocabulary, it is a hint."
             )
         if self.layer_nats:
             alone = " ".join(f"{n:+.3f}" for n in self.layer_nats)

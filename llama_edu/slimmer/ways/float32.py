@@ -22,7 +22,7 @@ def in_float32(model: Model) -> Model:
 
 
 def rows_shared(x: np.ndarray, w: np.ndarray, threads: int) -> np.ndarray:
-    """x @ w.T like matmul(), whose float32 rows our own threads share instead of those of BLAS.
+    """X @ w.T like matmul(), whose float32 rows our own threads share instead of those of BLAS.
 
     BLAS's threads wait for each other by spinning, which on a busy machine takes 20 times longer.
     """

@@ -42,7 +42,7 @@ def rank_for(share: float, shape: tuple[int, int], multiple_of: int = 1) -> int:
 def right_singular_vectors(w: np.ndarray) -> np.ndarray:
     """(in_features, min(out, in)) float64 of a float32 matrix, the largest singular value first.
 
-    From the eigenvectors of the smaller of w.T w and w w.T, in float64, which is faster than an SVD.
+    From the eigenvectors of the smaller of w.T w and w w.T, which is faster than an SVD.
     """
     w = w.astype(np.float64)
     if w.shape[0] >= w.shape[1]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from llama_edu.errors import RequestError
 from llama_edu.quants.blocks import BLOCK_TYPES
@@ -29,8 +29,11 @@ INPUT_SHARES = (0.25, 0.4, 0.5)
 #: A vocabulary of fewer ids has nothing to leave out: bytes and special pieces are 259 of them.
 FEWEST_IDS = 4096
 
-#: How many first ids are kept where a vocabulary has many more: those of the earliest merges.
+#: How many first ids are kept, at most two thirds of all: those of the earliest merges.
 FIRST_IDS = 32768
+
+#: The kind of a row that is no way to make a model smaller, but looks like one.
+TRAP = "vocabulary, a trap"
 
 #: By so many tokens of the calibration text layers are chosen; each choice tries every layer.
 TOKENS_TO_CHOOSE_BY = 250
@@ -131,24 +134,25 @@ def vocabulary_rows(base: Measured, later: Sequence[int], step: Step) -> Iterato
     scored = base.texts.scored
     tokenizer = base.llama.tokenizer
     characters = sum(len(tokenizer.decode(text[1:])) for text in scored)
-    choices = [("ids of the rest of the text", {*later}),
-               ("trap: ids of what is scored", {t for text in scored for t in text})]  # fmt: skip
-    if n_ids > FIRST_IDS:
-        choices.insert(0, ("first ids", set(range(FIRST_IDS))))
+    choices: list[tuple[str, str, Collection[int]]] = [
+        ("vocabulary", "first ids alone", range(min(FIRST_IDS, 2 * n_ids // 3))),
+        ("vocabulary", "ids of a text not scored", later),
+        (TRAP, "ids of the scored text", [token for text in scored for token in text]),
+    ]
     before = base.nats.sum() / characters
-    for label, ids in choices:
+    for kind, label, ids in choices:
         smaller = with_vocabulary(base.model, tokenizer, ids, scored)
         try:
             nats = smaller.token_nats(scored)
         except RequestError as error:  # a text that no longer fits the context
-            yield Row("vocabulary", label, note=str(error))
+            yield Row(kind, label, note=str(error))
             continue
         stored = with_vocabulary(base.stored, tokenizer, ids, scored).model
         found = base.cost_as_file(stored, token=smaller.spelled([base.token])[0])
         note = (f"{len(smaller.ids):,} ids; nats per character {before:.3f} to "
                 f"{nats.sum() / characters:.3f}")  # fmt: skip
         step(len(base.nats))
-        yield base.row("vocabulary", label, found, nats, note)
+        yield base.row(kind, label, found, nats, note)
 
 
 def input_rows(base: Measured, step: Step) -> Iterator[Row]:

@@ -50,13 +50,14 @@ class SmallerVocabulary:
         """
         texts = [text for text in texts if len(text) > 1]
         nats = token_nats(self.model, [self.spelled(text) for text in texts])
-        starts, at = [], 0
+        found, at = [], 0
         for text in texts:
             at += len(self.spelling[text[0]]) - 1
             for token in text[1:]:
-                starts.append(at)
-                at += len(self.spelling[token])
-        return np.add.reduceat(nats, starts)
+                after = at + len(self.spelling[token])
+                found.append(float(nats[at:after].sum()))
+                at = after
+        return np.array(found)
 
 
 def with_vocabulary(
@@ -93,9 +94,9 @@ def _fewest(piece: bytes, by_piece: dict[bytes, int]) -> tuple[int, ...]:
         found = None
         for start in range(end):
             before, token = best[start], by_piece.get(piece[start:end])
-            if before is not None and token is not None:
-                if found is None or len(before) + 1 < len(found):
-                    found = (*before, token)
+            possible = before is not None and token is not None
+            if possible and (found is None or len(before) + 1 < len(found)):
+                found = (*before, token)
         best.append(found)
     result = best[-1]
     if not result:
