@@ -139,7 +139,7 @@ test-slow: $(VENV)/.reference $(VENV)/.dev ## the checks that take minutes or ne
 	@$(PYTEST) -q -m slow
 
 test-peers: $(VENV)/.reference $(VENV)/.peers ## the checks against llama.cpp, which is compiled first (half an hour)
-	@$(PYTEST) -q -m slow tests/slow/test_peers.py tests/slow/test_steps_of_llama_cpp.py
+	@$(PYTEST) -q -m slow tests/slow/test_peers.py tests/slow/test_quantizers.py tests/slow/test_steps_of_llama_cpp.py
 
 test-browser: chromium $(VENV)/.browser ## the widgets in a real browser (installs Debian's chromium if missing)
 	@$(PYTEST) -q -m browser tests/browser

@@ -23,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--to", default="ggjt-v1", choices=OUTPUT_FORMATS, help="(default ggjt-v1)")
     parser.add_argument(
-        "--type", default="keep", choices=TYPES, help="type of the matrices (default keep)"
+        "--type",
+        default="keep",
+        choices=TYPES,
+        help="type of the matrices (default keep); from q2_k on, rows of a multiple of 256 numbers",
     )
     parser.add_argument(
         "--shards",

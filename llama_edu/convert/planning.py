@@ -18,7 +18,10 @@ from llama_edu.quants.repack import can_repack, repack_is_exact
 from llama_edu.vocabulary import Vocabulary
 
 #: A type for the matrices; "keep" leaves every matrix as it is.
-TypeName = Literal["keep", "f32", "f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0"]
+TypeName = Literal[
+    "keep", "f32", "f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0",
+    "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "tq1_0", "tq2_0",
+]  # fmt: skip
 
 #: The choices for --type.
 TYPES: tuple[TypeName, ...] = get_args(TypeName)

@@ -107,6 +107,21 @@ def unpack_planes(packed: np.ndarray, width: int) -> np.ndarray:
     return planes
 
 
+def pack_planes(codes: np.ndarray, width: int) -> np.ndarray:
+    """Codes of `width` bits into bytes, the reverse of `unpack_planes`.
+
+    Args:
+        codes: (..., 8 // width, n) uint8 below 2**width.
+        width: bits per code: 1, 2 or 4.
+    Returns:
+        (..., n) uint8, a copy.
+    """
+    packed = codes[..., 0, :].copy()
+    for plane in range(1, 8 // width):
+        packed |= codes[..., plane, :] * np.uint8(1 << plane * width)  # see unpack_q3_k for the *
+    return packed
+
+
 def unpack_pairs(packed: np.ndarray) -> np.ndarray:
     """4-bit codes, two neighbors per byte, the first in the low half.
 

@@ -1,9 +1,10 @@
 """From float32 to the stored number types, rounded as the original tools rounded at the time.
 
 Scales and codes are computed in float32 exactly as by the C routines of ggml.c, so the blocks are
-equal to theirs byte for byte. Two details matter: the reciprocal is taken of the scale before it is
-rounded to float16, and codes are rounded half away from zero (or truncated after adding a half),
-never half to even as numpy rounds.
+equal to theirs byte for byte. Two details matter in the types of spring 2023, which are here: the
+reciprocal is taken of the scale before it is rounded to float16, and codes are rounded half away
+from zero (or truncated after adding a half), never half to even as numpy rounds. The K-quants are
+in quantize_k.py, the ternary types in quantize_ternary.py.
 
 A chunk of the tensor is processed transposed: row i holds element i of every block. Every step is
 then one long run over adjacent memory, for any block size.
@@ -20,8 +21,17 @@ from typing import Literal
 import numpy as np
 
 from llama_edu.errors import FormatError, RequestError, ShapeError
-from llama_edu.quants.blocks import BLOCK_TYPES
+from llama_edu.quants.blocks import BLOCK_TYPES, block_type_of
+from llama_edu.quants.c_rounding import (
+    cut_off,
+    largest_magnitude,
+    of_largest_magnitude,
+    reciprocal,
+    rounded_away,
+)
 from llama_edu.quants.legacy_quants import has_field, store_codes
+from llama_edu.quants.quantize_k import K_CONVERTERS, TOO_LARGE
+from llama_edu.quants.quantize_ternary import to_tq1_0, to_tq2_0
 
 #: float32 numbers quantized at a time; with the temporary arrays this stays in a core's own cache.
 _CHUNK_NUMBERS = 32 * 1024
@@ -41,9 +51,12 @@ def quantize(
 ) -> np.ndarray:
     """Numbers as the blocks in which the original tools would have stored them.
 
+    K-quants are those of llama.cpp since August 2023, without an importance matrix.
+
     Args:
         x: (..., n) float32, n a multiple of the block size.
-        type_name: f32 f16 bf16, or any version of q4_0 q4_1 q4_2 q4_3 q5_0 q5_1 q8_0.
+        type_name: f32 f16 bf16, any version of q4_0 q4_1 q4_2 q4_3 q5_0 q5_1 q8_0, q2_k to q6_k,
+            tq1_0 or tq2_0.
         rules: one of `RULES[type_name]`, for a type that had several; None means the first.
         where: the name of the numbers in messages, for example "layers.3.wq".
     Returns:
@@ -65,7 +78,7 @@ def quantize(
     blocks = out.reshape(-1)
     numbers = x.reshape(len(blocks), block.block_size)  # a view where x is contiguous
     step = _CHUNK_NUMBERS // block.block_size
-    # infinities and NaNs are looked for in the scales, which is cheaper than checking every number
+    # infinities and NaNs are looked for in the scales where they reach them, which costs less
     with np.errstate(all="ignore"):
         for start in range(0, len(blocks), step):
             chunk, stored = numbers[start : start + step], blocks[start : start + step]
@@ -107,17 +120,17 @@ def _to_bf16(x: np.ndarray, stored: np.ndarray) -> None:
 def _to_centered(x: np.ndarray, stored: np.ndarray, *, rounded: bool = False) -> None:
     """q4_0 q4_2 q5_0: the number of largest magnitude gets the code 0, exactly."""
     half = 16 if has_field(stored, "fifth_bits") else 8
-    stored["scale"] = scale = _of_largest_magnitude(x) / np.float32(-half)
-    scaled = x * _reciprocal(scale)
-    codes = _rounded(scaled) + half if rounded else _cut_off(scaled + np.float32(half + 0.5))
+    stored["scale"] = scale = of_largest_magnitude(x) / np.float32(-half)
+    scaled = x * reciprocal(scale)
+    codes = rounded_away(scaled) + half if rounded else cut_off(scaled + np.float32(half + 0.5))
     codes -= codes == 2 * half  # the only code out of range, too high by half a step or less
     store_codes(codes.view(np.uint8), stored)
 
 
 def _to_q4_0_of_march(x: np.ndarray, stored: np.ndarray) -> None:
     """q4_0 before #729: the number of largest magnitude gets the code 1 or 15; 0 is not used."""
-    stored["scale"] = scale = _largest_magnitude(x) / np.float32(7)
-    codes = _rounded(x * _reciprocal(scale)) + 8
+    stored["scale"] = scale = largest_magnitude(x) / np.float32(7)
+    codes = rounded_away(x * reciprocal(scale)) + 8
     store_codes(codes.view(np.uint8), stored)
 
 
@@ -128,15 +141,15 @@ def _to_above_minimum(x: np.ndarray, stored: np.ndarray, *, rounded: bool = Fals
     # Which of 0.0 and -0.0 is the maximum depends on the processor. C subtracts the first zero from
     # itself, which gives 0.0: adding zero gives the same here.
     stored["scale"] = scale = (x.max(axis=0) - minimum) / np.float32(highest) + np.float32(0)
-    scaled = (x - minimum) * _reciprocal(scale)
-    codes = _rounded(scaled) if rounded else _cut_off(scaled + np.float32(0.5))
+    scaled = (x - minimum) * reciprocal(scale)
+    codes = rounded_away(scaled) if rounded else cut_off(scaled + np.float32(0.5))
     store_codes(codes.view(np.uint8), stored)
 
 
 def _to_bytes(x: np.ndarray, stored: np.ndarray) -> None:
     """q8_0: the number of largest magnitude gets the code -127 or 127."""
-    stored["scale"] = scale = _largest_magnitude(x) / np.float32(127)
-    stored["bytes"] = _rounded(x * _reciprocal(scale)).T
+    stored["scale"] = scale = largest_magnitude(x) / np.float32(127)
+    stored["bytes"] = rounded_away(x * reciprocal(scale)).T
 
 
 #: Fills (n,) blocks of the type from their numbers, (block_size, n) float32.
@@ -160,26 +173,13 @@ _CONVERTERS: dict[str, Converter] = {
     "q4_3": _to_above_minimum,
     "q5_0_v1": _to_centered,
     "q5_1_v1": _to_above_minimum,
+    **K_CONVERTERS,
+    "tq1_0": to_tq1_0,
+    "tq2_0": to_tq2_0,
 }
 _LATER_RULES: dict[tuple[str, Rules | None], Converter] = {
     ("q4_0_v1", "#729"): partial(_to_centered, rounded=True)
 }
-
-
-def _largest_magnitude(x: np.ndarray) -> np.ndarray:
-    """(block_size, n) -> (n,), NaN where the block holds one."""
-    largest: np.ndarray = np.abs(np.maximum(x.max(axis=0), -x.min(axis=0)))
-    return largest
-
-
-def _of_largest_magnitude(x: np.ndarray) -> np.ndarray:
-    """The number of largest magnitude in every block, with its sign; the first one on ties."""
-    highest, lowest = x.max(axis=0), x.min(axis=0)
-    found: np.ndarray = np.where(highest > -lowest, highest, lowest)
-    (ties,) = np.nonzero(highest == -lowest)
-    if ties.size:
-        found[ties] = x[np.abs(x[:, ties]).argmax(axis=0), ties]
-    return found + np.float32(0)  # a block of zeros gives 0.0, so its scale becomes -0.0
 
 
 def _first_minimum(x: np.ndarray) -> np.ndarray:
@@ -189,29 +189,6 @@ def _first_minimum(x: np.ndarray) -> np.ndarray:
     if zeros.size:
         lowest[zeros] = x[(x[:, zeros] == 0).argmax(axis=0), zeros]
     return lowest
-
-
-def _reciprocal(scale: np.ndarray) -> np.ndarray:
-    """1 / scale, 0 for a scale of 0."""
-    return np.where(scale == 0, np.float32(0), np.float32(1) / scale)
-
-
-def _rounded(x: np.ndarray) -> np.ndarray:
-    """Half away from zero, as C's roundf; int8."""
-    whole = np.trunc(x)
-    twice_the_rest = (x - whole) * np.float32(2)  # exact, and cut off it is -1, 0 or 1
-    whole += np.trunc(twice_the_rest, out=twice_the_rest)
-    return _cut_off(whole)
-
-
-def _cut_off(x: np.ndarray) -> np.ndarray:
-    """The integer part as int8; 0 where x is not finite, as a C cast gives on x86.
-
-    Such x occur in blocks of numbers below 1e-37: the reciprocal of their scale is infinite.
-    """
-    if not np.isfinite(x).all():
-        x = np.where(np.isfinite(x), x, np.float32(0))
-    return x.astype(np.int8)
 
 
 def _check(numbers: np.ndarray, stored: np.ndarray, first: int, where: str) -> None:
@@ -229,6 +206,8 @@ def _check(numbers: np.ndarray, stored: np.ndarray, first: int, where: str) -> N
         lost = ~np.isfinite(stored["scale"])
         if has_field(stored, "minimum"):
             lost |= ~np.isfinite(stored["minimum"])
+        if block_type_of(stored).name in K_CONVERTERS:  # a search ignores what is not finite
+            lost |= ~(np.abs(numbers).max(axis=1) < TOO_LARGE)
     else:
         return
     if not lost.any():

@@ -189,14 +189,16 @@ def test_a_scale_that_float16_cannot_hold_is_refused_and_float32_holds_it():
 
 def test_what_cannot_be_quantized_is_said():
     x = np.zeros((2, 48), np.float32)
-    with pytest.raises(RequestError, match=r"wq: cannot be written as 'q4_k', expected one of f32"):
-        quantize(x, "q4_k", where="wq")
+    with pytest.raises(RequestError, match=r"wq: cannot be written as 'iq4_xs', expected one of"):
+        quantize(x, "iq4_xs", where="wq")
     with pytest.raises(RequestError, match=r"no rules '#1' for q4_0_v1, expected #613 or #729"):
         quantize(x, "q4_0_v1", "#1")
     with pytest.raises(RequestError, match=r"no rules '#613' for q4_0, expected none"):
         quantize(x, "q4_0", "#613")
     with pytest.raises(ShapeError, match=r"float32 of shape \(2, 48\), expected .* multiple of 32"):
         quantize(x, "q4_0")
+    with pytest.raises(ShapeError, match=r"\(2, 48\), expected .* of 256 numbers, the block size"):
+        quantize(x, "q6_k")
     with pytest.raises(ShapeError, match=r"float64 of shape \(64,\), expected float32"):
         quantize(np.zeros(64), "q8_0")
 

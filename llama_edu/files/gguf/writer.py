@@ -43,7 +43,8 @@ QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION since May 2023
 
 _TYPE_IDS = {name: number for number, name in GGML_TYPE_IDS.items()}
 
-#: general.file_type by the type of most weights; `enum llama_ftype` in llama.h.
+#: general.file_type by the type of most weights; `enum llama_ftype` in llama.h. q3_k, q4_k and q5_k
+#: have only numbers of mixtures there: that of the _M is what llama.cpp, too, gives a pure file.
 FILE_TYPES = {
     "f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q8_0": 7, "q5_0": 8, "q5_1": 9, "q2_k": 10,
     "q3_k": 12, "q4_k": 15, "q5_k": 17, "q6_k": 18, "iq4_nl": 25, "iq4_xs": 30, "bf16": 32,
