@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Container
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from llama_edu.errors import ShapeError
 
 #: Which two numbers of a head RoPE rotates together: (2i, 2i + 1) as in Meta's, ggml and GGUF
 #: files, or (i, i + head_dim / 2) as in Hugging Face files.
 RopePairing = Literal["interleaved", "halves"]
+
+#: What the feed-forward layer does to the gate: x * sigmoid(x), as every published LLaMA does, or
+#: max(x, 0), which makes most of its numbers exactly zero.
+Activation = Literal["silu", "relu"]
 
 #: No count in a real model comes near this; a header that exceeds it is damaged or hostile.
 _LARGEST_COUNT = 2**31 - 1
@@ -46,7 +50,9 @@ class RopeScaling:
 class ModelConfig:
     """Sizes of one model, in Meta's terms (the README's glossary maps the other dialects).
 
-    `head_dim` 0 means dim / n_heads. Raises ShapeError when two sizes contradict each other.
+    `head_dim` 0 means dim / n_heads. `n_experts` 0 is a dense model; otherwise each layer has that
+    many feed-forward networks of width hidden_dim, and each token is computed by
+    `n_experts_per_token` of them. Raises ShapeError when two sizes contradict each other.
     """
 
     dim: int
@@ -61,6 +67,9 @@ class ModelConfig:
     head_dim: int = 0
     rope_pairing: RopePairing = "interleaved"
     rope_scaling: RopeScaling | None = None
+    activation: Activation = "silu"
+    n_experts: int = 0
+    n_experts_per_token: int = 0
 
     def __post_init__(self) -> None:
         counts = (
@@ -97,6 +106,26 @@ class ModelConfig:
             value = getattr(self, field)
             if not (math.isfinite(value) and value > 0):
                 raise ShapeError(f"model sizes: {field} is {value}, expected a positive number")
+        if self.activation not in get_args(Activation):
+            raise ShapeError(
+                f"model sizes: activation is {str(self.activation)[:40]!a}, expected "
+                f"{' or '.join(get_args(Activation))}"
+            )
+        self._check_experts()
+
+    def _check_experts(self) -> None:
+        """Raise ShapeError unless a token can be computed by that many of the experts."""
+        n, used = self.n_experts, self.n_experts_per_token
+        if not 0 <= n <= _LARGEST_COUNT:
+            raise ShapeError(f"model sizes: n_experts is {n:,}, expected 0 to {_LARGEST_COUNT:,}")
+        if n == 0 and used != 0:
+            raise ShapeError(
+                f"model sizes: n_experts_per_token is {used:,} and there are no experts, expected 0"
+            )
+        if n and not 1 <= used <= n:
+            raise ShapeError(
+                f"model sizes: n_experts_per_token is {used:,}, expected 1 to n_experts {n:,}"
+            )
 
     @property
     def n_groups(self) -> int:
@@ -127,11 +156,23 @@ class ModelConfig:
                 f"layers.{i}.wk": (self.kv_dim, self.dim),
                 f"layers.{i}.wv": (self.kv_dim, self.dim),
                 f"layers.{i}.wo": (self.dim, self.q_dim),
-                f"layers.{i}.w_gate": (self.hidden_dim, self.dim),
-                f"layers.{i}.w_down": (self.dim, self.hidden_dim),
-                f"layers.{i}.w_up": (self.hidden_dim, self.dim),
+                **self._feed_forward_shapes(f"layers.{i}"),
                 f"layers.{i}.attention_norm": (self.dim,),
                 f"layers.{i}.ffn_norm": (self.dim,),
+            }
+        return shapes
+
+    def _feed_forward_shapes(self, layer: str) -> dict[str, tuple[int, ...]]:
+        """One network, or a router and `n_experts` networks."""
+        networks = [f"{layer}.experts.{e}" for e in range(self.n_experts)] or [layer]
+        shapes: dict[str, tuple[int, ...]] = {}
+        if self.n_experts:
+            shapes[f"{layer}.router"] = (self.n_experts, self.dim)
+        for network in networks:
+            shapes |= {
+                f"{network}.w_gate": (self.hidden_dim, self.dim),
+                f"{network}.w_down": (self.dim, self.hidden_dim),
+                f"{network}.w_up": (self.hidden_dim, self.dim),
             }
         return shapes
 

@@ -46,6 +46,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"files", "stated", "tokenizer", "matmul", "transformer", "chat", "unsendable", "reconcile"},
     "loading": _GROUND
     | {"models", "files", "stated", "tokenizer", "matmul", "transformer", "llama"},
+    "slimmer": _GROUND
+    | {"quants", "models", "files", "stated", "convert", "tokenizer", "matmul", "transformer",
+       "pages", "llama", "loading"},
     "compare": _GROUND | {"quants", "files", "stated", "llama", "loading", "reconcile"},
 }  # fmt: skip
 MAY_IMPORT["experiments"] = set(MAY_IMPORT)

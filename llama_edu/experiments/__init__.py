@@ -1,7 +1,7 @@
 """Measured claims, one per file: each a function that measures and a record that prints itself.
 
-EXPERIMENTS is the list that the command line offers. `token_steps`, `plain_faults`, `subjects` and
-`control_group` are not experiments: experiments and the page map use them.
+EXPERIMENTS is the list that the command line offers. `subjects` and `observe/` are no experiments:
+they have what several of them use, and the page map too.
 """
 
 #: Name -> what it measures. The module and the function are called the same, with underscores.

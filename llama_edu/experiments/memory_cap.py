@@ -25,7 +25,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from llama_edu.errors import MeasurementError
-from llama_edu.experiments.control_group import control_group
+from llama_edu.experiments.observe.control_group import control_group
 from llama_edu.experiments.subjects import weight_file
 from llama_edu.files.mapped import MappedFile
 from llama_edu.pages import linux

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llama_edu.experiments.token_steps import TokenSteps
+from llama_edu.experiments.observe.token_steps import TokenSteps
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.loading import load
 from llama_edu.pages.lab import PageLab

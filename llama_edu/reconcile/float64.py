@@ -80,8 +80,11 @@ def steps(
         yield layer + "ffn_norm", h
         gate, up = h @ w(layer + "w_gate").T, h @ w(layer + "w_up").T
         yield from ((layer + "gate", gate), (layer + "up", up))
-        with np.errstate(over="ignore"):  # exp(1000) is infinite and its silu 0
-            activated = gate / (1 + np.exp(-gate)) * up
+        if c.activation == "relu":
+            activated = np.maximum(gate, 0) * up
+        else:
+            with np.errstate(over="ignore"):  # exp(1000) is infinite and its silu 0
+                activated = gate / (1 + np.exp(-gate)) * up
         yield layer + "activated", activated
         out = activated @ w(layer + "w_down").T
         yield layer + "down", out

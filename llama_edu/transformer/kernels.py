@@ -71,6 +71,16 @@ def swiglu(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
     return activated
 
 
+def reglu(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """The same with ReLU: max(gate, 0) * up, which is exactly 0 wherever the gate is negative.
+
+    Args, Returns, Source: as swiglu().
+    """
+    activated = np.maximum(gate, np.float32(0))
+    activated *= up
+    return activated
+
+
 def rope_rotations(positions: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
     """How far RoPE turns each pair at each position, as unit complex numbers.
 

@@ -22,6 +22,7 @@ from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.tap import Tap, checked, in_layer, untouched
 
 _ROPE = {"interleaved": kernels.rope_interleaved, "halves": kernels.rope_halves}
+_GATED = {"silu": kernels.swiglu, "relu": kernels.reglu}
 
 
 def forward(
@@ -31,6 +32,7 @@ def forward(
     *,
     last_only: bool = False,
     tap: Tap | None = None,
+    ffn: FeedForward | None = None,
 ) -> np.ndarray:
     """Read tokens at the positions after those in the cache, and score what may come next.
 
@@ -40,6 +42,7 @@ def forward(
         last_only: score only the last position, which is all that generation needs.
         tap: called with the name and the numbers of every step, and gives what to go on with; see
             tap.py, which lists the steps.
+        ffn: what computes the second block in place of feed_forward(), with its arguments.
     Returns:
         (T, vocab_size) float32 logits, or (1, vocab_size) with last_only.
     Raises:
@@ -51,12 +54,13 @@ def forward(
     positions = np.arange(cache.length, cache.length + len(tokens))
     rotations = kernels.rope_rotations(positions, model.frequencies)
     see = checked(tap)
+    ffn = ffn or feed_forward
 
     x = see("embedding", model.embed(tokens))  # (T, dim)
     for layer in range(model.config.n_layers):
         here = in_layer(see, layer)
         x = here("attended", x + attention(model, layer, x, rotations, cache, here))
-        x = here("out", x + feed_forward(model, layer, x, here))
+        x = here("out", x + ffn(model, layer, x, here))
     cache.length += len(tokens)
 
     x = see("final_norm", model.norm(x[-1:] if last_only else x, "final_norm"))
@@ -101,11 +105,15 @@ def feed_forward(model: Model, layer: int, x: np.ndarray, see: Tap = untouched) 
     Returns:
         (T, dim), to be added to x.
     """
-    name = f"layers.{layer}"
+    config, name = model.config, f"layers.{layer}"
     h = see("ffn_norm", model.norm(x, f"{name}.ffn_norm"))
     gate, up = model.linears(h, f"{name}.w_gate", f"{name}.w_up")  # (T, hidden_dim) each
-    activated = see("activated", kernels.swiglu(see("gate", gate), see("up", up)))
+    activated = see("activated", _GATED[config.activation](see("gate", gate), see("up", up)))
     return see("down", model.linear(activated, f"{name}.w_down"))
+
+
+#: (model, layer, x, see) -> (T, dim), to be added to x: the form of feed_forward().
+FeedForward = Callable[["Model", int, np.ndarray, Tap], np.ndarray]
 
 
 def _in_memory() -> None:

@@ -60,7 +60,7 @@ IN_LAYER = (
     Step("ffn_norm", ("T", "dim"), "that, normalized", "post_attention_layernorm", "ffn_norm"),
     Step("gate", ("T", "hidden_dim"), "product with w_gate", "mlp.gate_proj", "ffn_gate"),
     Step("up", ("T", "hidden_dim"), "product with w_up", "mlp.up_proj", "ffn_up"),
-    Step("activated", ("T", "hidden_dim"), "silu(gate) * up", "in: mlp.down_proj", "ffn_swiglu"),
+    Step("activated", ("T", "hidden_dim"), "act(gate) * up", "in: mlp.down_proj", "ffn_swiglu"),
     Step("down", ("T", "dim"), "what feed-forward adds to x", "mlp.down_proj", "ffn_out"),
     Step("out", ("T", "dim"), "x after the layer", "the layer itself", "l_out"),
 )

@@ -136,6 +136,7 @@ SAYS: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
     "fewer key/value heads than heads": (lambda f: gguf(f, n_kv_heads=2), ("n_kv_heads",)),
     "a `rope_theta` that is not 10,000": (lambda f: gguf(f, rope_theta=5e5), ("rope_theta",)),
     "a `norm_eps` that is not 1e-6": (lambda f: gguf(f, norm_eps=1e-5), ("norm_eps",)),
+    "an activation that is not SiLU": (lambda f: gguf(f, activation="relu"), ("activation",)),
     "RoPE scaled by a rule (linear, Llama 3.1)": (
         lambda f: gguf(f, rope_scaling=RopeScaling("linear", 4.0)), ("rope scaling",)),
     "RoPE divided by numbers that follow no rule": (

@@ -92,7 +92,8 @@ def forward(config, weights: dict[str, np.ndarray], tokens: list[int]) -> np.nda
         normed = [rms_norm(row, w[layer + "ffn_norm"], config.norm_eps) for row in x]
         for t, row in enumerate(normed):
             gate, up = matvec(w[layer + "w_gate"], row), matvec(w[layer + "w_up"], row)
-            hidden = [silu(g) * u for g, u in zip(gate, up, strict=True)]
+            act = silu if config.activation == "silu" else lambda g: max(g, 0.0)
+            hidden = [act(g) * u for g, u in zip(gate, up, strict=True)]
             x[t] = [a + b for a, b in zip(x[t], matvec(w[layer + "w_down"], hidden), strict=True)]
     output = w.get("output", w["token_embedding"])
     return np.array([matvec(output, rms_norm(r, w["final_norm"], config.norm_eps)) for r in x])

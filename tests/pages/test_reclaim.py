@@ -12,7 +12,7 @@ from helpers import ground_truth as gt
 from helpers import interference
 
 from llama_edu.errors import MeasurementError
-from llama_edu.experiments.control_group import control_group
+from llama_edu.experiments.observe.control_group import control_group
 from llama_edu.files.layout import TensorSpec
 from llama_edu.files.mapped import MappedFile
 from llama_edu.pages import linux, reclaim

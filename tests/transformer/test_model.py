@@ -45,6 +45,33 @@ def test_forward_equals_the_slow_twin(rng, pairing, tied):
     np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
+def test_relu_equals_the_slow_twin_and_is_not_silu(rng):
+    config = small_config(activation="relu")
+    weights = random_weights(config, rng)
+    result = logits_of(model_of(config, weights), TOKENS)
+    np.testing.assert_allclose(result, reference.forward(config, weights, TOKENS), atol=1e-4)
+    other = logits_of(model_of(small_config(), weights), TOKENS)
+    assert np.abs(other - result).max() > 0.1
+
+
+def test_another_feed_forward_is_computed_in_its_place(rng):
+    """It sees each layer once, in order, with the sum that attention left."""
+    config = small_config()
+    model, layers = model_of(config, random_weights(config, rng)), []
+
+    def nothing(model, layer, x, see):
+        layers.append((layer, x.shape))
+        return np.zeros_like(x)
+
+    without = forward(model, TOKENS, KVCache(config), ffn=nothing)
+    assert layers == [(i, (len(TOKENS), config.dim)) for i in range(config.n_layers)]
+
+    def no_down(name, x):
+        return np.zeros_like(x) if name.endswith(".down") else x
+
+    np.testing.assert_array_equal(without, forward(model, TOKENS, KVCache(config), tap=no_down))
+
+
 @pytest.mark.parametrize("threads", [2, 5, 16])
 @pytest.mark.parametrize("n_kv_heads", [1, 2, 3])
 def test_more_threads_than_key_value_heads_change_nothing(rng, n_kv_heads, threads):

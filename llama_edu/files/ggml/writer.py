@@ -49,6 +49,10 @@ def expressible(config: ModelConfig) -> None:
         unlike.append(f"norm_eps {config.norm_eps:g}")
     if config.rope_scaling is not None:
         unlike.append("rope scaling")
+    if config.activation != "silu":
+        unlike.append(f"the activation {config.activation}")
+    if config.n_experts:
+        unlike.append(f"{config.n_experts} experts")
     if config.q_dim != config.dim:
         unlike.append(f"head_dim {config.head_dim}")
     if unlike:

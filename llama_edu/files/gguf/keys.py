@@ -19,18 +19,27 @@ from llama_edu.files.layout import TypedValue
 
 ARCHITECTURE = "llama"
 
+#: A `llama` that other programs would compute wrongly, as its architecture has no key for what is
+#: different; they refuse this name. Its sizes have the keys of `llama`.
+OWN_ARCHITECTURE = "llama_edu"
+ACTIVATION = f"{OWN_ARCHITECTURE}.feed_forward_activation"
+
+
 #: What describes one file on disk, not the model in it; never carried, never set by a user.
 FILE_PREFIXES = ("split.",)
 FILE_KEYS = ("general.architecture", "general.alignment", "general.file_type")
 
-#: Sizes that the tensors fix; a user cannot set them.
-TENSOR_KEYS = tuple(
-    f"{ARCHITECTURE}.{name}"
-    for name in (
-        "embedding_length", "block_count", "feed_forward_length", "attention.head_count",
-        "attention.head_count_kv", "attention.key_length", "attention.value_length",
-        "rope.dimension_count", "vocab_size",
-    )
+#: What the tensors were made for; a user cannot set it.
+TENSOR_KEYS = (
+    ACTIVATION,
+    *(
+        f"{ARCHITECTURE}.{name}"
+        for name in (
+            "embedding_length", "block_count", "feed_forward_length", "attention.head_count",
+            "attention.head_count_kv", "attention.key_length", "attention.value_length",
+            "rope.dimension_count", "vocab_size",
+        )
+    ),
 )  # fmt: skip
 
 #: Sizes that only the header says.

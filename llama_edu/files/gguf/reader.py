@@ -11,14 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
-from llama_edu.config import ModelConfig, RopeScaling
+from llama_edu.config import Activation, ModelConfig, RopeScaling
 from llama_edu.errors import FormatError, ShapeError
 from llama_edu.files.gguf.fields import gaps_between_tensors, sections_of
 from llama_edu.files.gguf.header import GgufHeader, TensorInfo, read_header
-from llama_edu.files.gguf.keys import ARCHITECTURE, keys_of_model
+from llama_edu.files.gguf.keys import ACTIVATION, ARCHITECTURE, OWN_ARCHITECTURE, keys_of_model
 from llama_edu.files.gguf.other_kinds import refuse_other_kinds
 from llama_edu.files.gguf.vocabulary import read_gguf_vocabulary, why_not_understood
 from llama_edu.files.layout import Checkpoint, TensorSpec, TypedValue
@@ -52,7 +53,7 @@ def read_gguf(path: Path, files: OpenFiles) -> Checkpoint:
     if len(headers) == 1:
         refuse_other_kinds(first)
     architecture = first.text("general.architecture")
-    if architecture != ARCHITECTURE:
+    if architecture not in (ARCHITECTURE, OWN_ARCHITECTURE):
         raise FormatError(
             f"{path}: general.architecture is {quoted(architecture, 60)}, expected "
             f"'{ARCHITECTURE}'; this package computes LLaMA models only"
@@ -210,6 +211,7 @@ def _config(
             norm_eps=header.number(key("attention.layer_norm_rms_epsilon")),
             rope_theta=header.number(key("rope.freq_base"), 10000.0),
             head_dim=head_dim,
+            activation=_activation(header),
             rope_scaling=_rope_scaling(header, key("rope")),
         )
     except ShapeError as error:
@@ -227,6 +229,20 @@ def _config(
             f"tokenizer.ggml.tokens has {len(vocabulary):,}; expected no more, the file is damaged"
         )
     return config
+
+
+def _activation(header: GgufHeader) -> Activation:
+    """ReLU can be said by our own architecture only; a file of `llama` that says it is refused."""
+    found = header.text(ACTIVATION, "silu")
+    plain = header.text("general.architecture") == ARCHITECTURE
+    possible: tuple[Activation, ...] = ("silu",) if plain else get_args(Activation)
+    for activation in possible:
+        if found == activation:
+            return activation
+    raise FormatError(
+        f"{header.path}: {ACTIVATION} is {quoted(found, 40)}, expected {' or '.join(possible)} in "
+        f"a file of this architecture; the file is damaged"
+    )
 
 
 def _assumed(header: GgufHeader) -> dict[str, str]:

@@ -12,8 +12,10 @@ from llama_edu.config import ModelConfig
 from llama_edu.errors import RequestError
 from llama_edu.files.gguf.header import DEFAULT_ALIGNMENT
 from llama_edu.files.gguf.keys import (
+    ACTIVATION,
     ARCHITECTURE,
     END_KEYS,
+    OWN_ARCHITECTURE,
     PIECES,
     keys_of_vocabulary,
     packed_entry,
@@ -129,6 +131,8 @@ def _model_values(config: ModelConfig, tensors: Sequence[PlannedTensor]) -> dict
             bytes_by_type[tensor.type] = bytes_by_type.get(tensor.type, 0) + tensor.n_bytes
     most = max(bytes_by_type, key=lambda name: bytes_by_type[name], default="f32")
     values: dict[str, object] = {"general.architecture": ARCHITECTURE}
+    if config.activation != "silu":
+        values |= {"general.architecture": OWN_ARCHITECTURE, ACTIVATION: config.activation}
     if most in FILE_TYPES:
         values["general.file_type"] = FILE_TYPES[most]
     if any(BLOCK_TYPES[name].block_size > 1 for name in bytes_by_type):

@@ -7,8 +7,9 @@ transformers (5.24) and their defaults.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import get_args
 
-from llama_edu.config import ModelConfig, RopeScaling
+from llama_edu.config import Activation, ModelConfig, RopeScaling
 from llama_edu.errors import FormatError, ShapeError
 from llama_edu.files.names import Dialect
 from llama_edu.text import one_line
@@ -70,6 +71,7 @@ def config_from_json(values: Mapping[str, object], where: object) -> ModelConfig
             head_dim=get("head_dim", int, 0),
             rope_pairing="halves",
             rope_scaling=_scaling_from_json(rope, where),
+            activation="relu" if values.get("hidden_act") == "relu" else "silu",
         )
     except (ShapeError, OverflowError) as error:
         raise FormatError(f"{where}: {error}") from None
@@ -131,15 +133,17 @@ def _refuse_other_models(model_type: str, values: Mapping[str, object], where: o
             f"this package computes LLaMA models only"
         )
     for key, expected in (
-        ("attention_bias", False), ("mlp_bias", False), ("hidden_act", "silu"),
+        ("attention_bias", False), ("mlp_bias", False), ("hidden_act", get_args(Activation)),
         ("sliding_window", None), ("quantization_config", None),
     ):  # fmt: skip
         if (key, model_type) == ("sliding_window", "mistral"):
             continue
         found = values.get(key)
-        if found is not None and found != expected:
+        allowed = expected if isinstance(expected, tuple) else (expected,)
+        if found is not None and found not in allowed:
+            or_else = " or ".join(map(str, allowed))
             raise FormatError(
-                f"{where}: {key} is {str(found)[:60]!a}, expected {expected}; this kind of LLaMA "
+                f"{where}: {key} is {str(found)[:60]!a}, expected {or_else}; this kind of LLaMA "
                 f"is not supported"
             )
 
@@ -221,7 +225,7 @@ def config_to_json(config: ModelConfig, *, tied_output: bool, dtype: str) -> dic
         "rms_norm_eps": config.norm_eps,
         "rope_theta": config.rope_theta,
         "rope_scaling": rope,
-        "hidden_act": "silu",
+        "hidden_act": config.activation,
         "attention_bias": False,
         "mlp_bias": False,
         "tie_word_embeddings": tied_output,

@@ -99,7 +99,7 @@ def _steps(
         gate, up = F.linear(h, weight(at + "w_gate")), F.linear(h, weight(at + "w_up"))
         yield at + "gate", gate
         yield at + "up", up
-        activated = F.silu(gate) * up
+        activated = (F.relu if c.activation == "relu" else F.silu)(gate) * up
         yield at + "activated", activated
         out = F.linear(activated, weight(at + "w_down"))
         yield at + "down", out

@@ -178,7 +178,7 @@ def test_a_folder_without_weights_or_without_output_says_so(tmp_path, config, rn
         ({"rms_norm_eps": -1}, "norm_eps is -1"),
         ({"rope_theta": "x"}, "rope_theta is 'x', expected a number"),
         ({"attention_bias": True}, "attention_bias is 'True', expected False"),
-        ({"hidden_act": "gelu"}, "hidden_act is 'gelu', expected silu"),
+        ({"hidden_act": "gelu"}, "hidden_act is 'gelu', expected silu or relu"),
         ({"sliding_window": 4096}, "sliding_window is '4096', expected None"),
         ({"quantization_config": {"bits": 4}}, "quantization_config is"),
         ({"rope_scaling": {"type": "yarn"}}, "rope_scaling is of type 'yarn'"),
@@ -191,6 +191,17 @@ def test_a_config_that_is_not_a_plain_llama_is_named(config, changes, says):
     with pytest.raises(FormatError, match=says) as caught:
         config_from_json(hugging_config(config) | changes, "config.json")
     assert str(caught.value).startswith("config.json: ")
+
+
+@pytest.mark.parametrize(("stated", "read"), [(..., "silu"), ("silu", "silu"), ("relu", "relu")])
+def test_the_activation_is_read_and_written_again(config, stated, read):
+    values = hugging_config(config)
+    values.pop("hidden_act", None)
+    if stated is not ...:
+        values["hidden_act"] = stated
+    found = config_from_json(values, "config.json")
+    assert found.activation == read
+    assert config_to_json(found, tied_output=False, dtype="float16")["hidden_act"] == read
 
 
 def test_a_mistral_takes_the_defaults_of_its_own_config():

@@ -14,9 +14,9 @@ from contextlib import ExitStack
 from typing import Self
 
 from llama_edu.errors import MeasurementError, RequestError
-from llama_edu.experiments.plain_faults import plain_faults
+from llama_edu.experiments.observe.plain_faults import plain_faults
+from llama_edu.experiments.observe.token_steps import TokenSteps
 from llama_edu.experiments.token_pages import TokenPages
-from llama_edu.experiments.token_steps import TokenSteps
 from llama_edu.html import note_html
 from llama_edu.llama import Llama
 from llama_edu.loading import load

@@ -9,8 +9,8 @@ import pytest
 from helpers.tiny import write_tiny
 
 import llama_edu
+from llama_edu.experiments.observe.token_steps import TokenSteps, recorded
 from llama_edu.experiments.token_pages import observe_tokens
-from llama_edu.experiments.token_steps import TokenSteps, recorded
 from llama_edu.pages.lab import PageLab
 from llama_edu.transformer.sampling import GREEDY
 

@@ -4,7 +4,7 @@ import threading
 
 from helpers.tiny import write_tiny
 
-from llama_edu.experiments.plain_faults import plain_faults
+from llama_edu.experiments.observe.plain_faults import plain_faults
 from llama_edu.stated import Stated
 
 
