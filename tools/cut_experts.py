@@ -1,8 +1,9 @@
 """A mixture of experts cut out of a trained dense feed-forward, to be trained further.
 
-Tokens that enter a layer in similar directions need similar neurons. So the directions are grouped
+Tokens that enter a layer in similar directions need similar neurons. The directions are grouped
 (spherical k-means), each group's mean becomes a row of the router, an expert gets the neurons that
-matter most to its tokens, and w2 is fitted once more so that two experts give what all neurons gave.
+matter most to its tokens, and w2 is fitted once more, by least squares, so that the chosen two give
+what all neurons gave.
 """
 
 import torch
@@ -35,8 +36,9 @@ def feed_forward_inputs(model, sequences):
 def group_directions(x, generator):
     """Unit vectors (N_EXPERTS, dim) near which the rows of x lie, in groups of equal size.
 
-    Each round gives every direction the rows for which it is better than the others, most decided
-    rows first, until it has its share.
+    Args:
+        x: (n, dim) float32.
+        generator: chooses the rows to begin with.
     """
     x = F.normalize(x - x.mean(dim=0), dim=-1)
     centers = x[torch.randperm(len(x), generator=generator)[:N_EXPERTS]]
@@ -48,7 +50,7 @@ def group_directions(x, generator):
 
 
 def balanced(scores):
-    """The best column for each row of scores (n, n_groups), with prices that keep groups equal."""
+    """The best column for each row of scores (n, n_groups), at prices that make groups equal."""
     n, n_groups = scores.shape
     prices = torch.zeros(n_groups)
     step = float(scores.std())

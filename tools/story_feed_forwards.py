@@ -1,7 +1,7 @@
 """Two other feed-forwards for StoryModel: ReLU in place of SiLU, and a mixture of experts.
 
-Both keep what they last computed, for a penalty or for a count: `activations` of the first, `routing`
-of the second.
+Both keep what they last computed, for a penalty or for a count: the first its `activations`, the
+second its `routing`.
 """
 
 import torch
@@ -50,7 +50,7 @@ class MixtureOfExperts(nn.Module):
         return shares / shares.sum(dim=-1, keepdim=True), chosen, probabilities
 
     def forward(self, x):
-        """Transform every position of x (batch, positions, dim); keeps routing, as route() gives it."""
+        """Transform every position of x (batch, positions, dim); keeps what route() returned."""
         rows = x.flatten(0, 1)
         self.routing = shares, chosen, _ = self.route(rows)
         by_expert = chosen.flatten().argsort(stable=True)  # (row, choice) pairs, expert by expert

@@ -14,7 +14,7 @@ from story_feed_forwards import load_balance
 
 
 def with_experts(dense, sequences, seed):
-    """A copy of a dense StoryModel whose feed-forwards are cut into experts, for these sequences."""
+    """A copy of a dense StoryModel, its feed-forwards cut into experts for these sequences."""
     model = deepcopy(dense)
     generator = torch.Generator().manual_seed(seed)
     inputs = feed_forward_inputs(dense, sequences)
@@ -35,11 +35,16 @@ def balance_penalty(weight):
     return penalty
 
 
+def parser():
+    """The arguments and their defaults."""
+    own = arguments("Train stories-moe.", n_steps=260, peak_lr=1e-3)
+    own.add_argument("--n-stories-to-cut", type=int, default=48)
+    own.add_argument("--balance-weight", type=float, default=0.02)
+    return own
+
+
 def main():
-    parser = arguments("Train stories-moe.", n_steps=260, peak_lr=1e-3)
-    parser.add_argument("--n-stories-to-cut", type=int, default=48)
-    parser.add_argument("--balance-weight", type=float, default=0.02)
-    args = parser.parse_args()
+    args = parser().parse_args()
     dense, train, held_out = start(args)
     model = with_experts(dense, train[: args.n_stories_to_cut], args.seed)
     fine_tune(model, dense, train, held_out, args, balance_penalty(args.balance_weight))

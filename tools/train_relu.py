@@ -19,7 +19,7 @@ def with_relu(dense):
 
 
 def l1_penalty(weight):
-    """A penalty for fine_tune(): weight times the mean size of an activation, mean over the layers."""
+    """A penalty for fine_tune(): weight times the mean size of all activations."""
 
     def penalty(model, real):
         activations = [layer.feed_forward.activations.flatten(0, 1)[real] for layer in model.layers]
@@ -30,10 +30,15 @@ def l1_penalty(weight):
     return penalty
 
 
+def parser():
+    """The arguments and their defaults."""
+    own = arguments("Train stories-relu.", n_steps=200, peak_lr=5e-4)
+    own.add_argument("--l1-weight", type=float, default=0.1)
+    return own
+
+
 def main():
-    parser = arguments("Train stories-relu.", n_steps=200, peak_lr=5e-4)
-    parser.add_argument("--l1-weight", type=float, default=0.1)
-    args = parser.parse_args()
+    args = parser().parse_args()
     dense, train, held_out = start(args)
     fine_tune(with_relu(dense), dense, train, held_out, args, l1_penalty(args.l1_weight))
 
