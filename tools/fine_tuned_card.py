@@ -15,12 +15,13 @@ TRAINING = (
     "seconds on {hardware}. PyTorch {torch}, Python {python}, threads: {n_threads}, bfloat16 "
     "autocast, AdamW, learning rate {peak_lr:g} after {n_warmup} steps of warm-up and then half a "
     "cosine down, weight decay {weight_decay:g}, gradients clipped to norm 1, seed {seed}. The "
-    "loss is {story_share:g} times that on the stories plus {teacher_weight:g} times the divergence "
-    "from what *stories* predicts."
+    "loss is {story_share:g} times that on the stories plus {teacher_weight:g} times the "
+    "divergence from what *stories* predicts."
 )
 COLUMNS = (
     "(Nats per token while training, in bfloat16, held-out loss on {n_held_out} stories. From "
-    "stories: the divergence from what *stories* predicts."
+    "stories: the divergence from what *stories* predicts. The CPU seconds include the "
+    "held-out losses."
 )
 LOSSES = """\
 Nats per token on {n_measured:,} held-out stories, `</s>` counted and `<s>` not, from the weights

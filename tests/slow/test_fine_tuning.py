@@ -40,6 +40,7 @@ from story_feed_forwards import (  # noqa: E402
 )
 from story_model import PARAMS  # noqa: E402
 from train_stories import make_batches, pad  # noqa: E402
+from write_model_card import table_of_files  # noqa: E402
 
 pytestmark = [
     pytest.mark.slow,
@@ -225,6 +226,12 @@ def test_zeros_and_experts_are_counted_by_hand():
     found = experts.measured()
     assert np.allclose(found["expert_use"], [[1 / 6, 2 / 6, 1 / 6, 1 / 6, 1 / 6, 0, 0, 0]])
     assert found["shared"] == [0.25]  # 1 of 4
+
+
+def test_the_bundled_model_card_lists_the_files_as_they_are():
+    folder = bundled_checkpoint()
+    paths = sorted(path for path in folder.iterdir() if path.name != "README.md")
+    assert table_of_files(paths) in (folder / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("make", [MixtureOfExperts, "relu"])
