@@ -20,9 +20,32 @@ from fine_tuned_card import card
 from make_corpus import read_stories
 from measure_fine_tuned import as_stored, measure
 from sample_stories import load_exported
+from story_model import MAX_SEQ_LEN
 from train_stories import read_sequences
 
 from llama_edu.convert import convert
+from llama_edu.loading import load
+from llama_edu.transformer.sampling import SamplingSettings
+
+
+def sampled(path, n_samples, temperature, train_texts):
+    """Stories that this package writes from the file, from seeds 1 to n_samples."""
+    samples = []
+    with load(path) as llama:
+        for seed in range(1, n_samples + 1):
+            settings = SamplingSettings(temperature)
+            generation = llama.generate_tokens("", MAX_SEQ_LEN, settings, seed=seed)
+            for _ in generation:
+                pass
+            samples.append(
+                {
+                    "seed": seed,
+                    "text": generation.text,
+                    "ended": generation.reason == "eos",
+                    "in_train": generation.text in train_texts,
+                }
+            )
+    return samples
 
 
 def main():
@@ -49,12 +72,11 @@ def main():
     measured = measure(
         as_stored(state["model"]),
         load_exported(args.model, tokenizer.get_piece_size()),
-        tokenizer,
         read_sequences(args.corpus / "held_out.txt", tokenizer)[: args.n_losses],
-        set(read_stories(args.corpus / "train.txt")),
-        args.n_samples,
-        args.temperature,
     )
+    train_texts = set(read_stories(args.corpus / "train.txt"))
+    measured["temperature"] = args.temperature
+    measured["samples"] = sampled(gguf, args.n_samples, args.temperature, train_texts)
     program = train_moe if is_moe(state["model"]) else train_relu
     text = card(
         state,

@@ -33,9 +33,9 @@ rounded to q8_0 as they are stored, with float32 arithmetic:
 | *stories* (float16) on the same text | {dense_loss:.4f} | {dense_loss_error:.4f} |
 | difference, story by story | {difference:+.4f} | {difference_error:.4f} |"""
 SAMPLES = (
-    "Temperature {temperature:g}, seeds 1 to {n_samples}, from `<s>` alone (another random "
-    "generator gives other stories). {n_ended} of {n_samples} ended with `</s>` within the "
-    "context, and {n_in_train} occur word for word in the training stories."
+    "Temperature {temperature:g}, seeds 1 to {n_samples}, from `<s>` alone, written by this "
+    "program from the file (`llama-edu generate --seed`). {n_ended} of {n_samples} ended with "
+    "`</s>` within the context, and {n_in_train} occur word for word in the training stories."
 )
 COMMANDS = """\
 pip install torch=={torch_plain} sentencepiece=={sentencepiece} safetensors numpy

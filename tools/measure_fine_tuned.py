@@ -1,4 +1,4 @@
-"""What the cards of stories-moe and stories-relu say: losses, zeros or experts, samples.
+"""What the cards of stories-moe and stories-relu say: losses, and zeros or experts.
 
 Computed in PyTorch. The weights are rounded to q8_0 first, as the file stores them; all arithmetic
 is float32.
@@ -6,7 +6,7 @@ is float32.
 
 import torch
 from export_huggingface import is_moe
-from sample_stories import nats_per_token, ratio_error, tell
+from sample_stories import nats_per_token, ratio_error
 from story_feed_forwards import N_EXPERTS, MixtureOfExperts, ReLUFeedForward
 from story_model import PARAMS, StoryModel, sum_loss
 
@@ -92,14 +92,13 @@ class CountedExperts:
         }
 
 
-def measure(model_state, dense, tokenizer, sequences, train_texts, n_samples, temperature):
-    """Everything measured, as a dict of numbers and texts.
+def measure(model_state, dense, sequences):
+    """Everything measured, as a dict of numbers.
 
     Args:
         model_state: the weights as stored, from as_stored().
         dense: the bundled StoryModel, for the loss on the same sequences.
         sequences: held-out stories as ids.
-        train_texts: set of the training stories, to see whether a sample is one of them.
     """
     model = load_fine_tuned(model_state)
     counted = (CountedExperts if is_moe(model_state) else CountedZeros)(len(model.layers))
@@ -108,12 +107,6 @@ def measure(model_state, dense, tokenizer, sequences, train_texts, n_samples, te
     differences = [
         (ours - theirs, n) for (ours, n), (theirs, _) in zip(sums, dense_sums, strict=True)
     ]
-    samples = []
-    for seed in range(1, n_samples + 1):
-        text, ended = tell(model, tokenizer, seed, temperature)
-        samples.append(
-            {"seed": seed, "text": text, "ended": ended, "in_train": text in train_texts}
-        )
     return counted.measured() | {
         "held_out_loss": nats_per_token(sums),
         "held_out_loss_error": ratio_error(sums),
@@ -123,6 +116,4 @@ def measure(model_state, dense, tokenizer, sequences, train_texts, n_samples, te
         "difference_error": ratio_error(differences),
         "n_measured": len(sums),
         "n_tokens_measured": sum(n for _, n in sums),
-        "temperature": temperature,
-        "samples": samples,
     }

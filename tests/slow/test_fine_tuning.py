@@ -251,7 +251,7 @@ def test_a_card_says_what_was_measured(make, dense, tokenizer, sequences, tmp_pa
         {"step": 7, "n_tokens": 12345, "held_out_loss": 0.25, "cpu_s": 98.6, "train_loss": 0.375,
          "divergence": 0.125, "balance": 1.5, "zeros": 0.625},
     ]  # fmt: skip
-    measured = measure(state["model"], dense, tokenizer, sequences[:2], set(), 0, 0.8)
+    measured = measure(state["model"], dense, sequences[:2]) | {"temperature": 0.8}
     assert measured["difference"] == pytest.approx(
         measured["held_out_loss"] - measured["dense_loss"]
     )
