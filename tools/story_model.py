@@ -88,11 +88,11 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Attention, then feed-forward, each added to its input."""
 
-    def __init__(self, params):
+    def __init__(self, params, make_feed_forward):
         super().__init__()
         dim = params["dim"]
         self.attention = Attention(dim, params["n_heads"])
-        self.feed_forward = FeedForward(dim, hidden_dim(dim, params["multiple_of"]))
+        self.feed_forward = make_feed_forward(dim, hidden_dim(dim, params["multiple_of"]))
         self.attention_norm = RMSNorm(dim, params["norm_eps"])
         self.ffn_norm = RMSNorm(dim, params["norm_eps"])
 
@@ -103,13 +103,18 @@ class Block(nn.Module):
 
 
 class StoryModel(nn.Module):
-    """Token ids (batch, positions) in, logits (batch, positions, vocab_size) out."""
+    """Token ids (batch, positions) in, logits (batch, positions, vocab_size) out.
 
-    def __init__(self, params, vocab_size):
+    make_feed_forward(dim, width) returns the feed-forward of one layer.
+    """
+
+    def __init__(self, params, vocab_size, make_feed_forward=FeedForward):
         super().__init__()
         dim = params["dim"]
         self.tok_embeddings = nn.Embedding(vocab_size, dim)
-        self.layers = nn.ModuleList(Block(params) for _ in range(params["n_layers"]))
+        self.layers = nn.ModuleList(
+            Block(params, make_feed_forward) for _ in range(params["n_layers"])
+        )
         self.norm = RMSNorm(dim, params["norm_eps"])
         self.output = nn.Linear(dim, vocab_size, bias=False)
         freqs = rope_freqs(dim // params["n_heads"])

@@ -91,6 +91,39 @@ def save(path, state):
     part.replace(path)
 
 
+def make_optimizer(model, weight_decay):
+    """AdamW; vectors, which are all norms, do not decay. take_step() sets the learning rate."""
+    groups = [
+        {"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": weight_decay},
+        {"params": [p for p in model.parameters() if p.dim() == 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)
+
+
+def take_step(model, optimizer, loss, rate):
+    """One step down the gradient of a loss, clipped to norm 1, at learning rate `rate`."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def versions():
+    """What the weights depend on besides the arguments, for the checkpoint."""
+    return {
+        "torch": str(torch.__version__),
+        "sentencepiece": sentencepiece.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def numbers_of(args):
+    """The arguments without the paths, which say nothing about the weights."""
+    return {k: v for k, v in vars(args).items() if not isinstance(v, Path)}
+
+
 def main():
     parser = argparse.ArgumentParser(description="Train the bundled model.")
     parser.add_argument("--corpus", type=Path, required=True, help="folder from make_corpus.py")
@@ -122,13 +155,7 @@ def main():
     held_out_batches = make_batches(held_out[:128], 4096)
 
     model = StoryModel(PARAMS, tokenizer.get_piece_size())
-    matrices = [p for p in model.parameters() if p.dim() == 2]
-    vectors = [p for p in model.parameters() if p.dim() == 1]
-    groups = [
-        {"params": matrices, "weight_decay": args.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=args.peak_lr, betas=(0.9, 0.95), fused=True)
+    optimizer = make_optimizer(model, args.weight_decay)
     done = {"step": 0, "n_tokens": 0, "elapsed_s": 0.0}
     plans = []  # (first step, n_steps): one entry for each run that changed the schedule
     checkpoint = args.out / "checkpoint.pt"
@@ -149,14 +176,9 @@ def main():
     stop_at = min(args.n_steps, args.stop_at_step or args.n_steps)
     while done["step"] < stop_at:
         rate = learning_rate(done["step"], args.n_steps, args.n_warmup, args.peak_lr)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
         with autocast():
             loss, n_tokens = sum_loss(model, next(batches))
-        (loss / n_tokens).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        take_step(model, optimizer, loss / n_tokens, rate)
         sum_nats, sum_tokens = sum_nats + loss.item(), sum_tokens + n_tokens
         done["step"] += 1
         done["n_tokens"] += n_tokens
@@ -173,12 +195,8 @@ def main():
                     "optimizer": optimizer.state_dict(),
                     "done": done,
                     "plans": plans,
-                    "arguments": {k: v for k, v in vars(args).items() if not isinstance(v, Path)},
-                    "versions": {
-                        "torch": str(torch.__version__),
-                        "sentencepiece": sentencepiece.__version__,
-                        "python": platform.python_version(),
-                    },
+                    "arguments": numbers_of(args),
+                    "versions": versions(),
                 }
                 save(checkpoint, state)
             print(json.dumps(record), file=log, flush=True)

@@ -40,6 +40,22 @@ def wrap_prose(text):
     )
 
 
+def table_of_files(paths):
+    """A line with name, size and sha256 of each file."""
+    return "\n".join(
+        f"| `{path.name}` | {path.stat().st_size:,} | "
+        f"`{hashlib.sha256(path.read_bytes()).hexdigest()}` |"
+        for path in paths
+    )
+
+
+def shown(samples):
+    """Samples as paragraphs, each with its seed."""
+    return "\n\n".join(
+        f"**Seed {sample['seed']}.** " + sample["text"].replace("\n", "\n\n") for sample in samples
+    )
+
+
 def training_commands(plans):
     """The shell lines that repeat a training run; plans as in train_stories.py."""
     command = "python tools/train_stories.py --corpus corpus --tokenizer tokenizer.model --out run"
@@ -64,10 +80,6 @@ def main():
     names = set(tensor_names(params["n_layers"]))
     weights = [tensor for name, tensor in state["model"].items() if name in names]
     paths = sorted(path for path in args.model.iterdir() if path.name != "README.md")
-    files = []
-    for path in paths:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        files.append(f"| `{path.name}` | {path.stat().st_size:,} | `{digest}` |")
     done, samples = state["done"], measured.pop("samples")
     template = Path(__file__).with_name("model_card_template.md").read_text(encoding="utf-8")
     card = template.format(
@@ -80,7 +92,7 @@ def main():
         max_seq_len=MAX_SEQ_LEN,
         rope_theta=ROPE_THETA,
         n_parts=len(list(args.model.glob("consolidated.*.pth"))),
-        files="\n".join(files),
+        files=table_of_files(paths),
         n_steps_done=done["step"],
         n_tokens=done["n_tokens"],
         minutes=done["elapsed_s"] / 60,
@@ -100,10 +112,7 @@ def main():
         n_ended=sum(sample["ended"] for sample in samples),
         n_in_train=sum(sample["in_train"] for sample in samples),
         n_plots=len(PLOTS),
-        samples="\n\n".join(
-            f"**Seed {sample['seed']}.** " + sample["text"].replace("\n", "\n\n")
-            for sample in samples[:N_SHOWN]
-        ),
+        samples=shown(samples[:N_SHOWN]),
     )
     (args.model / "README.md").write_text(wrap_prose(card.rstrip()) + "\n", encoding="utf-8")
 
