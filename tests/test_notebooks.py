@@ -18,7 +18,8 @@ from helpers.notebooks import FOLDER, NOTEBOOKS, cells_of, each_notebook, source
 def test_the_notebooks_are_there():
     assert [path.stem for path in NOTEBOOKS] == [
         "00_start_here", "01_file_format", "02_mmap_loading", "03_generation",
-        "04_page_faults_and_sparsity", "05_was_it_a_bug", "07_a_real_model",
+        "04_page_faults_and_sparsity", "05_was_it_a_bug", "06_could_models_be_slimmer",
+        "07_a_real_model",
     ]  # fmt: skip
 
 
