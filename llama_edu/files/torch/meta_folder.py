@@ -72,7 +72,11 @@ def _counted(n_shards: int) -> str:
 
 
 def read_params(path: Path) -> dict[str, object]:
-    """What a params.json states. FormatError where it is missing or no JSON object."""
+    """What a params.json states.
+
+    Raises:
+        FormatError: it is missing or no JSON object, or says that the model is of another kind.
+    """
     if not path.exists():
         raise FormatError(
             f"{path}: is missing; the sizes of the model are in it, copy it next to the weights"
@@ -87,6 +91,15 @@ def read_params(path: Path) -> dict[str, object]:
         raise FormatError(f"{path}: is not readable JSON ({error})") from None
     if not isinstance(params, dict):
         raise FormatError(f"{path}: holds no object, expected the sizes of a model")
+    if params.get("yarn"):
+        raise FormatError(
+            f"{path}: states yarn, expected a plain LLaMA; this kind of model is not supported"
+        )
+    if params.get("moe"):
+        raise FormatError(
+            f"{path}: states moe, expected a plain LLaMA; a mixture of experts can be read from "
+            f"GGUF and from a Hugging Face folder, take the model in one of these"
+        )
     return params
 
 
@@ -129,11 +142,6 @@ def config_of_params(
     if multiplier is not None and not isinstance(multiplier, int | float):
         raise FormatError(
             f"{where}: ffn_dim_multiplier is {repr(multiplier)[:40]}, expected a number"
-        )
-    if params.get("yarn") or params.get("moe"):
-        raise FormatError(
-            f"{where}: states {'yarn' if params.get('yarn') else 'moe'}, expected a plain LLaMA; "
-            f"this kind of model is not supported"
         )
     vocab_size = _vocab_size(shards, dim, folder)
     stated_vocab = size("vocab_size", -1)
