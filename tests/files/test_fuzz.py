@@ -1,6 +1,6 @@
 """Mutated files of every format of 2023: each opens with every view inside it, or is refused.
 
-GGUF and safetensors have the same test beside their own tests. The valid files are a few kilobytes,
+Plain GGUF and safetensors have the same test beside their own tests. The valid files are a few kilobytes,
 made by the writers of the tests and not by the package's.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import struct
+import tempfile
 import time
 import tracemalloc
 from collections import Counter
@@ -18,9 +19,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.gguf_by_hand import Gguf
 from helpers.hostile import check_hex_view
 from helpers.hostile_ggml import quantized_ggml, shard, tiny_ggml
 from helpers.hostile_pth import arrays, meta_files, training_file
+from helpers.layouts_by_hand import ORDER, layout_gguf
 from helpers.llama2c_v2_by_hand import MATRICES, llama2c_v2
 from helpers.small_models import (
     legacy_pth_file,
@@ -33,13 +36,15 @@ from helpers.small_models import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from llama_edu.convert import convert
 from llama_edu.errors import FormatError
 from llama_edu.files.anatomy import fields_of
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.layout import Checkpoint, ShardedTensor
+from llama_edu.files.layout import LAYOUTS, Checkpoint, ShardedTensor
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.vocabularies.detect import read_vocabulary
 from llama_edu.quants.scaled import ScaledArray
+from llama_edu.quants.transposed import TransposedBlocks
 from llama_edu.vocabulary import Vocabulary
 
 #: What a mutated file may cost: processor time, and memory beyond its own size.
@@ -77,6 +82,24 @@ def llama2c_v1(config, weights: dict[str, np.ndarray]) -> bytes:
     )
 
 
+def layout_samples() -> tuple[Sample, ...]:
+    """Each layout of our own, with an order; blocks by the package's writer."""
+    g = Gguf()
+    order = g.array(ORDER, "u16", [*range(19, -1, -1), *range(20)])
+    changes = {ORDER.replace(".", "__"): order}
+    files = [layout_gguf(layout, **changes) for layout in LAYOUTS]
+    with tempfile.TemporaryDirectory() as folder:
+        plain, made = Path(folder) / "plain.bin", Path(folder) / "made.gguf"
+        config = small_config(dim=32, hidden_dim=64, n_layers=2, n_heads=4, n_kv_heads=2)
+        plain.write_bytes(llama2c_v0(config, random_weights(config, np.random.default_rng(3))))
+        tokenizer = Path(folder) / "tokenizer.bin"
+        tokenizer.write_bytes(tokenizer_bin(small_vocabulary(271)))
+        for layout in LAYOUTS[1:]:
+            convert(plain, made, to="gguf", type="q8_0", layout=layout, tokenizer=tokenizer)
+            files.append(made.read_bytes())
+    return tuple(Sample({"model.gguf": data}) for data in files)
+
+
 @cache
 def samples(name: str) -> tuple[Sample, ...]:
     """The valid files of a format."""
@@ -111,6 +134,7 @@ def samples(name: str) -> tuple[Sample, ...]:
         "llama2.c v2": lambda: one(
             llama2c_v2(config, weights, 4)[0], llama2c_v2(config, weights, 8)[0], aim=50
         ),
+        "GGUF layouts": layout_samples,
         "tokenizer.bin": lambda: one(tokenizer_bin(small_vocabulary(271))),
     }  # fmt: skip
     return make[name]()
@@ -119,7 +143,7 @@ def samples(name: str) -> tuple[Sample, ...]:
 FORMATS = (
     "ggml", "ggmf", "ggjt v1", "ggjt v2", "ggjt v3", "ggmf in two shards", "Meta folder",
     "legacy .pth", "training checkpoint", "llama2.c v0", "llama2.c v1", "llama2.c v2",
-    "tokenizer.bin",
+    "GGUF layouts", "tokenizer.bin",
 )  # fmt: skip
 
 #: Counts, sizes, types and opcodes that a reader might believe.
@@ -179,8 +203,12 @@ def check_views(checkpoint: Checkpoint) -> None:
                 file = files[spec.file]
                 assert 0 <= spec.offset <= spec.end <= file.n_bytes
                 view = file.view(spec)
-                assert view.shape == spec.stored_shape
-                stored = [view.numbers, view.scales] if isinstance(view, ScaledArray) else [view]
+                assert view.shape == (spec.shape if spec.transposed else spec.stored_shape)
+                stored = [view]
+                if isinstance(view, ScaledArray):
+                    stored = [view.numbers, view.scales]
+                elif isinstance(view, TransposedBlocks):
+                    stored = [view.stored]
                 for array in stored:
                     start, end = run_of_bytes(array)
                     assert file.address + spec.offset <= start

@@ -14,7 +14,7 @@ from llama_edu.files.gguf.string_array import Texts
 from llama_edu.files.gguf.values import Entry
 from llama_edu.files.layout import Section
 from llama_edu.files.mapped import MappedFile
-from llama_edu.text import one_line
+from llama_edu.text import one_line, visible
 
 
 def gaps_between_tensors(header: GgufHeader) -> int:
@@ -79,7 +79,7 @@ def gguf_fields(mapped: MappedFile) -> Iterator[Field]:
     for field in cursor.fields or ():
         key, entry = arrays.get(field.end, ("", None))
         if header is not None and entry is not None and " x " in field.name:
-            yield from _elements(field, key, entry, header)
+            yield from _elements(field, visible(key), entry, header)
         else:
             yield field
     if error is not None:

@@ -21,6 +21,7 @@ from llama_edu.files.gguf.values import MAX_KEY_BYTES, MAX_METADATA_BYTES, Entry
 from llama_edu.files.layout import n_bytes_for
 from llama_edu.files.magic_numbers import GGUF
 from llama_edu.quants.blocks import GGML_TYPE_IDS
+from llama_edu.text import visible
 
 DEFAULT_ALIGNMENT = 32
 
@@ -204,7 +205,7 @@ def _read_entries(values: ValueReader, n_entries: int) -> dict[str, Entry]:
         if not key or key in entries:
             what = "occurs twice" if key else "is empty"
             raise FormatError(f"{cursor.where}: key {key!r} {what}; the file is damaged")
-        with cursor.inside(key):
+        with cursor.inside(visible(key)):
             entries[key] = values.entry()
         if cursor.offset - start > MAX_METADATA_BYTES:
             raise FormatError(
