@@ -78,6 +78,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=TYPES,
         help="type of w_down alone, which other layouts and orders quantize again (default keep)",
     )
+    parser.add_argument(
+        "--embedding-type",
+        default="keep",
+        choices=TYPES,
+        help="type of the token embedding alone (default keep: as the other matrices)",
+    )
     add_stated(parser)
 
 
@@ -105,6 +111,7 @@ def run(args: argparse.Namespace) -> None:
             layout=args.layout,
             order=order,
             down_type=args.down_type,
+            embedding_type=args.embedding_type,
         )
     print(done)
 

@@ -22,8 +22,9 @@ SPECS = {
         # a view on every other row
         TensorSpec("layers.0.wv", "f32", (3, 5), 832, 100, strides=(40, 4)),
         # blocks along the first axis, each row of them behind 10 bytes of something else
-        TensorSpec("layers.0.w_down", "q4_0", (64, 5), 940, 5 * 36 + 40, strides=(46, 18),
-                   transposed=True),
+        TensorSpec(
+            "layers.0.w_down", "q4_0", (64, 5), 940, 5 * 36 + 40, strides=(46, 18), transposed=True
+        ),
     )
 }
 N_PAGES = 19
