@@ -18,7 +18,7 @@ import train_relu
 from export_huggingface import is_moe, write_folder
 from fine_tuned_card import card
 from make_corpus import read_stories
-from measure_fine_tuned import as_stored, measure
+from measure_fine_tuned import EMBEDDING, MATRICES, as_stored, measure
 from sample_stories import load_exported
 from story_model import MAX_SEQ_LEN
 from train_stories import read_sequences
@@ -67,7 +67,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_folder(state["model"], tokenizer_path, folder)
-        convert(folder, gguf, to="gguf", type="q8_0")
+        convert(folder, gguf, to="gguf", type=MATRICES, embedding_type=EMBEDDING)
     tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(tokenizer_path))
     measured = measure(
         as_stored(state["model"]),

@@ -42,7 +42,7 @@ def arguments(description, **defaults):
     parser.add_argument("--weight-decay", type=float, default=0.1)
     parser.add_argument("--teacher-weight", type=float, default=0.5, help="0: the stories alone")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--n-threads", type=int, default=2)
+    parser.add_argument("--n-threads", type=int, default=1)
     parser.add_argument("--log-every", type=int, default=40, help="steps; also the held-out loss")
     parser.add_argument("--n-held-out", type=int, default=64, help="stories for that loss")
     parser.set_defaults(**defaults)

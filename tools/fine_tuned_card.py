@@ -25,7 +25,7 @@ COLUMNS = (
 )
 LOSSES = """\
 Nats per token on {n_measured:,} held-out stories, `</s>` counted and `<s>` not, from the weights
-rounded to q8_0 as they are stored, with float32 arithmetic:
+rounded as they are stored, with float32 arithmetic:
 
 | | nats per token | standard error |
 |---|---:|---:|

@@ -32,8 +32,8 @@ def l1_penalty(weight):
 
 def parser():
     """The arguments and their defaults."""
-    own = arguments("Train stories-relu.", n_steps=200, peak_lr=5e-4)
-    own.add_argument("--l1-weight", type=float, default=0.1)
+    own = arguments("Train stories-relu.", n_steps=200, peak_lr=7e-4)
+    own.add_argument("--l1-weight", type=float, default=0.6)
     return own
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 HELP = "write a checkpoint as one file that can be mapped"
 DESCRIPTION = (
@@ -12,10 +16,11 @@ EXAMPLE = "llama-edu convert data/stories stories.ggjt --to ggjt-v1 --type f16"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """SRC, DST, the format, the type and what may be lost."""
+    """SRC, DST, the format, the type, the layout and what may be lost."""
     from llama_edu.cli.arguments import add_stated
     from llama_edu.convert.output_formats import OUTPUT_FORMATS
     from llama_edu.convert.planning import TYPES
+    from llama_edu.files.layout import LAYOUTS
 
     parser.add_argument("source", metavar="SRC", help="a weight file, a folder, or a name")
     parser.add_argument(
@@ -55,6 +60,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY",
         help="do not carry this key of the source; may be repeated",
     )
+    parser.add_argument(
+        "--layout",
+        default="rows",
+        choices=LAYOUTS,
+        help="how the feed-forward lies; others than rows are read by this program alone (gguf "
+        "only)",
+    )
+    parser.add_argument(
+        "--hot-first",
+        metavar="TEXT",
+        help="put the hidden neurons first that most tokens of this UTF-8 text need (gguf only)",
+    )
+    parser.add_argument(
+        "--down-type",
+        default="keep",
+        choices=TYPES,
+        help="type of w_down alone, which other layouts and orders quantize again (default keep)",
+    )
+    parser.add_argument(
+        "--embedding-type",
+        default="keep",
+        choices=TYPES,
+        help="type of the token embedding alone (default keep: as the other matrices)",
+    )
     add_stated(parser)
 
 
@@ -65,6 +94,7 @@ def run(args: argparse.Namespace) -> None:
     from llama_edu.convert import convert
     from llama_edu.convert.keys import assigned
 
+    order = None if args.hot_first is None else _hot_first(args)
     with progress_bar("converting", "B") as progress:
         done = convert(
             args.source,
@@ -78,5 +108,28 @@ def run(args: argparse.Namespace) -> None:
             drop_keys=args.drop,
             progress=progress,
             stated=stated(args),
+            layout=args.layout,
+            order=order,
+            down_type=args.down_type,
+            embedding_type=args.embedding_type,
         )
     print(done)
+
+
+def _hot_first(args: argparse.Namespace) -> np.ndarray:
+    """(n_layers, hidden_dim) int64: the order that the text asks for; computes it with the source."""
+    import numpy as np
+
+    from llama_edu.cli.arguments import stated
+    from llama_edu.cli.streams.progress import progress_bar
+    from llama_edu.loading import load
+    from llama_edu.slimmer.hot_cold import hot_and_cold
+    from llama_edu.slimmer.texts import texts_for
+
+    with load(args.source, tokenizer=args.tokenizer, **vars(stated(args))) as llama:
+        texts = texts_for(llama, args.hot_first)
+        pieces = [*texts.scored, *texts.calibration]
+        n_tokens = sum(map(len, pieces))
+        with progress_bar("asking each token", "token") as show:
+            found = hot_and_cold(llama.model, pieces, progress=lambda n: show(n, n_tokens))
+    return np.stack(found.hot_first())

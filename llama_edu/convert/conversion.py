@@ -116,6 +116,7 @@ def convert(
     layout: LayoutName = "rows",
     order: np.ndarray | None = None,
     down_type: TypeName = "keep",
+    embedding_type: TypeName = "keep",
 ) -> Conversion:
     """Write a checkpoint as another format.
 
@@ -139,6 +140,7 @@ def convert(
             second and so on (gguf only). None leaves the neurons where they are.
         down_type: a type for w_down alone. In another layout or order its blocks hold other
             numbers, and more bits lose less.
+        embedding_type: a type for the token embedding alone.
     Raises:
         FormatError: the source cannot be read, the format cannot express it, or the destination
             cannot be written.
@@ -147,8 +149,9 @@ def convert(
     """
     start = time.perf_counter()
     output = output_format(to)
-    if type not in TYPES:
-        raise RequestError(f"cannot write type {type!r}, expected one of {', '.join(TYPES)}")
+    for wanted in (type, embedding_type):
+        if wanted not in TYPES:
+            raise RequestError(f"cannot write type {wanted!r}, expected one of {', '.join(TYPES)}")
     _check_shards(shards, output)
     destination = Path(destination)
     tokenizer_path = locate(tokenizer) if tokenizer else None
@@ -167,7 +170,7 @@ def convert(
             checkpoint,
             files,
             output,
-            type,
+            plan_arranged(plan(checkpoint, output, type, embedding_type), arrangement),
             destination,
             shards,
             tokenizer_path,
@@ -198,7 +201,7 @@ def _request(
     checkpoint: Checkpoint,
     files: Sequence[MappedFile],
     output: OutputFormat,
-    type: TypeName,
+    planned: Sequence[PlannedTensor],
     destination: Path,
     shards: int,
     tokenizer_path: Path | None,
@@ -208,7 +211,6 @@ def _request(
     """What the format's writer is to write. FormatError where the format cannot express it."""
     divisors = _divisors(checkpoint, files)
     config = _expressible(checkpoint, divisors, output)
-    planned = plan_arranged(plan(checkpoint, output, type), arrangement)
 
     def check_source() -> None:
         for file in files:

@@ -27,9 +27,17 @@ TypeName = Literal[
 TYPES: tuple[TypeName, ...] = get_args(TypeName)
 
 
-def plan(checkpoint: Checkpoint, output: OutputFormat, type: TypeName) -> list[PlannedTensor]:
+def plan(
+    checkpoint: Checkpoint,
+    output: OutputFormat,
+    type: TypeName,
+    embedding_type: TypeName = "keep",
+) -> list[PlannedTensor]:
     """Every tensor that will be written, in the source's order, with its type.
 
+    Args:
+        type: of the matrices.
+        embedding_type: of the token embedding; "keep" for that of the others.
     Raises:
         FormatError: a type that the format does not have, or rows that are not whole blocks of it.
     """
@@ -42,7 +50,9 @@ def plan(checkpoint: Checkpoint, output: OutputFormat, type: TypeName) -> list[P
         if len(tensor.shape) == 1 or (output.routers_f32 and name.endswith(".router")):
             wanted = "f32"
         else:
-            wanted = tensor.type if type == "keep" else type
+            alone = name == "token_embedding" and embedding_type != "keep"
+            chosen = embedding_type if alone else type
+            wanted = tensor.type if chosen == "keep" else chosen
         stored = BLOCK_TYPES[output.stored_type(wanted)]
         if tensor.shape[-1] % stored.block_size:
             raise FormatError(

@@ -93,7 +93,7 @@ class Slimmer:
             f"One token reads {self.base_bytes:,} bytes on {self.base_pages:,} of "
             f"{self.file_pages:,} pages of {self.page_size:,} bytes. Losses are measured; bytes "
             f"and pages are computed, by the ledger.",
-            lay_out(("way", "bytes/token", "pages/token", "nats lost", "", ""), self._cells(),
+            lay_out(("way", "bytes/token", "pages/token", "nats lost", "", ""), [*self._cells()],
                     "<>>>><", "  "),
             f"Floor, attention and output alone: {self.floor_share:.3f} of the bytes, "
             f"{self.floor_pages:,} pages. One twelfth of the file, as was believed in 2023: "

@@ -74,8 +74,8 @@ def mixture(model: Reader, layer: int, x: np.ndarray, see: Tap = untouched) -> n
 def choose(probabilities: np.ndarray, k: int, where: str) -> np.ndarray:
     """The k likeliest experts of each position.
 
-    Of experts that are exactly as likely, the one with the lower number is taken; transformers and
-    llama.cpp leave that to their sorting.
+    Of experts that are exactly as likely, the one with the lower number is taken. llama.cpp's
+    sorting did the same where it was tried; that of PyTorch, in transformers, took others.
 
     Args:
         probabilities: (T, n_experts) float32.

@@ -9,7 +9,7 @@ from helpers.small_models import old_config, random_weights, small_config, small
 
 from llama_edu.convert import convert
 from llama_edu.convert.planning import TYPES
-from llama_edu.errors import FormatError
+from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.ggml.header import TYPE_IDS
 from llama_edu.files.gguf.writer import FILE_TYPES, write_gguf
@@ -139,3 +139,24 @@ def test_rows_that_are_no_whole_blocks_refuse_with_their_length(name, tmp_path):
     with pytest.raises(FormatError, match=sentence):
         convert(path, tmp_path / "out.gguf", to="gguf", type=name)
     assert not (tmp_path / "out.gguf").exists()
+
+
+@pytest.mark.parametrize(
+    ("type", "embedding"), [("q8_0", "q6_k"), ("keep", "q4_0"), ("f32", "keep")]
+)
+def test_the_embedding_may_have_a_type_of_its_own(type, embedding, source, tmp_path):
+    path, _ = source
+    convert(path, tmp_path / "m.gguf", to="gguf", type=type, embedding_type=embedding)
+    before = read_checkpoint(path).tensors
+    after = read_checkpoint(tmp_path / "m.gguf").tensors
+    alone = type if embedding == "keep" else embedding
+    others = before["output"].type if type == "keep" else type
+    assert after["token_embedding"].type == alone
+    assert {t.type for n, t in after.items() if len(t.shape) == 2 and n != "token_embedding"} == {
+        others
+    }
+
+
+def test_an_unknown_type_for_the_embedding_is_named(source, tmp_path):
+    with pytest.raises(RequestError, match="cannot write type 'q9'"):
+        convert(source[0], tmp_path / "m.gguf", to="gguf", embedding_type="q9")

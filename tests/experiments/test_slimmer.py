@@ -40,14 +40,14 @@ def test_every_way_becomes_a_row_beside_the_unchanged_model(files):
     assert abs(by_label["f32"].nats) < 1e-5
     note = by_label["q6_k q5_k q4_k q3_k q2_k tq1_0"].note
     assert note == "rows of 32 numbers are no whole blocks of 256"
-    for label in ("half zeroed, by size", "half zeroed, by Wanda"):
+    for label in ("half of the weights, by size", "half of the weights, by Wanda"):
         row = by_label[label]
         assert row.bytes_share == 1 and row.n_pages == found.base_pages
         assert row.note == "no page saved: zeros are stored" and row.nats != 0
     assert by_label["fewer ids"].nats is None and "only 300 ids" in by_label["fewer ids"].note
-    cut = by_label["50% of them"]
+    cut = by_label["50% of the inputs"]
     assert cut.n_pages == found.base_pages and 0.5 < cut.bytes_share < 0.65
-    assert "1 left out" in by_label and "2 left out" not in by_label  # one layer stays
+    assert "1 layer left out" in by_label and "2 layers left out" not in by_label  # one layer stays
     assert len(found.layer_nats) == 2
     assert found.floor_pages < found.base_pages and 0 < found.floor_share < 1
     assert found.twelfth_pages == round(found.file_pages / 12)
@@ -127,10 +127,10 @@ def test_of_the_bundled_model_the_numbers_are_these():
     rows = {row.label: row for row in found.rows}
     assert found.n_tokens == 1873 and found.base_nats == pytest.approx(0.1374, abs=1e-3)
     for label, share, nats in (
-        ("q8_0", 0.53, 0), ("q4_0", 0.28, 0.001), ("1 left out", 0.84, 0.007),
-        ("2 left out", 0.68, 0.067), ("3 left out", 0.52, 0.45),
-        ("feed-forward, 0.75 of its bytes", 0.836, 0.007), ("50% of them", 0.517, 0.005),
-        ("half zeroed, by size", 1, 0.003), ("half zeroed, by Wanda", 1, 0.007),
+        ("q8_0", 0.53, 0), ("q4_0", 0.28, 0.001), ("1 layer left out", 0.84, 0.007),
+        ("2 layers left out", 0.68, 0.067), ("3 layers left out", 0.52, 0.45),
+        ("feed-forward in 0.75 of its bytes", 0.836, 0.007), ("50% of the inputs", 0.517, 0.005),
+        ("half of the weights, by size", 1, 0.003), ("half of the weights, by Wanda", 1, 0.007),
     ):  # fmt: skip
         assert rows[label].bytes_share == pytest.approx(share, abs=0.006)
         assert rows[label].nats == pytest.approx(nats, abs=0.004)

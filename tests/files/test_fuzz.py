@@ -1,7 +1,8 @@
 """Mutated files of every format of 2023: each opens with every view inside it, or is refused.
 
-GGUF and safetensors have the same test beside their own tests; here are theirs with experts. The
-valid files are a few kilobytes, made by the writers of the tests and not by the package's.
+Plain GGUF and safetensors have the same test beside their own tests; here are theirs with experts and
+with other layouts. The valid files are a few kilobytes, made by the writers of the tests and not by
+the package's.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import struct
+import tempfile
 import time
 import tracemalloc
 from collections import Counter
@@ -19,12 +21,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.gguf_by_hand import Gguf
 from helpers.hostile import check_hex_view
 from helpers.hostile_ggml import quantized_ggml, shard, tiny_ggml
 from helpers.hostile_pth import arrays, meta_files, training_file
+from helpers.layouts_by_hand import ORDER, layout_gguf
 from helpers.llama2c_v2_by_hand import MATRICES, llama2c_v2
 from helpers.mixtral_by_hand import (
-    LAYOUTS,
+    LAYOUTS as EXPERT_LAYOUTS,
+)
+from helpers.mixtral_by_hand import (
     gguf_of,
     gguf_tensors,
     huggingface_tensors,
@@ -44,13 +50,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+from llama_edu.convert import convert
 from llama_edu.errors import FormatError
 from llama_edu.files.anatomy import fields_of
 from llama_edu.files.detect import read_checkpoint
-from llama_edu.files.layout import Checkpoint, ShardedTensor
+from llama_edu.files.layout import LAYOUTS, Checkpoint, ShardedTensor
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.vocabularies.detect import read_vocabulary
 from llama_edu.quants.scaled import ScaledArray
+from llama_edu.quants.transposed import TransposedBlocks
 from llama_edu.vocabulary import Vocabulary
 
 #: What a mutated file may cost: processor time, and memory beyond its own size.
@@ -108,6 +116,24 @@ def safetensors_with_experts(layout: str) -> Sample:
     return Sample({"model.safetensors": save(arrays, metadata=sizes)})
 
 
+def layout_samples() -> tuple[Sample, ...]:
+    """Each layout of our own, with an order; blocks by the package's writer."""
+    g = Gguf()
+    order = g.array(ORDER, "u16", [*range(19, -1, -1), *range(20)])
+    changes = {ORDER.replace(".", "__"): order}
+    files = [layout_gguf(layout, **changes) for layout in LAYOUTS]
+    with tempfile.TemporaryDirectory() as folder:
+        plain, made = Path(folder) / "plain.bin", Path(folder) / "made.gguf"
+        config = small_config(dim=32, hidden_dim=64, n_layers=2, n_heads=4, n_kv_heads=2)
+        plain.write_bytes(llama2c_v0(config, random_weights(config, np.random.default_rng(3))))
+        tokenizer = Path(folder) / "tokenizer.bin"
+        tokenizer.write_bytes(tokenizer_bin(small_vocabulary(271)))
+        for layout in LAYOUTS[1:]:
+            convert(plain, made, to="gguf", type="q8_0", layout=layout, tokenizer=tokenizer)
+            files.append(made.read_bytes())
+    return tuple(Sample({"model.gguf": data}) for data in files)
+
+
 @cache
 def samples(name: str) -> tuple[Sample, ...]:
     """The valid files of a format."""
@@ -142,8 +168,9 @@ def samples(name: str) -> tuple[Sample, ...]:
         "llama2.c v2": lambda: one(
             llama2c_v2(config, weights, 4)[0], llama2c_v2(config, weights, 8)[0], aim=50
         ),
-        "GGUF with experts": lambda: tuple(map(gguf_with_experts, LAYOUTS)),
-        "safetensors with experts": lambda: tuple(map(safetensors_with_experts, LAYOUTS)),
+        "GGUF with experts": lambda: tuple(map(gguf_with_experts, EXPERT_LAYOUTS)),
+        "safetensors with experts": lambda: tuple(map(safetensors_with_experts, EXPERT_LAYOUTS)),
+        "GGUF layouts": layout_samples,
         "tokenizer.bin": lambda: one(tokenizer_bin(small_vocabulary(271))),
     }  # fmt: skip
     return make[name]()
@@ -152,7 +179,7 @@ def samples(name: str) -> tuple[Sample, ...]:
 FORMATS = (
     "ggml", "ggmf", "ggjt v1", "ggjt v2", "ggjt v3", "ggmf in two shards", "Meta folder",
     "legacy .pth", "training checkpoint", "llama2.c v0", "llama2.c v1", "llama2.c v2",
-    "GGUF with experts", "safetensors with experts", "tokenizer.bin",
+    "GGUF with experts", "safetensors with experts", "GGUF layouts", "tokenizer.bin",
 )  # fmt: skip
 
 #: Counts, sizes, types and opcodes that a reader might believe.
@@ -212,8 +239,12 @@ def check_views(checkpoint: Checkpoint) -> None:
                 file = files[spec.file]
                 assert 0 <= spec.offset <= spec.end <= file.n_bytes
                 view = file.view(spec)
-                assert view.shape == spec.stored_shape
-                stored = [view.numbers, view.scales] if isinstance(view, ScaledArray) else [view]
+                assert view.shape == (spec.shape if spec.transposed else spec.stored_shape)
+                stored = [view]
+                if isinstance(view, ScaledArray):
+                    stored = [view.numbers, view.scales]
+                elif isinstance(view, TransposedBlocks):
+                    stored = [view.stored]
                 for array in stored:
                     start, end = run_of_bytes(array)
                     assert file.address + spec.offset <= start

@@ -88,7 +88,9 @@ def test_the_fixed_set_is_that_of_the_largest_mean_square_and_lasts_for_every_to
     model = random_model(2)
     for layer in range(3):
         model.weights[f"layers.{layer}.w_up"][[4, 31]] *= 50
-    choice = choose(observe_activations(model, CALIBRATION), "fixed", 0.95)
+    activations = observe_activations(model, CALIBRATION)
+    assert (choose(activations, "fixed", 0.29).fixed.sum(axis=1) == 40 - 12).all()  # of 11.6
+    choice = choose(activations, "fixed", 0.95)
     masks = neuron_masks(model, TEXT, choice)
     assert (np.flatnonzero(masks[1, 0]) == [4, 31]).all()
     assert (masks == masks[:, :1]).all()

@@ -73,7 +73,11 @@ def _counted(n_shards: int) -> str:
 
 
 def read_params(path: Path) -> dict[str, object]:
-    """What a params.json states. FormatError where it is missing or no JSON object."""
+    """What a params.json states.
+
+    Raises:
+        FormatError: it is missing or no JSON object, or says that the model is of another kind.
+    """
     if not path.exists():
         raise FormatError(
             f"{path}: is missing; the sizes of the model are in it, copy it next to the weights"
@@ -88,6 +92,15 @@ def read_params(path: Path) -> dict[str, object]:
         raise FormatError(f"{path}: is not readable JSON ({error})") from None
     if not isinstance(params, dict):
         raise FormatError(f"{path}: holds no object, expected the sizes of a model")
+    if params.get("yarn"):
+        raise FormatError(
+            f"{path}: states yarn, expected a plain LLaMA; this kind of model is not supported"
+        )
+    if params.get("moe"):
+        raise FormatError(
+            f"{path}: states moe, expected a plain LLaMA; a mixture of experts can be read from "
+            f"GGUF and from a Hugging Face folder, take the model in one of these"
+        )
     return params
 
 
@@ -133,11 +146,6 @@ def config_of_params(
     """Sizes from params.json, each compared with what the tensors say, and which were assumed."""
     where = folder / "params.json"
     _check_dimensions(shards[0], folder)
-    if params.get("yarn") or params.get("moe"):
-        raise FormatError(
-            f"{where}: states {'yarn' if params.get('yarn') else 'moe'}, expected a plain LLaMA; "
-            f"this kind of model is not supported"
-        )
     p = _Params(params, where)
     dim, n_heads, n_layers = p.size("dim"), p.size("n_heads"), p.size("n_layers")
     vocab_size = _vocab_size(shards, dim, folder)

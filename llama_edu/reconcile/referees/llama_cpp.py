@@ -44,6 +44,7 @@ _IN_LAYER = {
     ("ffn_moe_up", "MUL_MAT_ID"): "up",
     ("ffn_moe_swiglu", "SWIGLU"): "activated",
     ("ffn_moe_out", "ADD"): "down",
+    ("ffn_moe_out", "CONT"): "down",  # of a single expert
     ("l_out", "ADD"): "out",
 }
 _OUTSIDE = {"embd": "embedding", "result_norm": "final_norm", "result_output": "logits"}

@@ -13,26 +13,34 @@ _KINDS = {
     "token_embedding": "embedding table",
     "w": "feed-forward",
     "wq": "attention", "wk": "attention", "wv": "attention", "wo": "attention",
-    "output": "output",
+    "output": "output", "router": "routers of experts",
 }  # fmt: skip
+_EXPERTS = "experts"
 _NEEDED, _REST = "#00224e", "#d9d9d9"
 
 
 def needs_by_kind(llama: Llama) -> dict[str, tuple[int, int]]:
     """Kind of weight -> bytes that one token needs, bytes in all; in the order of `llama.weights`.
 
-    Of the embedding table a token needs its own row. A model without an output matrix of its own
+    Of the experts a token needs those that its routers choose, as many in every layer. Of the embedding table a token needs its own row. A model without an output matrix of its own
     multiplies by the table instead, and so needs all of it.
     """
     needs: dict[str, tuple[int, int]] = {}
     is_tied = "output" not in llama.weights
     for name, weight in llama.weights.items():
         own = name.rpartition(".")[2]
-        kind = "norms" if own.endswith("_norm") else _KINDS.get(own) or _KINDS[own[0]]
+        if ".experts." in name:
+            kind = _EXPERTS
+        else:
+            kind = "norms" if own.endswith("_norm") else _KINDS.get(own) or _KINDS[own[0]]
         needed, there = needs.get(kind, (0, 0))
         is_looked_up = own == "token_embedding" and not is_tied
         needed += weight[0].nbytes if is_looked_up else weight.nbytes
         needs[kind] = (needed, there + weight.nbytes)
+    if _EXPERTS in needs:
+        there = needs[_EXPERTS][1]
+        used = llama.config.n_experts_per_token
+        needs[_EXPERTS] = (there * used // llama.config.n_experts, there)
     return needs
 
 

@@ -25,6 +25,7 @@ _LOOKS: dict[str, tuple[str, str]] = {
     "layers": ("D", "#e69f00"),
 }
 _OTHER = ("h", "#7d7c78")
+_LIMITS = ("floor: attention and output", "one twelfth (2023)")
 _INK, _GRAY = "#222222", "#6b6b6b"
 
 #: Losses below are drawn on a linear scale, those above on a logarithmic one.
@@ -44,11 +45,17 @@ def needs(found: Slimmer, row: Row, axis: Axis) -> float:
 
 
 def pareto_front(found: Slimmer, axis: Axis = "pages") -> list[Row]:
-    """The rows that no other beats in both, from the most that is needed to the least."""
+    """The rows that no other beats in both, from the most that is needed to the least.
+
+    A gain counts as no loss: leaving something out taught the model nothing.
+    """
+
+    def lost(row: Row) -> float:
+        return max(row.nats or 0.0, 0.0)
+
     front: list[Row] = []
-    ordered = sorted(drawn_rows(found), key=lambda r: (needs(found, r, axis), r.nats))
-    for row in ordered:
-        if not front or (row.nats or 0.0) < (front[-1].nats or 0.0):
+    for row in sorted(drawn_rows(found), key=lambda r: (needs(found, r, axis), lost(r))):
+        if not front or lost(row) < lost(front[-1]):
             front.append(row)
     return front[::-1]
 
@@ -68,19 +75,20 @@ def pareto_figure(found: Slimmer, axis: Axis = "pages") -> AltFigure:
     rows, front = drawn_rows(found), pareto_front(found, axis)
     _draw_points(axes, found, rows, axis)
     axes.step(
-        [needs(found, r, axis) for r in front], [r.nats for r in front], where="post",
+        [needs(found, r, axis) for r in front], [r.nats for r in front], where="pre",
         color=_INK, linewidth=1.2, zorder=1, label="front: nothing beats it in both",
     )  # fmt: skip
     _name(axes, found, front, axis)
+    _name(axes, found, [r for r in rows if r.kind == "layers" and r not in front], axis, "left")
     _draw_limits(axes, found, axis)
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=_LINEAR_UP_TO)
     shares = [needs(found, r, axis) for r in rows]
-    axes.set_xlim(0.075, max(1.15, 1.3 * max(shares)))
+    axes.set_xlim(0.068, max(1.15, 1.3 * max(shares)))
     highest = max(r.nats or 0.0 for r in rows)
     axes.set_ylim(min(-0.003, *(1.2 * (r.nats or 0.0) for r in rows)), max(0.1, 3 * highest))
-    ticks = [t for t in (1 / 12, 0.25, 0.5, 1, 2, 4) if t <= axes.get_xlim()[1]]
-    axes.set_xticks(ticks, ["1/12", "1/4", "1/2", "1", "2", "4"][: len(ticks)])
+    ticks = [t for t in (0.125, 0.25, 0.5, 1, 2, 4) if t <= axes.get_xlim()[1]]
+    axes.set_xticks(ticks, ["1/8", "1/4", "1/2", "1", "2", "4"][: len(ticks)])
     axes.minorticks_off()
     y_ticks = [t for t in (0, 0.005, 0.01, 0.1, 1, 10) if t <= axes.get_ylim()[1]]
     axes.set_yticks(y_ticks, [f"{t:g}" for t in y_ticks])
@@ -91,7 +99,7 @@ def pareto_figure(found: Slimmer, axis: Axis = "pages") -> AltFigure:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(plain_label(found.file_name), fontsize=10, loc="left")
-    figure.legend(frameon=False, fontsize=8, ncols=4, loc="outside lower center")
+    figure.legend(frameon=False, fontsize=9, ncols=4, loc="outside lower center")
     return AltFigure(figure, _alt(found, rows, front, axis))
 
 
@@ -102,29 +110,31 @@ def _draw_points(axes: Any, found: Slimmer, rows: Sequence[Row], axis: Axis) -> 
         axes.errorbar(
             [needs(found, r, axis) for r in of_kind], [r.nats for r in of_kind],
             yerr=[r.standard_error or 0.0 for r in of_kind], fmt=marker, color=color,
-            markersize=10 if marker == "*" else 7, markeredgecolor="white", markeredgewidth=0.8,
-            elinewidth=1, label=kind, zorder=3,
+            markersize=14 if marker == "*" else 7, markeredgecolor="white", markeredgewidth=0.8,
+            elinewidth=1, label=kind, zorder=5 if kind == "unchanged" else 3,
         )  # fmt: skip
 
 
-def _name(axes: Any, found: Slimmer, rows: Sequence[Row], axis: Axis) -> None:
-    """Names beside the points, in turn above right and below left, so that neighbors differ."""
-    for i, row in enumerate(rows):
-        above = i % 2 == 0
+def _name(
+    axes: Any, found: Slimmer, rows: Sequence[Row], axis: Axis, side: str = "in turn"
+) -> None:
+    """Names beside the points; in turn above right and below left, so that neighbors differ."""
+    for i, row in enumerate(reversed(rows)):
+        right = side == "in turn" and i % 2 == 0
         axes.annotate(
             plain_label(row.label, 34), (needs(found, row, axis), row.nats),
-            xytext=(6, 7) if above else (-6, -12), textcoords="offset points", fontsize=8,
-            ha="left" if above else "right", color=_INK, zorder=4,
+            xytext=(6, 8) if right else (-8, -14), textcoords="offset points", fontsize=9,
+            ha="left" if right else "right", color=_INK, zorder=4,
         )  # fmt: skip
 
 
 def _draw_limits(axes: Any, found: Slimmer, axis: Axis) -> None:
-    floor, twelfth = _limits(found, axis)
-    for x, style, name in ((floor, "--", "floor: attention\nand output alone"),
-                           (twelfth, ":", "one twelfth,\nbelieved in 2023")):  # fmt: skip
-        axes.axvline(x, color=_GRAY, linestyle=style, linewidth=1.2, zorder=0)
-        axes.annotate(name, (x, 0.99), xycoords=("data", "axes fraction"), va="top", fontsize=8,
-                      xytext=(4, 0), textcoords="offset points", color=_GRAY)  # fmt: skip
+    """Two vertical lines; their names run along them, where points are seldom."""
+    for x, style, name in zip(_limits(found, axis), ("--", ":"), _LIMITS, strict=True):
+        axes.axvline(x, color=_GRAY, linestyle=style, linewidth=1.4, zorder=0)
+        axes.annotate(name, (x, 0.62), xycoords=("data", "axes fraction"), va="center",
+                      rotation=90, fontsize=9, xytext=(-13, 0), textcoords="offset points",
+                      color=_GRAY)  # fmt: skip
 
 
 def _limits(found: Slimmer, axis: Axis) -> tuple[float, float]:

@@ -71,7 +71,7 @@ def pruning_rows(base: Measured, step: Step) -> Iterator[Row]:
         same = bool((found.pages == base.cost.pages).all())
         step(len(base.nats))
         note = "no page saved: zeros are stored" if same else "not the same pages"
-        yield base.row("pruning", f"half zeroed, {label}", found, nats, note)
+        yield base.row("pruning", f"half of the weights, {label}", found, nats, note)
 
 
 def to_choose_by(texts: Sequence[Sequence[int]]) -> list[Sequence[int]]:
@@ -103,13 +103,19 @@ def layer_rows(
         found = cost(without_layers(base.stored, left_out), tensors, base.token)
         which = ", ".join(map(str, sorted(left_out)))
         step(len(base.nats))
-        yield base.row("layers", f"{len(left_out)} left out", found, nats, f"greedy: {which}")
+        yield base.row(
+            "layers",
+            f"{len(left_out)} layer{'s' if len(left_out) > 1 else ''} left out",
+            found,
+            nats,
+            f"greedy: {which}",
+        )
 
 
 def low_rank_rows(base: Measured, step: Step) -> Iterator[Row]:
     """The feed-forward matrices as products of thin ones."""
     for share in RANK_SHARES:
-        label = f"feed-forward, {share:g} of its bytes"
+        label = f"feed-forward in {share:g} of its bytes"
         try:
             changed, rank = low_rank(base.stored, share)
         except RequestError as error:
@@ -162,6 +168,6 @@ def input_rows(base: Measured, step: Step) -> Iterator[Row]:
         tap = InputsCut(thresholds(sizes, share))
         nats = token_nats(base.model, base.texts.scored, tap=tap)
         step(len(base.nats))
-        yield base.row("inputs cut", f"{share:.0%} of them", None, nats,
+        yield base.row("inputs cut", f"{share:.0%} of the inputs", None, nats,
                        "bytes, not pages: columns lie on all of them",
                        tap.bytes_left_out(base.stored))  # fmt: skip

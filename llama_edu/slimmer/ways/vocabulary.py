@@ -91,11 +91,12 @@ def _fewest(piece: bytes, by_piece: dict[bytes, int]) -> tuple[int, ...]:
     """The fewest ids whose pieces make these bytes; of several such, the longest piece first."""
     best: list[tuple[int, ...] | None] = [()]
     for end in range(1, len(piece) + 1):
-        found = None
+        found: tuple[int, ...] | None = None
         for start in range(end):
             before, token = best[start], by_piece.get(piece[start:end])
-            possible = before is not None and token is not None
-            if possible and (found is None or len(before) + 1 < len(found)):
+            if before is None or token is None:
+                continue
+            if found is None or len(before) + 1 < len(found):
                 found = (*before, token)
         best.append(found)
     result = best[-1]

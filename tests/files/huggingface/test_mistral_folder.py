@@ -152,3 +152,12 @@ def test_what_is_missing_or_double_is_named(tmp_path, weights, kind):
 def test_sizes_that_contradict_the_tensors_are_named(tmp_path, weights, changes, sentence):
     with pytest.raises(FormatError, match=sentence):
         read_checkpoint(write(tmp_path / "m", weights, **changes))
+
+
+def test_a_mixture_of_experts_is_refused_before_its_names_are(tmp_path, weights):
+    folder = write(tmp_path / "m", weights, moe={"num_experts": 8, "num_experts_per_tok": 2})
+    path = folder / "consolidated.safetensors"
+    assert b"feed_forward.w1.weight" in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(b"feed_forward.w1.weight", b"feed_forward.0.weight"))
+    with pytest.raises(FormatError, match=r"states moe, .* from GGUF and from a Hugging Face fol"):
+        read_checkpoint(folder)

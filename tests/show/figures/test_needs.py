@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from helpers.mixtral_by_hand import mixtral_config, mixtral_weights, write_gguf
 from helpers.tiny import open_tiny
 
+from llama_edu.loading import load
 from llama_edu.show.figures.needs import needs_by_kind, needs_figure
 from llama_edu.show.text.wide import wide
 
@@ -21,6 +23,19 @@ def test_a_token_needs_all_but_the_other_rows_of_the_table(tmp_path, rng):
     assert needs["feed-forward"] == (ffn, ffn)
     assert needs["norms"][1] == (2 * config.n_layers + 1) * row
     assert set(needs) == {"norms", "attention", "feed-forward", "output"}
+
+
+def test_of_the_experts_a_token_needs_those_that_are_chosen(tmp_path):
+    config = mixtral_config()
+    path = write_gguf(tmp_path, config, mixtral_weights(config), "one tensor")
+    with load(path) as llama:
+        needs = needs_by_kind(llama)
+    experts = 3 * 5 * 3 * 24 * 40 * 4
+    assert needs["experts"] == (experts * 2 // 5, experts)
+    assert needs["routers of experts"] == (3 * 5 * 24 * 4, 3 * 5 * 24 * 4)
+    assert set(needs) == {
+        "norms", "attention", "experts", "routers of experts", "output", "embedding table"
+    }  # fmt: skip
 
 
 def test_a_tied_table_is_needed_as_a_whole(tmp_path, rng):

@@ -82,7 +82,7 @@ def test_only_the_layers_matrices_are_pruned_each_by_its_own_input():
 @pytest.mark.parametrize("share", [-0.1, 1.01, float("nan"), float("inf")])
 def test_a_share_that_is_none_is_refused(share):
     for prune in (lambda: by_size(W, share), lambda: pruned(random_model(0), share)):
-        with pytest.raises(RequestError, match="pruning: a share of .*, expected a number from 0"):
+        with pytest.raises(RequestError, match=r"pruning: a share of .*, expected a number from 0"):
             prune()
 
 

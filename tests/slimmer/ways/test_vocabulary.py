@@ -46,7 +46,9 @@ def test_a_token_that_is_left_out_is_spelled_with_the_fewest_pieces(tokenizer):
     the, he = pieces[b" the"], pieces[b"he"]
     text = [1, the, he, the]
     smaller = with_vocabulary(random_model(1), tokenizer, [pieces[b" t"], he], [text])
-    assert len(smaller.ids) == smaller.model.config.vocab_size == len(smaller.model.weights["output"])
+    assert (
+        len(smaller.ids) == smaller.model.config.vocab_size == len(smaller.model.weights["output"])
+    )
     spelled = [tokenizer.piece(int(smaller.ids[t])) for t in smaller.spelled(text)]
     assert spelled == [b"", b" t", b"he", b"he", b" t", b"he"]
     by_bytes = with_vocabulary(random_model(1), tokenizer, [], [text])
@@ -61,7 +63,7 @@ def test_the_nats_of_a_token_are_those_of_the_tokens_that_spell_it(tokenizer):
     lengths = [[len(smaller.spelling[t]) for t in text] for text in texts]
     assert lengths == [[1, 2, 1, 4], [1], [4, 2, 1]]
     at, expected = 0, []
-    for text, counts in zip(texts, lengths):
+    for text, counts in zip(texts, lengths, strict=True):
         if len(text) < 2:
             continue
         at += counts[0] - 1
