@@ -25,8 +25,8 @@ PACKAGE = "llama_edu"
 #: Files of the project that are pages or images of the site, under the same paths.
 TAKEN = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/*.png",
-    "docs/chat.md", "docs/conversion.md", "docs/interference.md", "docs/layouts.md", "docs/steps.md",
-    "docs/text.md",
+    "docs/chat.md", "docs/conversion.md", "docs/interference.md", "docs/layouts.md",
+    "docs/steps.md", "docs/text.md",
     "notebooks/*.ipynb", "benchmarks/RESULTS.md", "benchmarks/*.png", "data/stories/README.md",
 )  # fmt: skip
 

@@ -27,9 +27,7 @@ def page_range(offset: int, n_bytes: int, page_size: int) -> range:
     return range(offset // page_size, (offset + n_bytes - 1) // page_size + 1)
 
 
-def pages_of(
-    ranges: Iterable[ByteRange] | np.ndarray, n_pages: int, page_size: int
-) -> np.ndarray:
+def pages_of(ranges: Iterable[ByteRange] | np.ndarray, n_pages: int, page_size: int) -> np.ndarray:
     """The pages that hold at least one byte of any of the ranges.
 
     Args:

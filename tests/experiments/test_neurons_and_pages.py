@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def test_every_layout_and_share_is_measured_as_predicted(tmp_path, text):
     ]  # fmt: skip
     assert found.skipped[0].left_out_fraction == pytest.approx(0.5, abs=0.1)
     assert seen[-1][0] == seen[-1][1]
-    assert all(a[0] <= b[0] for a, b in zip(seen, seen[1:], strict=False))
+    assert all(a[0] <= b[0] for a, b in pairwise(seen))
     table = str(found)
     assert "told by an oracle" in table and "by arithmetic, nothing measured" in table
     assert "One twelfth would be 0.083" in table
@@ -85,7 +86,7 @@ def test_interrupted_it_gives_what_is_done(tmp_path, text, monkeypatch):
 
 @pytest.mark.parametrize("shares", [(1.5,), (-0.1,), (float("nan"),), ()])
 def test_a_share_that_is_none_is_refused(tmp_path, text, shares):
-    with pytest.raises(RequestError, match="expected (a number from 0 to 1|one or more)"):
+    with pytest.raises(RequestError, match=r"expected (a number from 0 to 1|one or more)"):
         neurons_and_pages(plain_gguf(tmp_path), text_file=text, shares=shares)
 
 
@@ -98,6 +99,6 @@ def test_the_command_prints_a_table_or_json(tmp_path, text, run_cli):
     code, out, err = run_cli(*arguments, "--json")
     assert code == 0, err
     found = json.loads(out)
-    assert [of["layout"] for of in found["layouts"]][0] == "rows"
+    assert found["layouts"][0]["layout"] == "rows"
     assert np.shape([of["fractions"] for of in found["layouts"]]) == (4, 3)
     assert found["sizes"][0]["fractions"]["rows"]

@@ -34,7 +34,9 @@ def test_many_columns_are_turned_round_in_chunks(monkeypatch):
     assert np.array_equal(dequantize(array), numbers)
 
 
-@pytest.mark.parametrize(("start", "stop"), [(0, 96), (1, 2), (31, 33), (40, 40), (64, 96), (5, 90)])
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, 96), (1, 2), (31, 33), (40, 40), (64, 96), (5, 90)]
+)
 def test_rows_may_begin_and_end_inside_of_a_block(start, stop):
     array, numbers = made()
     part = array[start:stop]
