@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _hot_first(args: argparse.Namespace) -> np.ndarray:
-    """(n_layers, hidden_dim) int64: the order that the text asks for; computes it with the source."""
+    """(n_layers, hidden_dim) int64: the order that the text asks for, computed with the source."""
     import numpy as np
 
     from llama_edu.cli.arguments import stated

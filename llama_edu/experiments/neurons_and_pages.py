@@ -1,10 +1,11 @@
 """Neurons are not pages: what a file saves where a token leaves out half of its neurons.
 
-"Could these models be slimmed down further?" A neuron is a row of w_gate, a row of w_up and a column
-of w_down; a page holds several rows, and something of every column. The same weights are written in
-other layouts (convert/arrange.py), and for each the pages that a token needs are counted. Which
-neurons a token needs is told by an oracle: no program knows that before it has computed them.
-The pages of whole texts are computed, those of a few tokens measured as well; both have to agree.
+"Could these models be slimmed down further?" A neuron is a row of w_gate, a row of w_up and a
+column of w_down; a page holds several rows, and something of every column. The same weights are
+written in other layouts (convert/arrange.py), and for each the pages that a token needs are
+counted. Which neurons a token needs is told by an oracle: no program knows that before it has
+computed them. The pages of whole texts are computed, those of a few tokens measured as well; both
+have to agree.
 """
 
 from __future__ import annotations

@@ -181,7 +181,7 @@ class Model:
         return self.matmul(x, self.weights[name][rows], self.threads)
 
     def linear_columns(self, x: np.ndarray, name: str, columns: np.ndarray) -> np.ndarray:
-        """Multiply by some columns of a matrix, which alone are read, in blocks: the rest of x is 0.
+        """Multiply by some columns of a matrix, which alone are read, in blocks; the others by 0.
 
         Args:
             x: (T, n) float32, what these columns are multiplied by. columns: (n,) int64, ascending.

@@ -79,7 +79,7 @@ def pages_of_texts(
 
 @dataclass(frozen=True)
 class Agreement:
-    """How many of some tokens touched exactly the pages that were predicted, and how sure that is."""
+    """How many of some tokens touched exactly the predicted pages, and how sure that is."""
 
     n_tokens: int
     n_equal: int
