@@ -13,6 +13,7 @@ EXPERIMENTS = {
     "sparse-parts": "which parts of a LLaMA a token really does not need",
     "neurons": "which neurons of a LLaMA a token could do without, and what that loses",
     "neurons-and-pages": "what skipping neurons saves of a file's pages, layout by layout",
+    "experts": "a mixture of experts: the pages that one token needs, and that neighbors need",
     "slimmer": "what a model could do without: bytes and pages per token, and nats lost",
     "reconcile": "was it a bug? every step beside that of an independent program",
     "arithmetic": "what rounding activations to 8 or 4 bits costs, as llama.cpp does",
