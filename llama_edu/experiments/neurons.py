@@ -132,8 +132,8 @@ class Neurons:
         if own is None:
             return []
         return [
-            f"  Thresholds carry over: the oracle at {_share(own.share)} loses {_loss(own)} with "
-            f"thresholds of the scored text itself, {_loss(found[own.way, own.share])} with these."
+            f"  The oracle at {_share(own.share)} loses {_loss(own)} with thresholds of the scored "
+            f"text itself, {_loss(found[own.way, own.share])} with those of the other one."
         ]
 
     def _union_lines(self) -> list[str]:

@@ -83,10 +83,11 @@ def _windows(llama: Llama, path: str | Path, n_windows: int, context: int) -> Te
     ]
     # a piece of one id, at the end of a text, is context without anything to score
     scored, calibration = ([piece for piece in part if len(piece) > 1] for part in parts)
-    if not scored:
+    if min(sum(len(piece) - 1 for piece in part) for part in (scored, calibration)) < 2:
         raise RequestError(
-            f"{path}: {len(ids)} tokens, expected at least {2 * (2 - len(start))}: a half is "
-            f"scored, the other one is the calibration; give a longer text"
+            f"{path}: {len(ids)} token{'s' * (len(ids) != 1)}, expected at least "
+            f"{2 * (3 - len(start))}: one half is scored, the other is the calibration; give a "
+            f"longer text"
         )
     source = f"{one_line(Path(path).name)}: tokens 1 to {used:,} of {len(ids):,}"
     return Texts(calibration, scored, f"{source} (calibration: the {used:,} after them)")

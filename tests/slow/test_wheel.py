@@ -65,10 +65,11 @@ def test_the_wheel_has_the_package_its_model_and_nothing_else(wheel):
     info = f"{wheel.name.split('-py3')[0]}.dist-info"
     package = (ROOT / "llama_edu").rglob("*.py")
     fingerprints = (ROOT / "llama_edu" / "reconcile" / "fingerprints").glob("*.npz")
+    texts = (ROOT / "llama_edu" / "slimmer").glob("*.txt")
     model = (ROOT / "data" / "stories").iterdir()
     assert names == {
         "llama_edu/py.typed",
-        *(path.relative_to(ROOT).as_posix() for path in (*package, *fingerprints)),
+        *(path.relative_to(ROOT).as_posix() for path in (*package, *fingerprints, *texts)),
         *(f"llama_edu/data/stories/{path.name}" for path in model),
         *(f"{info}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt")),
         f"{info}/licenses/LICENSE",
