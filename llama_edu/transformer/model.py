@@ -194,11 +194,14 @@ class Model:
             return np.zeros((len(x), len(stored)), np.float32)
         by_neuron = by_column(stored)
         if by_neuron is not None:  # each column is stored, or can be viewed, as a row
-            return np.matmul(x, dequantize(by_neuron[columns]))
-        block_size = block_type_of(stored).block_size
-        blocks = np.unique(columns // block_size)
-        inside = np.searchsorted(blocks, columns // block_size) * block_size + columns % block_size
-        return np.matmul(x, dequantize(stored[:, blocks])[:, inside].T)
+            rows: np.ndarray = dequantize(by_neuron[columns])
+        else:
+            size = block_type_of(stored).block_size
+            blocks = np.unique(columns // size)
+            inside = np.searchsorted(blocks, columns // size) * size + columns % size
+            rows = dequantize(stored[:, blocks])[:, inside].T
+        out: np.ndarray = x @ rows
+        return out
 
     def norm(self, x: np.ndarray, name: str) -> np.ndarray:
         """RMSNorm with one stored vector: (T, dim) to (T, dim) float32."""
