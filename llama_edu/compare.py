@@ -10,6 +10,7 @@ import numpy as np
 
 from llama_edu.config import output_name
 from llama_edu.errors import RequestError
+from llama_edu.files.gguf.feed_forward import order_of
 from llama_edu.files.row_order import rows_side_by_side
 from llama_edu.llama import Llama
 from llama_edu.loading import load
@@ -49,7 +50,10 @@ class TensorDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The differences between two checkpoints."""
+    """The differences between two checkpoints.
+
+    `note` says why numbers were not paired as one might expect, where that is so.
+    """
 
     names: tuple[str, str]
     tensors: tuple[TensorDifference, ...]
@@ -57,6 +61,7 @@ class Comparison:
     logits_scale: float
     same_greedy: bool
     tolerance: float
+    note: str = ""
 
     @property
     def same(self) -> bool:
@@ -67,6 +72,8 @@ class Comparison:
     def __str__(self) -> str:
         a, b = self.names
         lines = [f"{visible(a)}  against  {visible(b)}"]
+        if self.note:
+            lines.append(f"  {self.note}")
         different = [t for t in self.tensors if t.largest != 0]
         lines.append(
             f"  tensors  {len(self.tensors) - len(different)} of {len(self.tensors)} equal"
@@ -132,14 +139,34 @@ def compare(
             and not (np.isnan(a_logits).any() or np.isnan(b_logits).any())
         ),
         tolerance=tolerance,
+        note=_order_note(a, b),
     )  # fmt: skip
+
+
+def _order_note(a: Llama, b: Llama) -> str:
+    """A sentence for two files whose hidden neurons are in different orders, by what they say."""
+    orders = []
+    for llama in (a, b):
+        stated = order_of(llama.checkpoint.metadata, llama.config)
+        plain = np.tile(np.arange(llama.config.hidden_dim), (llama.config.n_layers, 1))
+        orders.append(plain if stated is None else stated)
+    if np.array_equal(orders[0], orders[1]):
+        return ""
+    return (
+        "the hidden neurons are in another order: their weights and steps are compared place by "
+        "place, and differ; the logits tell whether the two compute the same"
+    )
 
 
 @dataclass(frozen=True)
 class StepsComparison:
-    """Every step of two models on the same tokens, and how their difference grows."""
+    """Every step of two models on the same tokens, and how their difference grows.
+
+    `note` is that of Comparison.
+    """
 
     report: Reconciliation
+    note: str = ""
 
     @property
     def agrees(self) -> bool:
@@ -149,6 +176,7 @@ class StepsComparison:
     def __str__(self) -> str:
         b, a, first = self.report.subject, self.report.source, self.report.first
         head = f"{visible(a)}  against  {visible(b)}, {len(self.report.tokens)} tokens"
+        head += f"\n  {self.note}" if self.note else ""
         if first is None:
             return f"{head}\n  all {len(self.report.steps)} steps are equal, or differ by rounding"
         lines = [
@@ -177,7 +205,8 @@ def compare_steps(
         _check_same_sizes(a, b)
         tokens = [token for token in _FIXED_TOKENS if token < a.config.vocab_size]
         names = a.checkpoint.paths[0].name, b.checkpoint.paths[0].name
-        return StepsComparison(steps_of_both(a.model, b.model, tokens, names))
+        found = steps_of_both(a.model, b.model, tokens, names)
+        return StepsComparison(found, _order_note(a, b))
 
 
 def _check_same_sizes(a: Llama, b: Llama) -> None:

@@ -13,7 +13,6 @@ from story_model import PARAMS, StoryModel, sum_loss
 from llama_edu.quants.blocks import dequantize
 from llama_edu.quants.quantize import quantize
 
-
 #: How the file stores the matrices; with the embedding in fewer bits, stories-relu has 6 MB.
 MATRICES, EMBEDDING = "q8_0", "q6_k"
 

@@ -25,7 +25,8 @@ PACKAGE = "llama_edu"
 #: Files of the project that are pages or images of the site, under the same paths.
 TAKEN = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/*.png",
-    "docs/chat.md", "docs/conversion.md", "docs/steps.md", "docs/text.md", "docs/interference.md",
+    "docs/chat.md", "docs/conversion.md", "docs/interference.md", "docs/layouts.md",
+    "docs/steps.md", "docs/text.md",
     "notebooks/*.ipynb", "benchmarks/RESULTS.md", "benchmarks/*.png", "data/stories/README.md",
 )  # fmt: skip
 
@@ -46,6 +47,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         {"Conversations": "docs/chat.md"},
         {"Every step": "docs/steps.md"},
         {"Conversion": "docs/conversion.md"},
+        {"Layouts": "docs/layouts.md"},
         {"What disturbs a count": "docs/interference.md"},
         {"Speed": "benchmarks/RESULTS.md"},
         {

@@ -20,7 +20,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from llama_edu.cli.arguments import add_stated
     from llama_edu.convert.output_formats import OUTPUT_FORMATS
     from llama_edu.convert.planning import TYPES
-    from llama_edu.files.layout import LAYOUTS
 
     parser.add_argument("source", metavar="SRC", help="a weight file, a folder, or a name")
     parser.add_argument(
@@ -60,6 +59,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY",
         help="do not carry this key of the source; may be repeated",
     )
+    _add_exceptions(parser)
+    add_stated(parser)
+
+
+def _add_exceptions(parser: argparse.ArgumentParser) -> None:
+    """What lies in another way, or has another type, than the rest."""
+    from llama_edu.convert.planning import TYPES
+    from llama_edu.files.layout import LAYOUTS
+
     parser.add_argument(
         "--layout",
         default="rows",
@@ -84,7 +92,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=TYPES,
         help="type of the token embedding alone (default keep: as the other matrices)",
     )
-    add_stated(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -117,7 +124,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _hot_first(args: argparse.Namespace) -> np.ndarray:
-    """(n_layers, hidden_dim) int64: the order that the text asks for; computes it with the source."""
+    """(n_layers, hidden_dim) int64: the order that the text asks for, computed with the source."""
     import numpy as np
 
     from llama_edu.cli.arguments import stated

@@ -161,22 +161,12 @@ def convert(
             stack.enter_context(file)
         checkpoint = (stated or Stated()).apply(checkpoint)
         _refuse_overwriting(checkpoint, destination)
-        check_keys(set_keys or {}, drop_keys, output.name)
-        settings = parsed(set_keys or {}, checkpoint.carried)
         arrangement = Arrangement(layout, order, down_type)
-        check_arrangement(arrangement, checkpoint, output.name)
-        settings = {**settings, **order_settings(checkpoint, arrangement)}
+        settings = _settings(checkpoint, output, arrangement, set_keys or {}, drop_keys)
         request = _request(
-            checkpoint,
-            files,
-            output,
-            plan_arranged(plan(checkpoint, output, type, embedding_type), arrangement),
-            destination,
-            shards,
-            tokenizer_path,
-            arrangement,
-            progress,
-        )
+            checkpoint, files, output, (type, embedding_type), destination, shards, tokenizer_path,
+            arrangement, progress,
+        )  # fmt: skip
         request = _with_keys(request, settings, drop_keys)
         rounded = rounding(
             checkpoint, request.tensors, allowed=allow_requantize, reordered=order is not None
@@ -197,20 +187,37 @@ def convert(
     )
 
 
+def _settings(
+    checkpoint: Checkpoint,
+    output: OutputFormat,
+    arrangement: Arrangement,
+    set_keys: Mapping[str, str],
+    drop_keys: Sequence[str],
+) -> dict[str, TypedValue]:
+    """Keys that win over all others. RequestError for what this format or model cannot have."""
+    check_keys(set_keys, drop_keys, output.name)
+    check_arrangement(arrangement, checkpoint, output.name)
+    return {**parsed(set_keys, checkpoint.carried), **order_settings(checkpoint, arrangement)}
+
+
 def _request(
     checkpoint: Checkpoint,
     files: Sequence[MappedFile],
     output: OutputFormat,
-    planned: Sequence[PlannedTensor],
+    types: tuple[TypeName, TypeName],
     destination: Path,
     shards: int,
     tokenizer_path: Path | None,
     arrangement: Arrangement,
     progress: Progress | None,
 ) -> WriteRequest:
-    """What the format's writer is to write. FormatError where the format cannot express it."""
+    """What the format's writer is to write. FormatError where the format cannot express it.
+
+    `types` are that of the matrices and that of the embedding.
+    """
     divisors = _divisors(checkpoint, files)
     config = _expressible(checkpoint, divisors, output)
+    planned = plan_arranged(plan(checkpoint, output, *types), arrangement)
 
     def check_source() -> None:
         for file in files:

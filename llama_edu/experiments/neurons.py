@@ -159,8 +159,8 @@ class Neurons:
         least, most = min(top.energy_fractions), max(top.energy_fractions)
         return [
             "",
-            f"In nobody's top tenth are {top.nobodys_fraction:.2%} of the neurons, in that of more "
-            f"than {NEARLY_EVERYBODY:.0%} of the tokens {top.nearly_everybodys_fraction:.2%}.",
+            f"In no token's top tenth are {top.nobodys_fraction:.2%} of the neurons, in that of "
+            f"more than {NEARLY_EVERYBODY:.0%} of the tokens {top.nearly_everybodys_fraction:.2%}.",
             f"Exactly zero are {percent(top.zero_fraction)} of the numbers; a token's top tenth "
             f"has {least:.0%} to {most:.0%} of its energy, by layer.",
         ]

@@ -8,6 +8,7 @@ rounding is named. Source: https://github.com/ggml-org/llama.cpp/pull/613
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 from llama_edu.bundled import bundled_checkpoint
 from llama_edu.convert import convert
 from llama_edu.errors import LlamaEduError, RequestError
+from llama_edu.files.gguf.feed_forward import order_of
 from llama_edu.llama import Llama
 from llama_edu.loading import load
 from llama_edu.reconcile.detective import Reconciliation
@@ -83,20 +85,27 @@ def reconcile(path: str | Path | None = None, against: Against | None = None) ->
     Args:
         path: the reader's checkpoint, or None for the bundled one.
         against: the referee; None takes the stored fingerprint where there is one of a model of
-            these sizes, and float64 otherwise.
+            these sizes, and the hidden neurons are in its order, and float64 otherwise.
     Raises:
-        RequestError: the referee is unknown, is not installed, or cannot compute this model.
+        RequestError: the referee is unknown, is not installed, or cannot compute this model; or
+            the fingerprint has the hidden neurons in another order.
     """
     if against is not None and against not in AGAINST:
         raise RequestError(f"against is {against!r}, expected one of {', '.join(AGAINST)}")
     file = Path(path) if path is not None else bundled_checkpoint()
     with load(file) as llama:
+        reordered = order_of(llama.checkpoint.metadata, llama.config) is not None
         if against is None:
-            try:
-                stored_fingerprint(llama.config)
-                against = "stored"
-            except RequestError:
-                against = "float64"
+            against = "float64"
+            with contextlib.suppress(RequestError):
+                if not reordered:
+                    stored_fingerprint(llama.config)
+                    against = "stored"
+        elif against == "stored" and reordered:
+            raise RequestError(
+                f"{file}: its hidden neurons are in another order than those of the fingerprint, "
+                f"expected the same; compare with float64, or with the file it was made of"
+            )
         reference, note = _referee(llama, file, against)
         steps = llama.trace(reference.tokens)
         theirs = reference.steps if isinstance(reference, WholeReference) else {}
@@ -150,7 +159,7 @@ def _referee(llama: Llama, file: Path, against: Against) -> tuple[Reference, str
 def _in_llama_cpp(llama: Llama, file: Path, tokens: list[int]) -> tuple[dict[str, np.ndarray], str]:
     """llama.cpp's steps of this file, or of an f32 GGUF made of it where it is no GGUF."""
     llama_cpp.import_llama_cpp()
-    if llama.checkpoint.format.startswith("GGUF"):
+    if llama.checkpoint.format.startswith("GGUF") and llama.checkpoint.layout == "rows":
         types = {t.type for t in llama.checkpoint.tensors.values() if len(t.shape) == 2}
         rounds = sorted(types - {"f32"})
         note = (

@@ -137,8 +137,8 @@ def check_tensors(
 def _check_enough(names: Collection[str], config: ModelConfig, where: object) -> None:
     """Raise FormatError if a layer or an expert has no weight at all.
 
-    Asked before all names are listed, which a header could make endless: whoever states more layers
-    or experts than there are names lacks one of them.
+    Asked before all names are listed, which a header could make endless: a file that states more
+    layers or experts than there are names lacks one of them.
     """
     in_layer = 9 if not config.n_experts else 7 + 3 * config.n_experts
     expected = in_layer * config.n_layers + 2

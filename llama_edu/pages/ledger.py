@@ -41,7 +41,7 @@ class Ledger:
         else:
             self._requests[name, "whole", b""] = tensor_ranges(spec)
 
-    def rows(self, name: str, rows: Sequence[int]) -> None:
+    def rows(self, name: str, rows: Sequence[int] | np.ndarray) -> None:
         """These rows (indices along the first axis) are read, and no others.
 
         Raises RequestError for a row that the tensor does not have. Negative indices are refused:
@@ -49,7 +49,7 @@ class Ledger:
         """
         self._add(name, 0, "row", rows)
 
-    def columns(self, name: str, columns: Sequence[int]) -> None:
+    def columns(self, name: str, columns: Sequence[int] | np.ndarray) -> None:
         """The blocks of a matrix that hold these columns are read, and no others.
 
         Raises RequestError for a column that the matrix does not have, as `rows` does, and for a
@@ -62,7 +62,7 @@ class Ledger:
             )
         self._add(name, 1, "column", columns)
 
-    def _add(self, name: str, axis: int, what: str, ids: Sequence[int]) -> None:
+    def _add(self, name: str, axis: int, what: str, ids: Sequence[int] | np.ndarray) -> None:
         spec = self._spec(name)
         chosen = np.unique(np.asarray(ids, np.int64))
         length = spec.shape[axis]

@@ -1,16 +1,17 @@
 """A feed-forward block that computes the kept neurons alone, and so touches only their pages.
 
-These take the place of feed_forward() in forward(..., ffn=). Rows of w_gate and w_up, and columns of
-w_down, are copied from where they are stored; nothing else of the three is read, and the ledger is
-told exactly that. For several positions the rows that any of them keeps are read.
+These take the place of feed_forward() in forward(..., ffn=). Rows of w_gate and w_up, and columns
+of w_down, are copied from where they are stored; nothing else of the three is read, and the ledger
+is told exactly that. For several positions the rows that any of them keeps are read.
 
 | who chooses | reads |
 |---|---|
-| masks given from outside, for example an oracle's, which no program has before it computes | kept rows of w_gate and w_up, kept columns of w_down |
+| masks from outside | kept rows of w_gate and w_up, kept columns of w_down |
 | the gate (CATS, arXiv 2404.08763) | w_gate in full, kept rows of w_up and columns of w_down |
 
-What a column of w_down costs depends on the layout: in that of every file, the blocks of that column
-in all rows; in the others, one row. A tap sees the kept neurons only: (T, n_kept) for "up" and
+An oracle's masks are from outside: no program has them before it computes. What a column of w_down
+costs depends on the layout: in that of every file, the blocks of that column in all rows; in the
+others, one row. A tap sees the kept neurons only: (T, n_kept) for "up" and
 "activated".
 """
 
@@ -72,7 +73,8 @@ def kept_by_gate(choice: Choice) -> FeedForward:
     thresholds = choice.thresholds
     if choice.way != "gate" or thresholds is None:
         raise RequestError(
-            f"kept neurons: a choice by {choice.way!r}, expected one by 'gate'; give masks for others"
+            f"kept neurons: a choice by {choice.way!r}, expected one by 'gate'; give masks for the "
+            f"others"
         )
 
     def ffn(model: Model, layer: int, x: np.ndarray, see: Tap) -> np.ndarray:

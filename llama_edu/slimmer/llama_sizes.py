@@ -1,8 +1,8 @@
 """What skipping neurons would save of the LLaMAs of 2023, by arithmetic: nothing here is measured.
 
-Each neuron is taken to be skipped or not by itself, with the same chance; a page is then needed with
-the chance that one of its neurons is kept. Real tokens keep some neurons together, which changes a
-few percent. Sizes: table 2 of arXiv 2302.13971, and hidden_dim by the rule in config.py.
+Each neuron is taken to be skipped or not by itself, with the same chance; a page is then needed
+with the chance that one of its neurons is kept. Real tokens keep some neurons together, which
+changes a few percent. Sizes: table 2 of arXiv 2302.13971, and hidden_dim by the rule in config.py.
 """
 
 from __future__ import annotations

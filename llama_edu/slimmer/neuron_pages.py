@@ -1,9 +1,9 @@
 """Which pages of a file the kept neurons of a token need, by arithmetic alone.
 
-For each page of w_gate, w_up and w_down: the neurons that have a byte there are one run of them, or
-two where a page begins in one row of w_down and ends in the next. A page is needed if one of them is
-kept. This is much faster than to compute, and independent of the ledger and of any instrument: the
-three have to agree.
+For each page of w_gate, w_up and w_down: the neurons that have a byte there are one run of them,
+or two where a page begins in one row of w_down and ends in the next. A page is needed if one of
+them is kept. This is much faster than to compute, and independent of the ledger and of any
+instrument: the three have to agree.
 """
 
 from __future__ import annotations

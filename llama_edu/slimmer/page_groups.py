@@ -36,7 +36,7 @@ class PageGroups:
         return self.order.size / sum(map(len, self.starts))
 
     def sizes(self, layer: int, activated: np.ndarray) -> np.ndarray:
-        """How large each group is: (T, hidden_dim) in the model's order to (T, n_groups) float32."""
+        """How large each group is: (T, hidden_dim) in the model's order to (T, n_groups)."""
         squares = np.square(activated[:, self.order[layer]])
         return np.sqrt(np.add.reduceat(squares, self.starts[layer], axis=1))
 

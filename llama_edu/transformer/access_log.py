@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
+
 
 class AccessLog(Protocol):
     """Receives the names of weights before they are read; `pages.ledger.Ledger` is one."""
@@ -12,10 +14,10 @@ class AccessLog(Protocol):
     def whole(self, name: str, /) -> None:
         """Every byte of this tensor is needed."""
 
-    def rows(self, name: str, ids: Sequence[int], /) -> None:
+    def rows(self, name: str, ids: Sequence[int] | np.ndarray, /) -> None:
         """Only these rows of this tensor are needed."""
 
-    def columns(self, name: str, ids: Sequence[int], /) -> None:
+    def columns(self, name: str, ids: Sequence[int] | np.ndarray, /) -> None:
         """Only what is stored of these columns is needed, with whatever shares a block with it."""
 
 
@@ -25,10 +27,10 @@ class NullLog:
     def whole(self, name: str, /) -> None:
         """Do nothing."""
 
-    def rows(self, name: str, ids: Sequence[int], /) -> None:
+    def rows(self, name: str, ids: Sequence[int] | np.ndarray, /) -> None:
         """Do nothing."""
 
-    def columns(self, name: str, ids: Sequence[int], /) -> None:
+    def columns(self, name: str, ids: Sequence[int] | np.ndarray, /) -> None:
         """Do nothing."""
 
 

@@ -175,30 +175,33 @@ class Model:
         Returns:
             (T, n) float32.
         """
-        self.log.rows(name, rows)
+        self.log.rows(name, rows.tolist())
         if len(rows) == 0:
             return np.zeros((len(x), 0), np.float32)
         return self.matmul(x, self.weights[name][rows], self.threads)
 
     def linear_columns(self, x: np.ndarray, name: str, columns: np.ndarray) -> np.ndarray:
-        """Multiply by some columns of a matrix, which alone are read, in blocks: the rest of x is 0.
+        """Multiply by some columns of a matrix, which alone are read, in blocks; the others by 0.
 
         Args:
             x: (T, n) float32, what these columns are multiplied by. columns: (n,) int64, ascending.
         Returns:
             (T, out_features) float32.
         """
-        self.log.columns(name, columns)
+        self.log.columns(name, columns.tolist())
         stored = self.weights[name]
         if len(columns) == 0:
             return np.zeros((len(x), len(stored)), np.float32)
         by_neuron = by_column(stored)
         if by_neuron is not None:  # each column is stored, or can be viewed, as a row
-            return x @ dequantize(by_neuron[columns])
-        block_size = block_type_of(stored).block_size
-        blocks = np.unique(columns // block_size)
-        inside = np.searchsorted(blocks, columns // block_size) * block_size + columns % block_size
-        return x @ dequantize(stored[:, blocks])[:, inside].T
+            rows: np.ndarray = dequantize(by_neuron[columns])
+        else:
+            size = block_type_of(stored).block_size
+            blocks = np.unique(columns // size)
+            inside = np.searchsorted(blocks, columns // size) * size + columns % size
+            rows = dequantize(stored[:, blocks])[:, inside].T
+        out: np.ndarray = x @ rows
+        return out
 
     def norm(self, x: np.ndarray, name: str) -> np.ndarray:
         """RMSNorm with one stored vector: (T, dim) to (T, dim) float32."""

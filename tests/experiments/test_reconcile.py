@@ -5,9 +5,12 @@ from __future__ import annotations
 import builtins
 import json
 
+import numpy as np
 import pytest
 from helpers.small_models import llama2c_v0, random_weights, small_config
 
+from llama_edu.bundled import bundled_checkpoint
+from llama_edu.convert import convert
 from llama_edu.errors import RequestError
 from llama_edu.experiments.reconcile import reconcile
 from llama_edu.experiments.seeded_bugs import seeded_bugs
@@ -91,3 +94,13 @@ def test_a_model_with_equal_heads_cannot_show_a_wrong_mapping():
     assert all(bug.found == bug.first for bug in bugs.values())
     assert {"loss", "likeliest", "text"} <= set(bugs["eps"].hidden_from)
     assert bugs["heads"].hidden_from == ()
+
+
+def test_a_fingerprint_accuses_no_file_whose_neurons_are_in_another_order(tmp_path):
+    path = tmp_path / "reordered.gguf"
+    order = np.tile(np.arange(768)[::-1], (6, 1))
+    convert(bundled_checkpoint(), path, to="gguf", layout="side-by-side", order=order)
+    found = reconcile(path)
+    assert found.agrees and found.referee != "stored" and "float64" in found.referee
+    with pytest.raises(RequestError, match="hidden neurons are in another order than those of"):
+        reconcile(path, "stored")

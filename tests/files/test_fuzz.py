@@ -1,8 +1,8 @@
 """Mutated files of every format of 2023: each opens with every view inside it, or is refused.
 
-Plain GGUF and safetensors have the same test beside their own tests; here are theirs with experts and
-with other layouts. The valid files are a few kilobytes, made by the writers of the tests and not by
-the package's.
+Plain GGUF and safetensors have the same test beside their own tests; here are theirs with experts
+and with other layouts. The valid files are a few kilobytes, nearly all made by the writers of the
+tests and not by the package's.
 """
 
 from __future__ import annotations

@@ -52,3 +52,25 @@ def test_a_name_from_a_file_keeps_its_line_in_every_text(marked):
         assert "\x1b" not in text and "\u202e" not in text and r"\x1b[2J\u202e\nx" in text
         assert len(text.splitlines()) == n_lines
     assert "<script" not in record._repr_html_() and "&lt;script" in record._repr_html_()
+
+
+def test_bytes_of_tensors_side_by_side_are_counted_once():
+    """Rows of 40 and 60 bytes take turns, in pages of 64."""
+    tensors = {
+        spec.name: spec
+        for spec in (
+            TensorSpec("a", "f32", (8, 10), 0, 7 * 100 + 40, strides=(100, 4)),
+            TensorSpec("b", "f32", (8, 15), 40, 7 * 100 + 60, strides=(100, 4)),
+        )
+    }
+    pages = np.arange(13) % 2 == 0
+    found = TensorPages(tensors, 800, 64, pages)
+    owner = np.where(np.arange(800) % 100 < 40, "a", "b")
+    marked = np.repeat(pages, 64)[:800]
+    for row in found.by_tensor():
+        own = owner == row.name
+        assert (row.n_bytes, row.touched_bytes) == (own.sum(), (own & marked).sum())
+        own_pages = {byte // 64 for byte in np.flatnonzero(own).tolist()}
+        assert row.n_pages == len(own_pages)
+        assert row.n_touched == sum(page % 2 == 0 for page in own_pages)
+    assert [row.name for row in found.by_tensor()] == ["a", "b"]

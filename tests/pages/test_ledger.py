@@ -34,10 +34,7 @@ def slow_pages(spec: TensorSpec, rows, axis=0) -> np.ndarray:
     """The pages of each number's own bytes, one number at a time."""
     data = np.zeros(N_PAGES * PAGE, np.uint8)
     array = np.ndarray(spec.stored_shape, spec.dtype, data, spec.offset, spec.strides)
-    if axis == 1 and not spec.transposed:  # which blocks of a stored row hold the columns
-        rows = None if rows is None else {row // spec.block_size for row in rows}
-        array = array.T
-    elif axis == 0 and spec.transposed:
+    if (axis == 1) != spec.transposed:  # which blocks of a stored row hold them
         rows = None if rows is None else {row // spec.block_size for row in rows}
         array = array.T
     index = np.arange(len(array)) if rows is None else rows

@@ -159,6 +159,8 @@ def test_the_likeliest_are_chosen_and_listed_by_number():
 def test_of_equals_the_lower_number_is_chosen():
     p = np.array([[0.2, 0.2, 0.2, 0.2, 0.2], [0.1, 0.3, 0.3, 0.0, 0.3]], np.float32)
     assert choose(p, 2, "r").tolist() == [[0, 1], [1, 2]]
+    many = np.tile(np.array([0.002, 0.004], np.float32), (1, 150))  # few are sorted otherwise
+    assert choose(many, 3, "r").tolist() == [[1, 3, 5]]
 
 
 def test_where_an_expert_is_needed_is_listed():

@@ -79,7 +79,7 @@ def pages_of_texts(
 
 @dataclass(frozen=True)
 class Agreement:
-    """How many of some tokens touched exactly the pages that were predicted, and how sure that is."""
+    """How many of some tokens touched exactly the predicted pages, and how sure that is."""
 
     n_tokens: int
     n_equal: int
@@ -106,7 +106,7 @@ def measured(
     Returns:
         of T tokens, those whose touched pages are those of the ledger and those of `pages`.
     """
-    n_equal, verdicts = 0, set()
+    n_equal, verdicts = 0, set[Kind]()
     with load(path, lab=lab) as llama:
         cache = KVCache(llama.config, kept.shape[1])
         for t in range(kept.shape[1]):
@@ -114,8 +114,10 @@ def measured(
             with lab.record(f"token {t}") as record:
                 forward(llama.model, [text[t]], cache, ffn=kept_by_masks(now))
             expected = pages.needed(now, [text[t]])[0]
-            equal = record.pages is not None and np.array_equal(record.pages, expected)
-            n_equal += bool(equal and np.array_equal(expected, record.predicted))
+            n_equal += all(
+                found is not None and np.array_equal(found, expected)
+                for found in (record.pages, record.predicted)
+            )
             verdicts.add(record.verdict.kind)
-    worst = next((kind for kind in sorted(verdicts) if kind != "exact"), "exact")
+    worst: Kind = next((kind for kind in sorted(verdicts) if kind != "exact"), "exact")
     return Agreement(kept.shape[1], n_equal, worst)

@@ -1,12 +1,15 @@
 """Other layouts of the feed-forward block in a GGUF file: what a reader finds, what a writer makes.
 
-A file of `llama` has three matrices per layer. With a layout of our own it is a file of `llama_edu`,
-so that no other program takes one matrix for another:
+A file of `llama` has three matrices per layer. With a layout of our own it is a file of
+`llama_edu`, so that no other program takes one matrix for another:
 
 | layout | tensors of layer i |
 |---|---|
 | down-transposed | `blk.i.ffn_gate`, `blk.i.ffn_up`, and `blk.i.ffn_down_t`: (hidden_dim, dim) |
-| side-by-side | `blk.i.ffn_neurons`: (hidden_dim, bytes), i8. A row is what one hidden neuron has of w_gate, w_up and w_down, each as it is stored in its own type |
+| side-by-side | `blk.i.ffn_neurons`: (hidden_dim, bytes), i8 |
+
+A row of the last is what one hidden neuron has of w_gate, w_up and w_down, each as it is stored in
+its own type.
 
 GGUF, and no format of our own: header, vocabulary, hex view and everything that checks a hostile
 file are the same. The order of the hidden neurons is a key and no tensor, since llama.cpp refuses a

@@ -14,7 +14,7 @@ from llama_edu.files.gguf.string_array import Texts
 from llama_edu.files.gguf.values import Entry
 from llama_edu.files.layout import Section
 from llama_edu.files.mapped import MappedFile
-from llama_edu.text import one_line, visible
+from llama_edu.text import one_line
 
 
 def gaps_between_tensors(header: GgufHeader) -> int:

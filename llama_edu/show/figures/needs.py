@@ -22,8 +22,9 @@ _NEEDED, _REST = "#00224e", "#d9d9d9"
 def needs_by_kind(llama: Llama) -> dict[str, tuple[int, int]]:
     """Kind of weight -> bytes that one token needs, bytes in all; in the order of `llama.weights`.
 
-    Of the experts a token needs those that its routers choose, as many in every layer. Of the embedding table a token needs its own row. A model without an output matrix of its own
-    multiplies by the table instead, and so needs all of it.
+    Of the embedding table a token needs its own row, and of the experts those that its routers
+    choose, as many in every layer. A model without an output matrix of its own multiplies by the
+    table instead, and so needs all of it.
     """
     needs: dict[str, tuple[int, int]] = {}
     is_tied = "output" not in llama.weights

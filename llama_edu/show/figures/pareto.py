@@ -79,7 +79,6 @@ def pareto_figure(found: Slimmer, axis: Axis = "pages") -> AltFigure:
         color=_INK, linewidth=1.2, zorder=1, label="front: nothing beats it in both",
     )  # fmt: skip
     _name(axes, found, front, axis)
-    _name(axes, found, [r for r in rows if r.kind == "layers" and r not in front], axis, "left")
     _draw_limits(axes, found, axis)
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=_LINEAR_UP_TO)
@@ -115,12 +114,10 @@ def _draw_points(axes: Any, found: Slimmer, rows: Sequence[Row], axis: Axis) -> 
         )  # fmt: skip
 
 
-def _name(
-    axes: Any, found: Slimmer, rows: Sequence[Row], axis: Axis, side: str = "in turn"
-) -> None:
-    """Names beside the points; in turn above right and below left, so that neighbors differ."""
-    for i, row in enumerate(reversed(rows)):
-        right = side == "in turn" and i % 2 == 0
+def _name(axes: Any, found: Slimmer, front: Sequence[Row], axis: Axis) -> None:
+    """Names beside the front, in turn above right and below left, so that neighbors differ."""
+    for i, row in enumerate(reversed(front)):
+        right = i % 2 == 0
         axes.annotate(
             plain_label(row.label, 34), (needs(found, row, axis), row.nats),
             xytext=(6, 8) if right else (-8, -14), textcoords="offset points", fontsize=9,
@@ -132,7 +129,7 @@ def _draw_limits(axes: Any, found: Slimmer, axis: Axis) -> None:
     """Two vertical lines; their names run along them, where points are seldom."""
     for x, style, name in zip(_limits(found, axis), ("--", ":"), _LIMITS, strict=True):
         axes.axvline(x, color=_GRAY, linestyle=style, linewidth=1.4, zorder=0)
-        axes.annotate(name, (x, 0.62), xycoords=("data", "axes fraction"), va="center",
+        axes.annotate(name, (x, 0.76), xycoords=("data", "axes fraction"), va="center",
                       rotation=90, fontsize=9, xytext=(-13, 0), textcoords="offset points",
                       color=_GRAY)  # fmt: skip
 

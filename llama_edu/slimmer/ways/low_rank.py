@@ -1,7 +1,7 @@
 """Matrices of the feed-forward block as the product of two thin ones.
 
 The best approximation of a rank keeps the largest singular values (Eckart and Young, 1936): w is
-replaced by (w V) V.T, where V has the first right singular vectors. Two thin matrices need fewer
+replaced by U (S V.T), the first singular vectors on both sides. Two thin matrices need fewer
 bytes than w only where the rank is below out * in / (out + in).
 """
 
@@ -52,9 +52,15 @@ def right_singular_vectors(w: np.ndarray) -> np.ndarray:
 
 
 def factors(w: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two thin matrices with left @ right close to w: (out, rank) and (rank, in), float32."""
+    """Two thin matrices with left @ right close to w: (out, rank) and (rank, in), float32.
+
+    The singular values are in the rows of the right one. In the columns of the left one, blocks
+    that are quantized together would hold numbers of very different sizes.
+    """
     v = right_singular_vectors(w)[:, :rank]
-    return (w @ v).astype(np.float32), np.ascontiguousarray(v.T, np.float32)
+    left = w @ v
+    values = np.maximum(np.linalg.norm(left, axis=0), 1e-30)
+    return (left / values).astype(np.float32), np.ascontiguousarray((v * values).T, np.float32)
 
 
 def low_rank(model: Model, share: float) -> tuple[Model, int]:

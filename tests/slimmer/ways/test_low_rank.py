@@ -21,6 +21,7 @@ def test_a_matrix_of_rank_one_is_exact(shape, rng):
     assert left.shape == (shape[0], 1) and right.shape == (1, shape[1])
     assert left.dtype == right.dtype == np.float32
     np.testing.assert_allclose(left @ right, w, atol=1e-5)
+    assert np.linalg.norm(left) == pytest.approx(1)  # its columns have one size: see factors()
 
 
 @pytest.mark.parametrize("shape", [(40, 24), (24, 40)])
