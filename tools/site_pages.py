@@ -27,7 +27,7 @@ TAKEN = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/*.png",
     "docs/chat.md", "docs/conversion.md", "docs/interference.md", "docs/layouts.md",
     "docs/steps.md", "docs/text.md",
-    "notebooks/*.ipynb", "benchmarks/RESULTS.md", "benchmarks/*.png", "data/stories/README.md",
+    "notebooks/*.ipynb", "benchmarks/RESULTS.md", "benchmarks/*.png", "data/*/README.md",
 )  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         {"Home": "README.md"},
         {"The course": [{_words(path): _uri(path)} for path in _taken("notebooks/*.ipynb")]},
         {"API": _contents(ROOT / PACKAGE)},
-        {"The bundled model": "data/stories/README.md"},
+        {"The bundled models": [{p.parent.name: _uri(p)} for p in _taken("data/*/README.md")]},
         {"Text": "docs/text.md"},
         {"Conversations": "docs/chat.md"},
         {"Every step": "docs/steps.md"},
