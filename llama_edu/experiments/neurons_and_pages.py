@@ -28,7 +28,12 @@ from llama_edu.experiments.observe.kept_neurons import (
     measured,
     pages_of_texts,
 )
-from llama_edu.experiments.observe.layout_table import layout_table
+from llama_edu.experiments.observe.layout_records import (
+    LayoutPages,
+    NeuronsAndPages,
+    PageWise,
+    Skipped,
+)
 from llama_edu.experiments.subjects import model_file
 from llama_edu.files.layout import LayoutName
 from llama_edu.llama import Llama
@@ -37,7 +42,7 @@ from llama_edu.pages.lab import PageLab
 from llama_edu.quants.blocks import BLOCK_TYPES
 from llama_edu.slimmer.activations import check_dense, check_share, observe_activations
 from llama_edu.slimmer.hot_cold import hot_and_cold
-from llama_edu.slimmer.llama_sizes import SizeOnPages, llama_sizes
+from llama_edu.slimmer.llama_sizes import llama_sizes
 from llama_edu.slimmer.losses import Loss, paired_loss, token_nats
 from llama_edu.slimmer.masks import MaskTap, choose
 from llama_edu.slimmer.neuron_pages import NeuronPages
@@ -46,85 +51,6 @@ from llama_edu.slimmer.texts import Texts, texts_for
 from llama_edu.transformer.model import Model
 
 SHARES = (0.5, 0.7, 0.9)
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """What it loses to leave out the smallest neurons of each token, told by an oracle.
-
-    `left_out_fraction` is what was left out of the scored text, where `share` was asked for.
-    """
-
-    share: float
-    left_out_fraction: float
-    loss: Loss
-
-
-@dataclass(frozen=True)
-class LayoutPages:
-    """What tokens need of one file.
-
-    Attributes:
-        layout: see LayoutName. hot_first: whether the hidden neurons are in that order.
-        down_type: the type of w_down in it. n_pages: of the file.
-        floor_fraction: of the file's pages: what a token needs that keeps no neuron.
-        fractions: of the file's pages that a token needs, mean of the scored text, by share.
-        unions: for each share: number of neighboring tokens -> the fraction they need together.
-        rounding: what this file loses against the first, with all neurons; None where its numbers
-            are the same.
-        agreement: how often measured and computed pages were the same.
-    """
-
-    layout: LayoutName
-    hot_first: bool
-    down_type: str
-    n_pages: int
-    floor_fraction: float
-    fractions: tuple[float, ...]
-    unions: tuple[dict[int, float], ...]
-    rounding: Loss | None
-    agreement: Agreement
-
-
-@dataclass(frozen=True)
-class PageWise:
-    """All neurons of a page skipped together, by their joint size; `fraction` is of the pages."""
-
-    layout: LayoutName
-    mean_neurons: float
-    share: float
-    left_out_fraction: float
-    loss: Loss
-    fraction: float
-
-
-@dataclass(frozen=True)
-class NeuronsAndPages:
-    """Layout by share skipped: pages and losses.
-
-    Attributes:
-        source: where the texts are from. n_calibration, n_scored: their tokens.
-        base_nats: of the whole model, per token.
-        skipped: by share. layouts: of files of this model. page_wise: of those in another layout.
-        sizes: LLaMAs of 2023, by arithmetic alone.
-        cut_short: whether it was interrupted; what was not measured is missing.
-    """
-
-    subject: str
-    source: str
-    n_calibration: int
-    n_scored: int
-    base_nats: float
-    page_size: int
-    shares: tuple[float, ...]
-    skipped: tuple[Skipped, ...]
-    layouts: tuple[LayoutPages, ...]
-    page_wise: tuple[PageWise, ...]
-    sizes: tuple[SizeOnPages, ...]
-    cut_short: bool
-
-    def __str__(self) -> str:
-        return layout_table(self)
 
 
 def neurons_and_pages(

@@ -1,16 +1,16 @@
-"""The tables of `experiment neurons-and-pages`: layout by share of neurons skipped."""
+"""What `experiment neurons-and-pages` finds, layout by share of neurons skipped, and its tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
+from llama_edu.experiments.observe.kept_neurons import Agreement
 from llama_edu.files.layout import LayoutName
+from llama_edu.slimmer.llama_sizes import SizeOnPages
+from llama_edu.slimmer.losses import Loss
 from llama_edu.table import lay_out
 from llama_edu.text import visible
-
-if TYPE_CHECKING:
-    from llama_edu.experiments.neurons_and_pages import LayoutPages, NeuronsAndPages
 
 _WORDS: dict[LayoutName, str] = {
     "rows": "as in every file today",
@@ -25,7 +25,86 @@ _LONGEST_UNION = 64
 _TWELFTH = 1 / 12
 
 
-def layout_table(found: NeuronsAndPages) -> str:
+@dataclass(frozen=True)
+class Skipped:
+    """What it loses to leave out the smallest neurons of each token, told by an oracle.
+
+    `left_out_fraction` is what was left out of the scored text, where `share` was asked for.
+    """
+
+    share: float
+    left_out_fraction: float
+    loss: Loss
+
+
+@dataclass(frozen=True)
+class LayoutPages:
+    """What tokens need of one file.
+
+    Attributes:
+        layout: see LayoutName. hot_first: whether the hidden neurons are in that order.
+        down_type: the type of w_down in it. n_pages: of the file.
+        floor_fraction: of the file's pages: what a token needs that keeps no neuron.
+        fractions: of the file's pages that a token needs, mean of the scored text, by share.
+        unions: for each share: number of neighboring tokens -> the fraction they need together.
+        rounding: what this file loses against the first, with all neurons; None where its numbers
+            are the same.
+        agreement: how often measured and computed pages were the same.
+    """
+
+    layout: LayoutName
+    hot_first: bool
+    down_type: str
+    n_pages: int
+    floor_fraction: float
+    fractions: tuple[float, ...]
+    unions: tuple[dict[int, float], ...]
+    rounding: Loss | None
+    agreement: Agreement
+
+
+@dataclass(frozen=True)
+class PageWise:
+    """All neurons of a page skipped together, by their joint size; `fraction` is of the pages."""
+
+    layout: LayoutName
+    mean_neurons: float
+    share: float
+    left_out_fraction: float
+    loss: Loss
+    fraction: float
+
+
+@dataclass(frozen=True)
+class NeuronsAndPages:
+    """Layout by share skipped: pages and losses.
+
+    Attributes:
+        source: where the texts are from. n_calibration, n_scored: their tokens.
+        base_nats: of the whole model, per token.
+        skipped: by share. layouts: of files of this model. page_wise: of those in another layout.
+        sizes: LLaMAs of 2023, by arithmetic alone.
+        cut_short: whether it was interrupted; what was not measured is missing.
+    """
+
+    subject: str
+    source: str
+    n_calibration: int
+    n_scored: int
+    base_nats: float
+    page_size: int
+    shares: tuple[float, ...]
+    skipped: tuple[Skipped, ...]
+    layouts: tuple[LayoutPages, ...]
+    page_wise: tuple[PageWise, ...]
+    sizes: tuple[SizeOnPages, ...]
+    cut_short: bool
+
+    def __str__(self) -> str:
+        return _table(self)
+
+
+def _table(found: NeuronsAndPages) -> str:
     """The whole answer as text."""
     shares = [f"{share * 100:g} %" for share in found.shares]
     lines = [
