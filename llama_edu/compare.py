@@ -150,7 +150,7 @@ def _order_note(a: Llama, b: Llama) -> str:
         stated = order_of(llama.checkpoint.metadata, llama.config)
         plain = np.tile(np.arange(llama.config.hidden_dim), (llama.config.n_layers, 1))
         orders.append(plain if stated is None else stated)
-    if np.array_equal(*orders):
+    if np.array_equal(orders[0], orders[1]):
         return ""
     return (
         "the hidden neurons are in another order: their weights and steps are compared place by "
