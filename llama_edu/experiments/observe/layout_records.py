@@ -1,4 +1,4 @@
-"""What `experiment neurons-and-pages` found, and its tables: layout by share of neurons skipped."""
+"""What `experiment neurons-and-pages` finds, layout by share of neurons skipped, and its tables."""
 
 from __future__ import annotations
 
@@ -101,10 +101,10 @@ class NeuronsAndPages:
     cut_short: bool
 
     def __str__(self) -> str:
-        return layout_table(self)
+        return _table(self)
 
 
-def layout_table(found: NeuronsAndPages) -> str:
+def _table(found: NeuronsAndPages) -> str:
     """The whole answer as text."""
     shares = [f"{share * 100:g} %" for share in found.shares]
     lines = [
@@ -122,13 +122,13 @@ def layout_table(found: NeuronsAndPages) -> str:
         lines += ["", lay_out(heads, rows, "<>", "  ")]
     if found.layouts:
         lines += ["", "Share of the file's pages that one token needs, mean of all scored tokens:"]
-        rows = [
+        of_files: list[tuple[object, ...]] = [
             (_name(of), *(f"{f:.3f}" for f in of.fractions), f"{of.floor_fraction:.3f}",
-             f"{of.n_pages:,}", "-" if of.rounding is None else str(of.rounding))
+             f"{of.n_pages:,}", None if of.rounding is None else str(of.rounding))
             for of in found.layouts
         ]  # fmt: skip
         heads = ("layout", *shares, "all", "pages of the file", "lost by rounding w_down again")
-        lines += [lay_out(heads, rows, "<>", "  "), *_agreement(found), *_unions(found, shares)]
+        lines += [lay_out(heads, of_files, "<>", "  "), *_agreement(found), *_unions(found, shares)]
     lines += _page_wise(found, shares)
     lines += _sizes(found, shares)
     if found.cut_short:
