@@ -36,7 +36,7 @@ def union_lines(found: Experts | NeuronsAndPages | Neurons) -> dict[str, dict[in
             lines[f"{found.dense.subject}, dense: the file"] = dict(found.dense.unions)
         return lines
     if isinstance(found, NeuronsAndPages):
-        skipped = f"{100 * found.shares[-1]:g}% of neurons skipped" if found.shares else ""
+        skipped = f"{100 * found.shares[-1]:g}% skipped" if found.shares else ""
         return {
             f"{layout_words(of)}, {skipped}": dict(of.unions[-1]) for of in found.layouts
         }  # fmt: skip
@@ -77,7 +77,7 @@ def union_figure(
     )
     axes: Any = figure.add_subplot()
     for (name, of), look in zip(lines.items(), LOOKS, strict=False):
-        axes.plot(list(of), list(of.values()), label=plain_label(name), **look)
+        axes.plot(list(of), list(of.values()), label=plain_label(name, 100), **look)
     lengths = sorted({n for of in lines.values() for n in of})
     axes.set_xscale("log", base=2)
     axes.set_xticks(lengths, [f"{n:,}" for n in lengths])

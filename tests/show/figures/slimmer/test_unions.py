@@ -36,7 +36,7 @@ def test_layouts_have_those_with_the_fewest_neurons_up_to_the_longest():
     )
     lines = union_lines(found)
     assert [of[1] for of in lines.values()] == [0.8, 0.5]
-    assert next(iter(lines)) == "as in every file today, 90% of neurons skipped"
+    assert next(iter(lines)) == "as in every file today, 90% skipped"
     assert all(list(of) == [1, 2, 4] for of in drawn(union_figure(found)).values())
     assert all(list(of) == [1, 2, 4, 64] for of in drawn(union_figure(found, longest=64)).values())
 
