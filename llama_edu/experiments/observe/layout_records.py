@@ -123,7 +123,7 @@ def _table(found: NeuronsAndPages) -> str:
     if found.layouts:
         lines += ["", "Share of the file's pages that one token needs, mean of all scored tokens:"]
         of_files: list[tuple[object, ...]] = [
-            (_name(of), *(f"{f:.3f}" for f in of.fractions), f"{of.floor_fraction:.3f}",
+            (layout_words(of), *(f"{f:.3f}" for f in of.fractions), f"{of.floor_fraction:.3f}",
              f"{of.n_pages:,}", None if of.rounding is None else str(of.rounding))
             for of in found.layouts
         ]  # fmt: skip
@@ -136,7 +136,8 @@ def _table(found: NeuronsAndPages) -> str:
     return "\n".join(lines)
 
 
-def _name(of: LayoutPages) -> str:
+def layout_words(of: LayoutPages) -> str:
+    """A layout in words: how the weights lie, whether hot neurons come first, a type made again."""
     hot = ", hot neurons first" if of.hot_first else ""
     rounded = f", w_down as {of.down_type}" if of.rounding else ""
     return f"{_WORDS[of.layout]}{hot}{rounded}"
@@ -158,7 +159,7 @@ def _agreement(found: NeuronsAndPages) -> list[str]:
 def _unions(found: NeuronsAndPages, shares: Sequence[str]) -> list[str]:
     lengths = [n for n in found.layouts[0].unions[-1] if n <= _LONGEST_UNION]
     rows = [
-        (_name(of), *(f"{of.unions[-1][n]:.3f}" for n in lengths if n in of.unions[-1]))
+        (layout_words(of), *(f"{of.unions[-1][n]:.3f}" for n in lengths if n in of.unions[-1]))
         for of in found.layouts
     ]
     heads = (f"{shares[-1]} skipped, tokens one after the other", *map(str, lengths))
