@@ -17,12 +17,13 @@ Sources: Intel's Intrinsics Guide, _mm256_dpbusd_epi32; Arm's intrinsics referen
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from llvmlite import ir
 
 #: The instructions known here.
 Instructions = Literal["avx512_vnni", "avx_vnni", "arm_dot"]
+KNOWN: tuple[str, ...] = get_args(Instructions)
 
 #: What to use in place of the processor's own, for tests; set before anything is compiled.
 forced: Instructions | None = None
