@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llama_edu.errors import RequestError
-from llama_edu.experiments.neurons_and_pages import LayoutPages, NeuronsAndPages
-from llama_edu.experiments.observe.layout_records import layout_words
+from llama_edu.experiments.observe.layout_records import LayoutPages, NeuronsAndPages, layout_words
 from llama_edu.show.figures.alt_figure import AltFigure, plain_label
 from llama_edu.show.figures.slimmer.line_looks import GRAY, LOOKS
 from llama_edu.show.runtime.optional import import_optional

@@ -8,8 +8,7 @@ from typing import Any
 from llama_edu.errors import RequestError
 from llama_edu.experiments.experts import LONGEST, Experts
 from llama_edu.experiments.neurons import Neurons
-from llama_edu.experiments.neurons_and_pages import NeuronsAndPages
-from llama_edu.experiments.observe.layout_records import layout_words
+from llama_edu.experiments.observe.layout_records import NeuronsAndPages, layout_words
 from llama_edu.show.figures.alt_figure import AltFigure, plain_label
 from llama_edu.show.figures.slimmer.line_looks import GRAY, LOOKS
 from llama_edu.show.runtime.optional import import_optional
