@@ -16,7 +16,7 @@ from llama_edu.errors import RequestError
 from llama_edu.files.layout import Checkpoint, TensorSpec
 from llama_edu.files.mapped import ClosedAtExit, MappedFile
 from llama_edu.html import facts_html
-from llama_edu.matmul.arithmetic import Arithmetic, rounded_matmul
+from llama_edu.matmul.arithmetic import Arithmetic
 from llama_edu.matmul.choice import Kernels, matmul_for
 from llama_edu.matmul.product import matmul
 from llama_edu.stated import Stated
@@ -116,10 +116,9 @@ class Llama(Unsendable, ClosedAtExit):
         return self._with_kernels(self.model)
 
     def _with_kernels(self, model: Model) -> Model:
-        chosen = matmul_for(self.kernels, model.weights.values(), model.threads)
-        if chosen is matmul:
-            return model
-        return replace(model, matmul=rounded_matmul(chosen, self.arithmetic))
+        weights = model.weights.values()
+        chosen = matmul_for(self.kernels, weights, model.threads, self.arithmetic)
+        return model if chosen is matmul else replace(model, matmul=chosen)
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -61,6 +61,7 @@ def load(
             "auto", which prefills with numpy and decodes with jit where numba is installed.
         arithmetic: "int8" rounds activations before each product as llama.cpp does for these
             weights, "int4" as it did in March 2023; "float32" does not. See matmul/arithmetic.py.
+            "int8" with compiled kernels multiplies integers where the processor can (jit/int8/).
         lab: a pages.PageLab on the same file; the weights are then views of its mapping, and the
             forward pass records in its ledger what it reads.
         context: the number of positions that the model can hold, where the file does not say it or

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from llama_edu.stated import Stated
     from llama_edu.transformer.sampling import SamplingSettings
 
 
-def add_file(parser: argparse.ArgumentParser) -> None:
-    """FILE, which is a path or a name."""
+def add_file(parser: argparse.ArgumentParser, nargs: Literal["?"] | None = None) -> None:
+    """FILE, which is a path or a name; with nargs "?", it may be left out."""
     parser.add_argument(
         "file",
         metavar="FILE",
+        nargs=nargs,
         help="a weight file, a folder with weights, or a name (see: llama-edu models)",
     )
 
@@ -71,8 +72,9 @@ def stated(args: argparse.Namespace) -> Stated:
 
 
 def add_speed(parser: argparse.ArgumentParser) -> None:
-    """--threads and --kernels."""
+    """--threads, --kernels and --arithmetic, which `speed` gives to load()."""
     from llama_edu.matmul import KERNELS
+    from llama_edu.matmul.arithmetic import ARITHMETIC
 
     parser.add_argument("--threads", type=int, metavar="N", help="cores to use (default: all)")
     parser.add_argument(
@@ -81,6 +83,21 @@ def add_speed(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="jit needs numba; auto uses it if it is installed (default auto)",
     )
+    parser.add_argument(
+        "--arithmetic",
+        choices=ARITHMETIC,
+        default="float32",
+        help="int8 rounds what quantized weights are multiplied by, as llama.cpp does; with jit it "
+        "is faster if the processor has instructions for it (see: llama-edu inspect --machine). "
+        "Logits change by about a hundredth; over 200 tokens of two models it cost less than 0.001 "
+        "nats per token (measure yours: llama-edu experiment arithmetic). int4 rounds to 4 bits as "
+        "in March 2023, and is no faster (default float32)",
+    )
+
+
+def speed(args: argparse.Namespace) -> dict[str, Any]:
+    """What the arguments of add_speed say, as load() takes it."""
+    return {"threads": args.threads, "kernels": args.kernels, "arithmetic": args.arithmetic}
 
 
 #: Field of SamplingSettings -> letter that stands for its value, and its meaning.

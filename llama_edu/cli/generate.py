@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the text, or the ids."""
-    from llama_edu.cli.arguments import read_text, sampling_settings, stated
+    from llama_edu.cli.arguments import read_text, sampling_settings, speed, stated
     from llama_edu.cli.streams.stdout import for_output
     from llama_edu.loading import load
 
@@ -82,8 +82,7 @@ def run(args: argparse.Namespace) -> None:
         args.file,
         mmap=args.mmap,
         tokenizer=args.tokenizer,
-        threads=args.threads,
-        kernels=args.kernels,
+        **speed(args),
         **vars(stated(args)),
     ) as llama:
         generation = llama.generate_tokens(

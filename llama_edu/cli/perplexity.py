@@ -11,7 +11,7 @@ EXAMPLE = "llama-edu perplexity data/stories --text-file story.txt --context 256
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE, --text-file, --context."""
-    from llama_edu.cli.arguments import add_model, add_no_mmap, add_stated
+    from llama_edu.cli.arguments import add_model, add_no_mmap, add_speed, add_stated
 
     add_model(parser)
     parser.add_argument(
@@ -23,19 +23,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="positions per window (default: the model's context, at most 512)",
     )
+    add_speed(parser)
     add_no_mmap(parser)
     add_stated(parser, without=("context",))
 
 
 def run(args: argparse.Namespace) -> None:
     """Score and print."""
-    from llama_edu.cli.arguments import read_text, stated
+    from llama_edu.cli.arguments import read_text, speed, stated
     from llama_edu.cli.streams.progress import progress_bar
     from llama_edu.loading import load
     from llama_edu.transformer.perplexity import perplexity
 
     text = read_text(args.text_file)
-    with load(args.file, args.mmap, tokenizer=args.tokenizer, **vars(stated(args))) as llama:
+    with load(
+        args.file, args.mmap, tokenizer=args.tokenizer, **speed(args), **vars(stated(args))
+    ) as llama:
         tokenizer = llama.tokenizer
         context = args.context or min(512, llama.config.max_seq_len)
         with progress_bar("scoring", "token") as progress:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import mmap
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +19,13 @@ import numpy as np
 
 from llama_edu.bundled import bundled_checkpoint
 from llama_edu.errors import RequestError
-from llama_edu.experiments.observe.expert_runs import MeasuredRun, one_by_one, together
+from llama_edu.experiments.observe.expert_runs import (
+    MeasuredRun,
+    dense_unions,
+    one_by_one,
+    together,
+)
+from llama_edu.experiments.subjects import model_file
 from llama_edu.llama import Llama
 from llama_edu.loading import load
 from llama_edu.models import locate
@@ -59,11 +66,18 @@ class ExpertUnion:
 
 @dataclass(frozen=True)
 class DenseModel:
-    """A dense model on the same tokens; `difference` is what the mixture loses more, in pairs."""
+    """A dense model on the same tokens.
+
+    Attributes:
+        nats: lost per token. difference: what the mixture loses more, in pairs.
+        unions: number of neighboring tokens -> the fraction of its file's pages that they need
+            together, by arithmetic; empty for a model in several files.
+    """
 
     subject: str
     nats: float
     difference: Loss
+    unions: dict[int, float]
 
 
 @dataclass(frozen=True)
@@ -145,6 +159,10 @@ def _unions(found: Experts) -> list[str]:
         measured = [together.get(of.n_tokens) for of in found.unions]
         shares = [f"{run.expert_fraction:.3f}" if run else None for run in measured]
         rows.append(("  the first tokens of a text, in one step", *shares))
+    if found.dense and found.dense.unions:
+        others = [found.dense.unions.get(of.n_tokens) for of in found.unions]
+        shares = [None if of is None else f"{of:.3f}" for of in others]
+        rows.append((f"of the dense model's file, {visible(found.dense.subject)}", *shares))
     return [
         "",
         "Share of the pages that neighboring tokens need together, mean of the scored text:",
@@ -237,14 +255,16 @@ def experts(
         MeasurementError: a checkpoint in several files, or a named instrument that is refused.
     """
     file = bundled_checkpoint("stories-moe") if path is None else locate(path)
-    if dense is None and path is None:
-        dense = bundled_checkpoint()
-    with load(file) as llama:
+    with ExitStack() as stack:
+        llama = stack.enter_context(load(file))
         check_mixture(llama.config)
         texts = texts_for(llama, text_file)
-        with PageLab.open(file, backend) as lab:
-            run = _Run(file, llama, lab, texts, n_measured, progress, dense is not None)
-            return run.measure(dense, text_file)
+        lab = stack.enter_context(PageLab.open(file, backend))
+        beside = None
+        if dense is not None or path is None:  # the bundled one in the type of the mixture
+            beside = stack.enter_context(model_file(dense, "gguf", "q8_0"))
+        run = _Run(file, llama, lab, texts, n_measured, progress, beside is not None)
+        return run.measure(beside, text_file)
 
 
 class _Run:
@@ -273,7 +293,7 @@ class _Run:
         if self.show:
             self.show(self.n_before + n_done, self.n_all)
 
-    def measure(self, dense: str | Path | None, text_file: str | Path | None) -> Experts:
+    def measure(self, dense: Path | None, text_file: str | Path | None) -> Experts:
         """Everything, or what was done when Ctrl+C came."""
         watch = RouterWatch(self.config)
         nats = token_nats(
@@ -326,9 +346,7 @@ class _Run:
             self.tell(0)
         return tuple(found)
 
-    def _dense(
-        self, dense: str | Path, text_file: str | Path | None, nats: np.ndarray
-    ) -> DenseModel:
+    def _dense(self, dense: Path, text_file: str | Path | None, nats: np.ndarray) -> DenseModel:
         """The same tokens with another model."""
         with load(dense) as llama:
             if llama.config.n_experts:
@@ -339,5 +357,6 @@ class _Run:
                     f"the same vocabulary and context; losses per token cannot be compared"
                 )
             others = token_nats(llama.model, self.texts.scored, progress=self.tell)
-        name = Path(dense).name
-        return DenseModel(name, float(others.mean()), paired_loss(others, nats))
+            unions = dense_unions(llama, self.texts.scored)
+        unions = {n: fraction for n, fraction in unions.items() if n <= LONGEST}
+        return DenseModel(dense.name, float(others.mean()), paired_loss(others, nats), unions)

@@ -28,7 +28,7 @@ from llama_edu.experiments.observe.kept_neurons import (
     measured,
     pages_of_texts,
 )
-from llama_edu.experiments.observe.layout_table import (
+from llama_edu.experiments.observe.layout_records import (
     LayoutPages,
     NeuronsAndPages,
     PageWise,

@@ -11,6 +11,9 @@ then exact, up to the order of its sums. So rounding x and multiplying as usual 
 | K-quants, iq4_xs, tq1_0, tq2_0 | Q8_K | 256 numbers | float32 scale |
 | f16, bf16 | the same type | 1 number | |
 
+jit/int8/ multiplies integers as llama.cpp does, for the types that it has loops for; this module is
+its definition.
+
 Source: `vec_dot_type` in ggml-cpu.c of llama.cpp, and quantize_row_q8_0, _q8_1 and _q8_K in its
 quants.c for x86; for 4 bits, ggml.c at PR #613.
 """
@@ -67,6 +70,10 @@ def _type_name(w: np.ndarray) -> str:
     return block_type_of(w).name.removesuffix("_v1").removesuffix("_v2")
 
 
+#: Below this, 127 / x is more than a float32 can hold; such numbers count as zero, as in llama.cpp.
+_SMALLEST = np.float32(127) / np.finfo(np.float32).max
+
+
 def _blocks(x: np.ndarray, size: int) -> np.ndarray:
     return x.reshape(*x.shape[:-1], -1, size)
 
@@ -75,8 +82,9 @@ def _q8(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Codes and exact scales of blocks of 32: float32 (..., n / 32, 32) and (..., n / 32, 1)."""
     blocks = _blocks(x, 32)
     largest = np.abs(blocks).max(axis=-1, keepdims=True)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        codes = np.rint(blocks * np.where(largest > 0, np.float32(127) / largest, 0))
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        factor = np.where(largest >= _SMALLEST, np.float32(127) / largest, 0)
+        codes = np.rint(blocks * factor)
     return codes, largest / np.float32(127)
 
 
@@ -91,9 +99,9 @@ def _to_q8_k(x: np.ndarray) -> np.ndarray:
     """Codes of 8 bits times float32 scales, 256 numbers each."""
     blocks = _blocks(x, 256)
     largest = np.abs(blocks).max(axis=-1, keepdims=True)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        factor = np.where(largest > 0, np.float32(127) / largest, 0)
-        scales = np.where(largest > 0, 1 / factor, 0)
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        factor = np.where(largest >= _SMALLEST, np.float32(127) / largest, 0)
+        scales = np.where(largest >= _SMALLEST, 1 / factor, 0)
     return (np.rint(blocks * factor) * scales).reshape(x.shape)
 
 

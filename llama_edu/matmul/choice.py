@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from llama_edu.errors import LlamaEduWarning, RequestError
+from llama_edu.matmul.arithmetic import Arithmetic, rounded_matmul
 from llama_edu.matmul.product import Matmul, matmul
 from llama_edu.quants.blocks import block_type_of
 
@@ -24,7 +25,12 @@ def check_kernels(kernels: str) -> None:
         raise RequestError(f"kernels is {kernels!r}, expected one of {', '.join(KERNELS)}")
 
 
-def matmul_for(kernels: Kernels, weights: Iterable[np.ndarray], threads: int = 1) -> Matmul:
+def matmul_for(
+    kernels: Kernels,
+    weights: Iterable[np.ndarray],
+    threads: int = 1,
+    arithmetic: Arithmetic = "float32",
+) -> Matmul:
     """The function that multiplies by these weights.
 
     With jit, the loops that the weights need are compiled now, or loaded from disk.
@@ -34,25 +40,34 @@ def matmul_for(kernels: Kernels, weights: Iterable[np.ndarray], threads: int = 1
             not float32 (for float32, BLAS is best). If numba is installed but cannot be used, auto
             takes numpy, with one LlamaEduWarning per process.
         threads: the largest number of threads.
+        arithmetic: what is multiplied; see arithmetic.py. jit has loops for "int8" where the
+            processor has instructions for it; elsewhere its float32 loops multiply rounded x.
     Raises:
         RequestError: "jit" was requested and cannot be used; the message says why.
     """
     types = {block_type_of(w).name for w in weights if w.ndim == 2 and w.dtype != np.float32}
     if kernels == "numpy" or (kernels == "auto" and not (types and _numba_is_installed())):
-        return matmul
+        return rounded_matmul(matmul, arithmetic)
     if kernels == "auto" and _refusal:
-        return matmul
+        return rounded_matmul(matmul, arithmetic)
     try:
         from llama_edu.matmul.jit import product  # imports a compiler: only when wanted
 
-        product.check(types, threads)
+        chosen = rounded_matmul(product.matmul, arithmetic)
+        compiled = types & {*product.TYPES}
+        if arithmetic == "int8":
+            from llama_edu.matmul.jit.int8 import product as int8_product
+
+            chosen = int8_product.int8_matmul(chosen)
+            compiled |= types & {*int8_product.TYPES}
+        product.check(compiled, threads, chosen)
     except RequestError as error:
         if kernels == "jit":
             raise
         _refusal.append(str(error))
         warnings.warn(f"{error}. Going on with numpy.", LlamaEduWarning, stacklevel=2)
-        return matmul
-    return product.matmul
+        return rounded_matmul(matmul, arithmetic)
+    return chosen
 
 
 #: Why numba cannot be used in this process, once that is known.

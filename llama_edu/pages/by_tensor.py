@@ -15,6 +15,7 @@ from llama_edu.pages.ranges import own_ranges
 from llama_edu.table import lay_out, percent
 
 _LAYER = re.compile(r"layers\.(\d+)\.(.+)")
+_EXPERT = re.compile(r"layers\.(\d+)\.experts\.(\d+)\.(.+)")
 
 #: Name of the row for pages that hold no byte of any tensor.
 REST = "(rest of the file)"
@@ -29,8 +30,53 @@ def layer_of(name: str) -> str:
     return f"layer {found[1]}" if found else name
 
 
+def band_of(name: str) -> str:
+    """As layer_of(), with the experts of a layer apart from it: "layer 3, expert 5"."""
+    expert = expert_of(name)
+    return layer_of(name) if expert is None else f"{layer_of(name)}, expert {expert}"
+
+
+def in_bands(names: Iterable[str]) -> list[str]:
+    """The bands of some tensors in the order of their layers, each layer before its experts."""
+    names = list(names)
+    layers = {layer: place for place, layer in enumerate(dict.fromkeys(map(layer_of, names)))}
+    places: dict[str, tuple[int, int]] = {}
+    for name in names:
+        expert = expert_of(name)
+        places[band_of(name)] = layers[layer_of(name)], -1 if expert is None else expert
+    return sorted(places, key=lambda band: places[band])
+
+
+def expert_of(name: str) -> int | None:
+    """The number of the expert that a tensor belongs to in its layer, or None."""
+    found = _EXPERT.match(name)
+    return int(found[2]) if found else None
+
+
+def n_experts_of(tensors: Iterable[str]) -> int:
+    """How many experts a layer has, from the names of the tensors; 0 for a dense model."""
+    return 1 + max((e for e in map(expert_of, tensors) if e is not None), default=-1)
+
+
+def experts_read(names: Iterable[str]) -> tuple[tuple[int, ...], ...]:
+    """For each layer the experts of which a tensor is among these names, ascending.
+
+    Empty where none is; a layer between two others that has none gets an empty tuple.
+    """
+    read: dict[int, set[int]] = {}
+    for name in names:
+        if found := _EXPERT.match(name):
+            read.setdefault(int(found[1]), set()).add(int(found[2]))
+    return tuple(tuple(sorted(read.get(layer, ()))) for layer in range(max(read, default=-1) + 1))
+
+
 def kind_of(name: str) -> str:
-    """The kind of a tensor, "layers.*.wq" in every layer; its own name if it is in no layer."""
+    """The kind of a tensor, "layers.*.wq" in every layer; its own name if it is in no layer.
+
+    The matrices of all experts are of one kind, "layers.*.experts.*.w_up".
+    """
+    if expert := _EXPERT.match(name):
+        return f"layers.*.experts.*.{expert[3]}"
     found = _LAYER.match(name)
     return f"layers.*.{found[2]}" if found else name
 
@@ -88,6 +134,12 @@ class TensorPages:
         """One row per layer, and one for each tensor outside the layers, in file order."""
         return self._grouped(layer_of)
 
+    def by_band(self) -> list[Row]:
+        """As by_layer(), each layer without its experts, and a row for each of these behind it."""
+        rows = {row.name: row for row in self._grouped(band_of)}
+        ordered = sorted(self.tensors.values(), key=lambda spec: spec.offset)
+        return [rows[band] for band in in_bands(spec.name for spec in ordered)]
+
     def by_kind(self) -> list[Row]:
         """One row per kind of tensor, all layers together: "layers.*.wq" and so on."""
         return self._grouped(kind_of)
@@ -99,6 +151,10 @@ class TensorPages:
             for spec in self.tensors.values()
             if name in (spec.name, layer_of(spec.name), kind_of(spec.name))
         )
+
+    def band_extent(self, band: str) -> np.ndarray:
+        """(n_pages,) bool: pages that hold a byte of the band of this name, see by_band()."""
+        return self._extent(spec for spec in self.tensors.values() if band_of(spec.name) == band)
 
     def shown_rows(self) -> list[Row]:
         """The rows to show: tensors for a small file, kinds for a large one; then the total."""

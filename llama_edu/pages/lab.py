@@ -166,6 +166,7 @@ class PageLab(ClosedAtExit):
         reading = self.backend.read()
         self.backend.mapped.check_unchanged()
         pages = reading.pages
+        record.names_read = self.ledger.names
         predicted = None if self.ledger.is_empty else self.ledger.pages()
         if pages is not None:
             missed, notes = reading.missed, reading.notes

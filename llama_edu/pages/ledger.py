@@ -81,6 +81,11 @@ class Ledger:
         return not any(map(len, self._requests.values()))
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The tensors of which anything was requested so far, each once, in order."""
+        return tuple(dict.fromkeys(name for name, _, _ in self._requests))
+
+    @property
     def ranges(self) -> tuple[ByteRange, ...]:
         """All requests so far: (first byte, number of bytes), each once, in order."""
         return tuple(dict.fromkeys(map(tuple, self._table().tolist())))

@@ -27,6 +27,7 @@ class Record:
         page_size: bytes of a page.
         plain_faults: faults that the same work caused on a plain mapping, if the caller measured
             them (a lab with backend "faults" does that); the naive figure then uses these.
+        names_read: the tensors that the computation said it reads, in order; see Ledger.
         order: (n,) int64 page numbers in the order of their first touch, if that was requested.
     """
 
@@ -41,6 +42,7 @@ class Record:
         self.page_size = page_size
         self.backend = backend
         self.plain_faults: FaultCounts | None = None
+        self.names_read: tuple[str, ...] = ()
         self.order: np.ndarray | None = None
         self._effect_on_faults = effect_on_faults
         self._finished = False

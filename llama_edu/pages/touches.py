@@ -14,8 +14,9 @@ from llama_edu.pages.faults import FaultCounts
 from llama_edu.pages.record import Record
 from llama_edu.pages.verdict import Kind, Verdict
 
-#: What colors a page: the first step that touched it, the last, or the number of steps that did.
-Mode = Literal["first", "last", "count"]
+#: What colors a page: the first step that touched it, the last, the number of steps that did, or
+#: whether the newest step did. Of a mixture of experts the newest step's are those that it chose.
+Mode = Literal["first", "last", "count", "now"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 
@@ -75,8 +76,13 @@ class Touches:
         Returns:
             (n_pages,) int32, -1 for a page that was never touched; else the index of the first or
             the last step that touched it, or with "count" the number of steps that did, minus one.
+            With "now" the index of the newest of these steps, -1 for what it did not touch.
         """
         n_steps = len(self.steps) if n_steps is None else n_steps
+        if mode == "now":
+            touched = self.steps[n_steps - 1].record.pages
+            assert touched is not None  # checked by add()
+            return np.where(touched, n_steps - 1, -1).astype(np.int32)
         done, values = self._known.get(mode, (0, None))
         if values is None or done > n_steps:
             done, values = 0, np.full(self.steps[0].record.n_pages, -1, np.int32)
@@ -98,6 +104,14 @@ class Touches:
         """Indices of the steps that touched this page."""
         pages = [step.record.pages for step in self.steps[:n_steps]]
         return [i for i, touched in enumerate(pages) if touched is not None and touched[page]]
+
+    def newest_line(self, n_steps: int | None = None) -> str:
+        """What the newest of the first `n_steps` steps touched, and how much of it was new."""
+        n_steps = len(self.steps) if n_steps is None else n_steps
+        alone = Touches(self.steps[n_steps - 1 : n_steps]).summary()
+        before = self.summary(n_steps - 1).n_touched if n_steps > 1 else 0
+        n_new = self.summary(n_steps).n_touched - before
+        return f"{value_word('now', n_steps - 1)}: {alone.true_line}; {n_new:,} of them are new"
 
     def summary(self, n_steps: int | None = None) -> Summary:
         """The totals after the first `n_steps` steps (by default, all)."""
@@ -181,6 +195,11 @@ def combined(verdicts: Sequence[Verdict]) -> Verdict:
     elif "upper bound" in kinds:
         kind = "upper bound"
     return Verdict(kind, reasons)
+
+
+def untouched_word(mode: Mode) -> str:
+    """What no color means, for a legend."""
+    return "not by this token" if mode == "now" else "never"
 
 
 def value_word(mode: Mode, value: int) -> str:

@@ -35,7 +35,10 @@ def _byte_table(values: list[int]) -> bytes:
     return np.array(values, np.int8).tobytes().ljust(256, b"\0")
 
 
-_UNEVEN = _byte_table([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113])
+#: The values of iq4_nl and iq4_xs.
+UNEVEN = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113]
+
+_UNEVEN = _byte_table(UNEVEN)
 
 # Twice the e2m1 values 0 0.5 1 1.5 2 3 4 6, so that they are integers; the scale is halved.
 _TWICE_E2M1 = _byte_table([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12])

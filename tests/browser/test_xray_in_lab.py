@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 
 import pytest
 from helpers.in_lab import button, drag, handle_of, panel_of, set_slider, shoot, wait_until
@@ -112,4 +113,32 @@ def test_notebook_04_runs_and_its_map_advances(notebook):
     shoot(page, panel, "04_page_faults_and_sparsity-mid-generation")
     button(panel, "Stop").click()
     wait_until(lambda: "steps, stopped" in panel.inner_text(), timeout_s=5)
+    assert page.foreign == [], "something was asked of another machine"
+
+
+MAKE_MIXTURE = """import tempfile
+from pathlib import Path
+from helpers.mixtures import write_mixture
+from llama_edu.show import PageMapWidget
+folder = tempfile.TemporaryDirectory()
+path = write_mixture(Path(folder.name) / "moe.gguf", max_seq_len=40)"""
+
+
+@pytest.mark.timeout(100)
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (800, True)])
+def test_a_mixture_has_lines_for_experts_and_a_strip_above_the_story(run_cells, width, dark):
+    make = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n{MAKE_MIXTURE}"
+    page = run_cells(make, 'PageMapWidget(path, prompt="abc", n_tokens=12)', width=width, dark=dark)
+    panel = panel_of(page, "page-map")
+    button(panel, "Generate").click()
+    wait_until(lambda: re.search(r"\d+ steps, ", panel.inner_text()))
+    assert "of 7 experts in a layer" in panel.inner_text() and "expert 1" in panel.inner_text()
+    finished = source_of(panel)
+    panel.locator("select").first.select_option(index=3)
+    wait_until(lambda: "not by this token" in panel.inner_text() and source_of(panel) != finished)
+    newest = source_of(panel)
+    handle_of(panel, "replay").press("ArrowLeft")
+    wait_until(lambda: source_of(panel) != newest)
+    assert panel.locator("table.llama-edu-routers tr").count() == 3
+    shoot(page, panel, f"xray-experts-{width}-{'dark' if dark else 'light'}")
     assert page.foreign == [], "something was asked of another machine"

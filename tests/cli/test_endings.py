@@ -27,7 +27,7 @@ CONVERTING = """
     from llama_edu.convert import conversion
     from llama_edu.cli import main
 
-    load_as, n_loaded = conversion.load_as, 0
+    load_arranged, n_loaded = conversion.load_arranged, 0
 
     def slow(*arguments):
         global n_loaded
@@ -35,9 +35,9 @@ CONVERTING = """
         if n_loaded == 3:
             print("ready", file=sys.stderr, flush=True)
             time.sleep(600)
-        return load_as(*arguments)
+        return load_arranged(*arguments)
 
-    conversion.load_as = slow
+    conversion.load_arranged = slow
     sys.exit(main(sys.argv[1:]))
 """
 

@@ -10,6 +10,7 @@ from helpers.mixtures import write_dense, write_mixture
 
 from llama_edu.errors import RequestError
 from llama_edu.experiments import experts as module
+from llama_edu.experiments import subjects
 from llama_edu.experiments.experts import experts
 from llama_edu.pages.arithmetic import n_pages_of
 
@@ -66,6 +67,9 @@ def test_the_difference_is_that_of_the_same_tokens(found):
     assert result.dense.subject == "dense.gguf"
     assert result.dense.difference.n_tokens == result.n_scored
     assert result.dense.difference.nats == pytest.approx(result.nats - result.dense.nats)
+    assert list(result.dense.unions) == [1, 2, 4, 8, 16, 32]
+    shares = list(result.dense.unions.values())
+    assert shares[0] > result.unions[2].file_fraction and shares == sorted(shares)
 
 
 def test_progress_ends_where_it_said(found):
@@ -92,10 +96,15 @@ def test_without_a_file_it_is_the_bundled_mixture_beside_the_bundled_dense_model
     files, run_cli, monkeypatch
 ):
     named = {"stories-moe": files[0], "stories": files[1]}
-    monkeypatch.setattr(module, "bundled_checkpoint", lambda name="stories": named[name])
+    for place in (module, subjects):
+        monkeypatch.setattr(place, "bundled_checkpoint", lambda name="stories": named[name])
     code, out, _ = run_cli("experiment", "experts", "--json")
     read = json.loads(out)
-    assert code == 0 and read["subject"] == "moe.gguf" and read["dense"]["subject"] == "dense.gguf"
+    assert (
+        code == 0
+        and read["subject"] == "moe.gguf"
+        and read["dense"]["subject"] == "stories-q8_0.gguf"
+    )
     assert read["cut_short"] is False and read["unions"][0]["n_tokens"] == 1
 
 

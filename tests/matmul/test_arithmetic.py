@@ -72,6 +72,18 @@ def test_int8_products_are_those_of_loops_over_blocks(rng, name, n_positions):
     assert np.abs(found - matmul(x, w)).max() > 1e-4 * scale.min()  # and it does round
 
 
+def test_numbers_too_small_to_divide_127_by_count_as_zeros(rng):
+    """127 / x is infinite for them, and infinity times zero once made the product NaN."""
+    for name in ("q8_0", "q5_1", "q6_k"):
+        w = random_blocks(name, 3, 512)
+        x = rng.standard_normal((1, 512)).astype(np.float32)
+        x[:, 256:] *= np.float32(1e-39)
+        x[:, 300] = 0
+        rest = x.copy()
+        rest[:, 256:] = 0
+        np.testing.assert_array_equal(INT8(x, w, 1), INT8(rest, w, 1))
+
+
 def test_f32_weights_are_multiplied_by_unrounded_numbers_and_f16_by_f16(rng):
     x = rng.standard_normal((3, 64)).astype(np.float32)
     w = rng.standard_normal((5, 64)).astype(np.float32)

@@ -21,7 +21,8 @@ def test_values_agree_with_a_slow_count_whatever_was_asked_before(mode, rng):
         expected = []
         for page in range(40):
             by = [i for i in range(n_steps) if steps[i].record.pages[page]]
-            answer = {"first": min(by, default=-1), "last": max(by, default=-1)}
+            now = n_steps - 1 if n_steps - 1 in by else -1
+            answer = {"first": min(by, default=-1), "last": max(by, default=-1), "now": now}
             expected.append(answer.get(mode, len(by) - 1))
             assert touches.visits(page, n_steps) == by
         assert touches.values(mode, n_steps).tolist() == expected

@@ -23,8 +23,10 @@ from llama_edu.reconcile.reference import WholeReference, float64_reference
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 #: Our name -> llama.cpp's number of a file type (enum llama_ftype).
-FILE_TYPES = {"f16": 1, "q4_0": 2, "q4_1": 3, "q8_0": 7, "q5_0": 8, "q5_1": 9, "Q4_K_M": 15,
-              "Q6_K": 18}  # fmt: skip
+FILE_TYPES = {
+    "f16": 1, "q4_0": 2, "q4_1": 3, "q8_0": 7, "q5_0": 8, "q5_1": 9, "Q2_K": 10, "Q3_K_M": 12,
+    "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18, "IQ4_NL": 25, "IQ4_XS": 30,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +74,15 @@ def test_its_float16_cache_is_named_at_the_first_step_that_reads_it(files, refer
     assert 1e-5 < first.errors.max() < 1e-2
 
 
+@pytest.mark.parametrize("kernels", ["numpy", "jit"])
 @pytest.mark.parametrize("n_tokens", [1, 24])
 @pytest.mark.parametrize("name", ["f32", *FILE_TYPES])
 def test_every_step_agrees_given_the_same_input_with_activations_rounded(
-    files, referee, name, n_tokens
+    files, referee, name, n_tokens, kernels
 ):
-    with llama_edu.load(files[name], arithmetic="int8") as llama:
+    if kernels == "jit":
+        pytest.importorskip("numba")
+    with llama_edu.load(files[name], arithmetic="int8", kernels=kernels) as llama:
         tokens = tuple(text_tokens(llama, n_tokens=n_tokens))
         steps = referee.steps(files[name], llama.config, tokens)
         rounding = dict.fromkeys(steps, np.full(len(tokens), 1e-7))
@@ -88,7 +93,7 @@ def test_every_step_agrees_given_the_same_input_with_activations_rounded(
         exact = local_errors(llama.model, reference)
     largest = max(float(step.errors.max()) for step in rounded.steps)
     apart = float(np.abs(logits - steps["logits"]).max() / np.abs(steps["logits"]).max())
-    print(f"{name}, {n_tokens} tokens: largest local error {largest:.1e}, logits {apart:.1e}")
+    print(f"{name}, {n_tokens} tokens, {kernels}: local error {largest:.1e}, logits {apart:.1e}")
     assert len(rounded.steps) == 105 and rounded.agrees and largest < 2e-6
     assert apart < 0.03
     if name != "f32":  # without rounding the products differ

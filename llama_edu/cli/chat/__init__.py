@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Talk until the input ends."""
-    from llama_edu.cli.arguments import sampling_settings, stated
+    from llama_edu.cli.arguments import sampling_settings, speed, stated
     from llama_edu.cli.chat.lines import is_terminal
     from llama_edu.cli.chat.talk import talk
     from llama_edu.loading import load
@@ -64,8 +64,7 @@ def run(args: argparse.Namespace) -> None:
         load(
             args.file,
             tokenizer=args.tokenizer,
-            threads=args.threads,
-            kernels=args.kernels,
+            **speed(args),
             **vars(stated(args)),
         ) as llama,
         llama.chat(

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from llama_edu.experiments.observe.kept_neurons import pages_of_texts
+from llama_edu.files.layout import TensorSpec
 from llama_edu.llama import Llama
 from llama_edu.loading import load
+from llama_edu.pages.arithmetic import n_pages_of
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.verdict import Kind
 from llama_edu.slimmer.expert_pages import ExpertPages
 from llama_edu.slimmer.expert_use import RouterWatch
+from llama_edu.slimmer.neuron_pages import NeuronPages
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import forward
 
@@ -68,3 +73,19 @@ def _recorded(
         and np.array_equal(record.predicted, expected)
     )
     return MeasuredRun(len(tokens), *pages.fractions(touched), is_predicted, record.verdict.kind)
+
+
+def dense_unions(llama: Llama, texts: Sequence[Sequence[int]]) -> dict[int, float]:
+    """What neighboring tokens need of a dense model's file, by arithmetic.
+
+    Returns:
+        number of tokens -> fraction of the file's pages, mean of the texts; {} for several files.
+    """
+    paths, config = llama.checkpoint.paths, llama.config
+    tensors = {n: s for n, s in llama.checkpoint.tensors.items() if isinstance(s, TensorSpec)}
+    if len(paths) > 1 or len(tensors) < len(llama.checkpoint.tensors):
+        return {}
+    n_pages = n_pages_of(paths[0].stat().st_size, mmap.PAGESIZE)
+    pages = NeuronPages(tensors, config, mmap.PAGESIZE, n_pages)
+    masks = (np.ones((config.n_layers, len(text), config.hidden_dim), bool) for text in texts)
+    return pages_of_texts(pages, masks, texts).union

@@ -106,7 +106,8 @@ def measured(
     Returns:
         of T tokens, those whose touched pages are those of the ledger and those of `pages`.
     """
-    n_equal, verdicts = 0, set[Kind]()
+    n_equal = 0
+    verdicts: list[Kind] = []
     with load(path, lab=lab) as llama:
         cache = KVCache(llama.config, kept.shape[1])
         for t in range(kept.shape[1]):
@@ -114,10 +115,8 @@ def measured(
             with lab.record(f"token {t}") as record:
                 forward(llama.model, [text[t]], cache, ffn=kept_by_masks(now))
             expected = pages.needed(now, [text[t]])[0]
-            n_equal += all(
-                found is not None and np.array_equal(found, expected)
-                for found in (record.pages, record.predicted)
-            )
-            verdicts.add(record.verdict.kind)
-    worst: Kind = next((kind for kind in sorted(verdicts) if kind != "exact"), "exact")
+            found = (record.pages, record.predicted)
+            n_equal += all(p is not None and np.array_equal(p, expected) for p in found)
+            verdicts.append(record.verdict.kind)
+    worst: Kind = next((kind for kind in verdicts if kind != "exact"), "exact")
     return Agreement(kept.shape[1], n_equal, worst)

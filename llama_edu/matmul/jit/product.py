@@ -25,6 +25,7 @@ import numpy as np
 
 from llama_edu.errors import RequestError
 from llama_edu.matmul import product
+from llama_edu.matmul.product import Matmul
 from llama_edu.matmul.threads import run_shares
 from llama_edu.matmul.tiles import by_tiles
 from llama_edu.quants import bitfields
@@ -46,25 +47,27 @@ if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
     )
 
 
-def _forget_stale_code() -> None:
-    """Remove machine code from disk that is older than a source file of these loops.
+def forget_stale_code(function: Any, sources: Iterable[Path]) -> None:
+    """Remove machine code from disk that is older than a source file.
 
     numba checks only a function's own file, but these functions inline code from other files: after
     a change in loops.py, the old code of loops_k.py, tiles.py and shares.py would stay in use.
+
+    Args:
+        function: a compiled function; the code of all others from its folder is looked at as well.
+        sources: what they are made of.
     """
-    sources = [*Path(__file__).parent.glob("*.py"), Path(bitfields.__file__)]
-    newest = max(source.stat().st_mtime for source in sources)
-    folder = Path(loops.f16._cache.cache_path)
-    for name in ("loops", "loops_k", "shares", "tiles"):
-        for index in folder.glob(f"{name}.*.nbi"):
+    # a cache may be one that cannot be changed, or that another process changes
+    with contextlib.suppress(OSError):
+        newest = max(source.stat().st_mtime for source in sources)
+        for index in Path(function._cache.cache_path).glob("*.nbi"):
             if index.stat().st_mtime < newest:
                 index.unlink()
 
 
-with contextlib.suppress(
-    OSError
-):  # a cache that cannot be changed, or that another process changes
-    _forget_stale_code()
+#: What the float32 loops are made of.
+SOURCES = (*Path(__file__).parent.glob("*.py"), Path(bitfields.__file__))
+forget_stale_code(loops.f16, SOURCES)
 
 #: Stored types that have loops of their own.
 TYPES = ("f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k")
@@ -113,22 +116,23 @@ def matmul(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
     if block.name == "f16":
         x = x * np.float32(loops.HALF_REBIAS)
     out = np.empty((len(x), len(w)), np.float32)
+    loop = getattr(loops_k if block.name.endswith("_k") else loops, block.name)
     for t in range(len(x)):
-        _share(block.name, stored, x[t], out[t], threads)
+        share(block.name, loop, getattr(shares, block.name), stored, x[t], out[t], threads)
     return out
 
 
-def check(types: Iterable[str], threads: int) -> None:
+def check(types: Iterable[str], threads: int, multiply: Matmul = matmul) -> None:
     """Compile, or load from disk, the loops for single positions of these types.
 
     Raises:
         RequestError: numba cannot compile here, or cannot keep or load what it compiled.
     """
-    for name in sorted({*types} & {*TYPES}):
+    for name in sorted(types):
         block = BLOCK_TYPES[name]
         zeros = np.zeros((1, 1), block.dtype)
         try:
-            matmul(np.zeros((1, block.block_size), np.float32), zeros, threads)
+            multiply(np.zeros((1, block.block_size), np.float32), zeros, threads)
         except Exception as error:
             raise RequestError(
                 f"kernels 'jit': numba cannot be used here ({type(error).__name__}: {error}); "
@@ -136,20 +140,33 @@ def check(types: Iterable[str], threads: int) -> None:
             ) from None
 
 
-def _share(name: str, stored: np.ndarray, x: np.ndarray, out: np.ndarray, threads: int) -> None:
-    """Multiply one position by every row; small matrices stay on one thread."""
-    loop = getattr(loops_k if name.endswith("_k") else loops, name)
+def share(
+    what: str,
+    loop: Any,
+    shared: Any,
+    stored: np.ndarray,
+    x: np.ndarray,
+    out: np.ndarray,
+    threads: int,
+) -> None:
+    """Multiply every row by x; small matrices stay on one thread.
+
+    Args:
+        what: the name of the loop in messages.
+        loop: loop(stored, x, out, start, stop) computes these rows.
+        shared: shared(stored, x, out, threads) does so on several threads of numba's.
+    """
     if threads > 1 and _has_openmp():
         if _chosen.threads != threads:
             most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
             numba.set_num_threads(min(threads, most))
             _chosen.threads = threads
-        _call(name, getattr(shares, name), stored, x, out, threads)
+        call(what, shared, stored, x, out, threads)
     elif threads > 1 and len(stored) * x.size >= _SMALL_WITHOUT_OPENMP:
-        _call(name, loop, stored, x, out, 0, 0)
+        call(what, loop, stored, x, out, 0, 0)
         run_shares(partial(loop, stored, x, out), len(stored), threads)
     else:
-        _call(name, loop, stored, x, out, 0, len(stored))
+        call(what, loop, stored, x, out, 0, len(stored))
 
 
 def _forget_threads() -> None:
@@ -188,7 +205,7 @@ def _has_openmp() -> bool:
 
 def _fill(block: BlockType, w: np.ndarray, tile: np.ndarray) -> None:
     """Turn rows of stored weights into float32, (rows, in_features)."""
-    _call(f"tiles of {block.name}", getattr(tiles, block.name), _stored(w, block), tile, 32)
+    call(f"tiles of {block.name}", getattr(tiles, block.name), _stored(w, block), tile, 32)
 
 
 def _stored(w: np.ndarray, block: BlockType) -> np.ndarray:
@@ -199,7 +216,7 @@ def _stored(w: np.ndarray, block: BlockType) -> np.ndarray:
     return stored
 
 
-def _call(what: str, function: Any, *arguments: object) -> None:
+def call(what: str, function: Any, *arguments: object) -> None:
     """Call a compiled function; before its first use, tell a terminal why it takes a while."""
     if function in _ready:
         function(*arguments)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from llama_edu.pages.arithmetic import page_range
-from llama_edu.pages.by_tensor import layer_of
+from llama_edu.pages.by_tensor import band_of, expert_of, in_bands, layer_of, n_experts_of
 from llama_edu.pages.record import Record
-from llama_edu.show.figures.page_layout import LABEL_PX, SMALLEST_WITH_EDGE, laid_out
+from llama_edu.show.figures.page_layout import LABEL_PX, SMALLEST_WITH_EDGE, has_lines, laid_out
 from llama_edu.show.figures.png import palette_png
 
 #: The strip at the left, whose two grays alternate from layer to layer.
@@ -34,14 +34,21 @@ _SCALE_ANCHORS = ((31, 95, 191), (128, 122, 150), (245, 184, 20))
 
 @dataclass(frozen=True)
 class Band:
-    """A named run of pages: a layer, a tensor that belongs to none, or what is before the first.
+    """Named pages: a layer, an expert of one, a tensor in no layer, or what is before the first.
 
     Attributes:
         first_page: the first that the band does not share with the one before it, if there is one.
+        is_expert: of the layer before it; its pages are gathered from several places of the file.
     """
 
     name: str
     first_page: int
+    is_expert: bool = False
+
+    @property
+    def label(self) -> str:
+        """The name beside the picture: of an expert, without its layer."""
+        return self.name.rpartition(", ")[2] if self.is_expert else self.name
 
 
 class PageGrid:
@@ -51,14 +58,22 @@ class PageGrid:
         n_pages: of the file. columns, rows: of cells in the image.
         cell_px: width and height of a cell. pages_per_cell: 1 except for large files.
         cell_words: what a cell stands for, such as "one page, 4,096 bytes".
-        bands: layers and single tensors in file order. width, height: of the image, in pixels.
+        order_words: in which order they lie. n_experts: of a layer; 0 for a dense model.
+        bands: layers, experts and single tensors from top to bottom.
+        width, height: of the image, in pixels.
     """
 
     def __init__(self, record: Record) -> None:
         self.n_pages = record.n_pages
-        self.bands, layer_numbers, tensor_numbers = _bands(record)
+        self.n_experts = n_experts_of(record.tensors)
+        bands = _bands_with_experts(record) if self.n_experts else _bands(record)
+        self.bands, band_numbers, tensor_numbers = bands
         starts = sorted({0, *(band.first_page for band in self.bands)})
-        self._layout = layout = laid_out(self.n_pages, starts)
+        order, layer_numbers, self.order_words = None, band_numbers, "in file order"
+        if self.n_experts:
+            order, starts, layer_numbers = _by_expert(self.bands, band_numbers)
+            self.order_words = "layer by layer, each followed by its experts"
+        self._layout = layout = laid_out(self.n_pages, starts, order)
         self.pages_per_cell, self.cell_px = layout.pages_per_cell, layout.cell_px
         n, n_bytes = self.pages_per_cell, self.pages_per_cell * record.page_size
         pages = "one page" if n == 1 else f"{n:,} neighboring pages"
@@ -71,7 +86,7 @@ class PageGrid:
         self._gaps = np.zeros((self.height, self.width - left), bool)
         if self.cell_px >= SMALLEST_WITH_EDGE:
             self._cut(layout.in_cells(tensor_numbers), 1)
-            self._cut(layout.in_cells(layer_numbers), 2)
+            self._cut(layout.in_cells(band_numbers), 2)
 
     def png(self, values: np.ndarray, n_values: int, picked: int | None = None) -> bytes:
         """The image as a file.
@@ -91,13 +106,22 @@ class PageGrid:
         """(distance from the top as a fraction, name) of the bands with space for their names."""
         shown: list[tuple[int, str]] = []
         for band in self.bands:
-            row, _ = self._layout.place_of(band.first_page)
-            top = int(self._layout.tops[row])
+            if band.is_expert:
+                continue
+            top = self._top(band)
             if shown and shown[-1][1] == _HEADER and top - shown[-1][0] < least_px:
                 shown.pop()  # a weight is worth more
             if not shown or top - shown[-1][0] >= least_px:
-                shown.append((top, band.name))
-        return [(top / self.height, name) for top, name in shown]
+                shown.append((top, band.label))
+        for band in self.bands:  # experts where there is space between layers
+            top = self._top(band) if band.is_expert else 0
+            if band.is_expert and all(abs(top - other) >= least_px for other, _ in shown):
+                shown.append((top, band.label))
+        return [(top / self.height, name) for top, name in sorted(shown)]
+
+    def _top(self, band: Band) -> int:
+        row, _ = self._layout.place_of(band.first_page)
+        return int(self._layout.tops[row])
 
     def _pixels(self, values: np.ndarray, n_values: int, picked: int | None) -> np.ndarray:
         """(height, width) uint8, colors of the palette."""
@@ -148,6 +172,12 @@ def scale_color(value: int, n_values: int) -> str:
     return "#" + _PALETTE[index, :3].tobytes().hex()
 
 
+def ink_on(color: str) -> str:
+    """Black or white, whichever is easier to read on a color #rrggbb."""
+    red, green, blue = bytes.fromhex(color[1:])
+    return "#000" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "#fff"
+
+
 def legend_values(n_values: int) -> list[int]:
     """The values that a legend names: at most six, including the first and the last."""
     return sorted({round(i * (n_values - 1) / 5) for i in range(6)})
@@ -165,10 +195,13 @@ def _scale_index(values: np.ndarray, n_values: int) -> np.ndarray:
     return np.where(values < 0, _NEVER, colors).astype(np.uint8)
 
 
-def _bands(record: Record) -> tuple[tuple[Band, ...], np.ndarray, np.ndarray]:
-    """The bands; for each page the number of its band and of its tensor, 0 where it has none."""
-    band_numbers = np.zeros(record.n_pages, np.int32)
-    tensor_numbers = np.zeros(record.n_pages, np.int32)
+#: The bands; for each page the number of its band and of its tensor, from 1, or 0: it has none.
+_Bands = tuple[tuple[Band, ...], np.ndarray, np.ndarray]
+
+
+def _bands(record: Record) -> _Bands:
+    """Bands in file order: of a file whose layers take turns, several have the same name."""
+    band_numbers, tensor_numbers = np.zeros((2, record.n_pages), np.int32)
     bands: list[Band] = []
     specs = sorted(record.tensors.values(), key=lambda spec: spec.offset)
     if specs and specs[0].offset >= record.page_size:
@@ -178,13 +211,63 @@ def _bands(record: Record) -> tuple[tuple[Band, ...], np.ndarray, np.ndarray]:
         name = layer_of(spec.name)
         span = page_range(spec.offset, max(1, spec.n_bytes), record.page_size)
         if not bands or bands[-1].name != name:
-            is_shared = band_numbers[span.start] > 0 and len(span) > 1
-            bands.append(Band(name, span.start + is_shared))
-        # a page that two tensors share keeps the first one's number
-        for numbers, value in ((band_numbers, len(bands)), (tensor_numbers, number)):
-            part = numbers[span.start : span.stop]
-            part[part == 0] = value
+            bands.append(_band(name, span, band_numbers))
+        _claim(span, (band_numbers, len(bands)), (tensor_numbers, number))
     return tuple(bands), band_numbers, tensor_numbers
+
+
+def _bands_with_experts(record: Record) -> _Bands:
+    """Bands of a mixture: a layer, then its experts, each from several places of the file."""
+    band_numbers, tensor_numbers = np.zeros((2, record.n_pages), np.int32)
+    specs = sorted(record.tensors.values(), key=lambda spec: spec.offset)
+    names = in_bands(spec.name for spec in specs)
+    bands: dict[str, Band] = {}
+    if specs[0].offset >= record.page_size:
+        names.insert(0, _HEADER)
+        bands[_HEADER] = Band(_HEADER, 0)
+        band_numbers[: specs[0].offset // record.page_size] = 1
+    places = {name: number for number, name in enumerate(names, 1)}
+    for number, spec in enumerate(specs, 1):
+        name = band_of(spec.name)
+        span = page_range(spec.offset, max(1, spec.n_bytes), record.page_size)
+        if name not in bands:
+            is_expert = expert_of(spec.name) is not None
+            bands[name] = _band(name, span, band_numbers, is_expert)
+        _claim(span, (band_numbers, places[name]), (tensor_numbers, number))
+    return tuple(bands[name] for name in names), band_numbers, tensor_numbers
+
+
+def _band(name: str, span: range, band_numbers: np.ndarray, is_expert: bool = False) -> Band:
+    """A band that begins with these pages, the first of which may be another's already."""
+    is_shared = bool(band_numbers[span.start] > 0 and len(span) > 1)
+    return Band(name, span.start + is_shared, is_expert)
+
+
+def _claim(span: range, *numbered: tuple[np.ndarray, int]) -> None:
+    """Give pages their number; one that two tensors share keeps the first one's."""
+    for numbers, value in numbered:
+        part = numbers[span.start : span.stop]
+        part[part == 0] = value
+
+
+def _by_expert(
+    bands: Sequence[Band], band_numbers: np.ndarray
+) -> tuple[np.ndarray, list[int], np.ndarray]:
+    """The pages of each band together: their order, where bands begin in it, layers of the pages.
+
+    A page without a tensor lies behind the one before it. Where a line for each expert would be too
+    many, only layers begin one.
+    """
+    last_known = np.maximum.accumulate(np.where(band_numbers > 0, np.arange(len(band_numbers)), 0))
+    numbers = band_numbers[last_known]
+    order = np.argsort(numbers, kind="stable")
+    begins = list(range(1, len(bands) + 1))
+    if not has_lines(len(begins)):
+        begins = [band for band in begins if not bands[band - 1].is_expert]
+    starts = np.searchsorted(numbers[order], begins).tolist()
+    starts = [start for start in starts if start < len(order)]  # a band may have no page of its own
+    layers = np.cumsum([0, *(not band.is_expert for band in bands)])
+    return order, sorted({0, *starts}), layers[numbers].astype(np.int32)
 
 
 def _palette() -> np.ndarray:

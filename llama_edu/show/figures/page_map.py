@@ -13,7 +13,7 @@ import numpy as np
 
 from llama_edu.errors import MeasurementError
 from llama_edu.pages.record import Record
-from llama_edu.pages.touches import Mode, Step, Touches, value_word
+from llama_edu.pages.touches import Mode, Step, Touches, untouched_word, value_word
 from llama_edu.show.figures.alt_figure import AltFigure, plain_label
 from llama_edu.show.figures.grid import NEVER_ON_WHITE, PageGrid, legend_values, scale_color
 from llama_edu.show.runtime.optional import import_optional
@@ -26,6 +26,7 @@ _TITLES: Mapping[Mode, str] = {
     "first": "which token needed a page first",
     "last": "which token needed a page last",
     "count": "how many tokens needed a page",
+    "now": "which pages a token needed",
 }
 
 
@@ -41,12 +42,17 @@ def touches_figure(
     """
     n_values = len(touches)
     summary = touches.summary(n_steps)
+    what = _TITLES[mode]
+    if mode == "now" and grid.n_experts:
+        what = "which experts this token chose, and what every token needs"
+    values = [n_steps - 1] if mode == "now" else legend_values(n_values)
     figure = _draw(
         grid, touches.values(mode, n_steps), n_values,
-        title=f"{touches.steps[0].record.file_name}: {_TITLES[mode]}",
-        legend={value: value_word(mode, value) for value in legend_values(n_values)},
-        lines=(f"One cell is {grid.cell_words}, in file order.", summary.true_line,
-               summary.naive_line),
+        title=f"{touches.steps[0].record.file_name}: {what}",
+        legend={value: value_word(mode, value) for value in values}, untouched=untouched_word(mode),
+        lines=(f"One cell is {grid.cell_words}, {grid.order_words}.",
+               *([touches.newest_line(n_steps)] if mode == "now" else []),
+               summary.true_line, summary.naive_line),
     )  # fmt: skip
     return AltFigure(figure, alt)
 
@@ -85,14 +91,18 @@ def _records_line(touches: Touches, grid: PageGrid) -> str:
     """A sentence on what the map of some records shows, with the verdict on its number."""
     summary = touches.summary()
     return (
-        f"Each cell is {grid.cell_words}, from left to right and down. "
+        f"Each cell is {grid.cell_words}, from left to right and down{_order(grid)}. "
         f"{f'{len(touches)} records together: ' if len(touches) > 1 else ''}{summary.true_line}."
     )
 
 
+def _order(grid: PageGrid) -> str:
+    return f", {grid.order_words}" if grid.n_experts else ""
+
+
 def _draw(
     grid: PageGrid, values: np.ndarray, n_values: int, *, title: str, legend: Mapping[int, str],
-    lines: Sequence[str],
+    lines: Sequence[str], untouched: str = "never",
 ) -> Any:  # fmt: skip
     """A matplotlib Figure: the cells in their own pixels, names at the left, sentences below."""
     figures = import_optional("matplotlib.figure", "the page map")
@@ -120,7 +130,7 @@ def _draw(
         patch(color=scale_color(value, n_values), label=plain_label(name))
         for value, name in legend.items()
     ]
-    patches.append(patch(color=NEVER_ON_WHITE, label="never"))
+    patches.append(patch(color=NEVER_ON_WHITE, label=untouched))
     figure.legend(
         handles=patches, loc="upper left", bbox_to_anchor=(left / width, (below - 4) / height),
         ncols=n_columns, fontsize=8, frameon=False, borderaxespad=0, handlelength=1,

@@ -8,6 +8,8 @@ Source of the style: vmtouch(8), Doug Hoyte, https://hoytech.com/vmtouch/.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from llama_edu.errors import MeasurementError
@@ -18,7 +20,8 @@ from llama_edu.text import visible
 #: From none to all of a character's pages.
 _SHADES = " .-+*#"
 
-#: With more tensors than this, each layer gets one line.
+#: With more tensors than this, each layer and each expert of it gets one line; with more of these
+#: than this, each layer.
 _MOST_TENSORS = 64
 
 
@@ -39,7 +42,7 @@ def _character(pages: np.ndarray) -> str:
 
 
 def text_map(record: Record, width: int = 60) -> str:
-    """The pages of a record as text: one line per tensor (or layer) in file order, and the verdict.
+    """The pages of a record as text: one line per tensor (or layer, or expert), and the verdict.
 
     Raises MeasurementError when the record has counts only and no pages.
     """
@@ -47,11 +50,16 @@ def text_map(record: Record, width: int = 60) -> str:
     if pages is None:
         raise MeasurementError(f"page map: {record.headline}; there are no pages to draw")
     touched = record.touched
-    is_large = len(record.tensors) > _MOST_TENSORS
+    extent: Callable[[str], np.ndarray] = touched.extent
+    rows = touched.by_tensor()
+    if len(record.tensors) > _MOST_TENSORS:
+        rows, extent = touched.by_band(), touched.band_extent
+        if len(rows) > _MOST_TENSORS:
+            rows, extent = touched.by_layer(), touched.extent
     parts = [("whole file", f"[{shade(pages, width)}]")]
-    for row in touched.by_layer() if is_large else touched.by_tensor():
+    for row in rows:
         if row.name != REST:
-            drawn = shade(pages[touched.extent(row.name)], width)
+            drawn = shade(pages[extent(row.name)], width)
             parts.append((row.name, f"[{drawn}] {row.n_touched:,} of {row.n_pages:,}"))
     legend = f"legend: '{_SHADES[0]}' none, '{_SHADES[1:-1]}' some, '{_SHADES[-1]}' all touched"
     width = max(len(visible(name)) for name, _ in parts)

@@ -10,7 +10,7 @@ import pytest
 from helpers.records import PAGE, decoded, record_of
 
 from llama_edu.files.layout import TensorSpec
-from llama_edu.show.figures.grid import PageGrid, legend_values, scale_color, tensors_at
+from llama_edu.show.figures.grid import PageGrid, ink_on, legend_values, scale_color, tensors_at
 
 
 @pytest.mark.parametrize("n_pages", [1, 27, 3000, 100_000, 1_200_000])
@@ -137,6 +137,10 @@ def test_a_page_tells_its_rows():
     # rows of 2,000 bytes from byte 100 on: page 1 is bytes 4,096 to 8,191
     assert tensors_at(record, 1) == ["a, rows 1 to 4 of 6"]
     assert tensors_at(record, 2) == ["a, rows 4 to 5 of 6", "b, bytes 0 to 159 of its 160"]
+
+
+def test_the_text_of_a_mark_can_be_read_on_its_color():
+    assert ink_on(scale_color(0, 9)) == "#fff" and ink_on(scale_color(8, 9)) == "#000"
 
 
 def test_a_legend_names_the_first_and_the_last_value_and_few_between():

@@ -25,6 +25,7 @@ class PageMapControls:
         prompt, n_tokens, generate_button, stop_button: what to write.
         mode, step_slider, play, page_slider, tensor: what to look at.
         replay_row, page_row: the boxes of the two sliders whose ranges change.
+        routers: of a mixture of experts, those that computed each token, as HTML above the story.
         frame: the Image. labels, status, story, totals, legend, page: HTML around it.
         making, looking: the boxes of the controls for writing, and of everything for looking.
     """
@@ -70,6 +71,7 @@ class PageMapControls:
             tooltip="Pick the first page of a tensor", layout=layout(**_WIDE),
         )  # fmt: skip
         self.status, self.story, self.totals = (ipywidgets.HTML() for _ in range(3))
+        self.routers = ipywidgets.HTML()
         self.legend, self.page = ipywidgets.HTML(), ipywidgets.HTML()
         self.labels = ipywidgets.HTML(layout=layout(flex="0 0 110px", width="110px", margin="0"))
         self.frame = ipywidgets.Image(

@@ -62,7 +62,7 @@ class PageMapView:
             self._text = text
             controls.looking.layout.display = None if n_steps else "none"
             if not n_steps:
-                controls.story.value = ""
+                controls.story.value = controls.routers.value = ""
                 return
             self._is_following = True
             try:
@@ -116,6 +116,11 @@ class PageMapView:
             controls.frame.value = self._grid.png(touches.values(mode, n_steps), n_values, page)
             self.n_frames += 1
             controls.legend.value = html.legend_html(mode, n_values, self._grid)
-            controls.totals.value = html.summary_html(touches.summary(n_steps))
+            newest = None
+            if mode == "now":
+                alone = Touches(touches.steps[n_steps - 1 : n_steps]).summary()
+                newest = alone.touched_fraction, touches.newest_line(n_steps)
+            controls.totals.value = html.summary_html(touches.summary(n_steps), newest)
             controls.page.value = html.page_html(touches, page, n_steps)
-            controls.story.value = html.story_html(touches, n_steps, self._text)
+            controls.routers.value = html.routers_html(touches, n_steps)
+            controls.story.value = html.story_html(touches, n_steps, self._text, mode)

@@ -91,7 +91,7 @@ class PageMapWidget(Panel):
         if model is None:
             controls.making.layout.display = "none"
         super().__init__(
-            [controls.making, controls.status, controls.story, controls.looking,
+            [controls.making, controls.status, controls.routers, controls.story, controls.looking,
              self._presence.beacon]
         )  # fmt: skip
         self.add_class("llama-edu-page-map")

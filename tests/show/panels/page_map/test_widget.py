@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+from helpers.mixtures import write_mixture
 from helpers.panels import wait_for
 from helpers.records import PAGE, decoded, random_steps, record_of
 from helpers.tiny import Turnstile, write_tiny
@@ -248,6 +249,9 @@ def test_the_stored_figure_names_bands_colors_and_both_readings(mode, rng):
     words = "\n".join(text.get_text() for text in drawn.figure.texts)
     assert "Verdict: exact" in words and "faults: 7 minor" in words
     legend = [text.get_text() for text in drawn.figure.legends[0].get_texts()]
+    if mode == "now":
+        assert legend == ["token 5", "not by this token"] and "token 5: " in words
+        return
     first, last = ("once", "6 times") if mode == "count" else ("prompt", "token 5")
     assert legend[0] == first and legend[-2:] == [last, "never"]
     assert decoded(drawn.png()).shape[2] == 4
@@ -264,3 +268,26 @@ def test_faults_are_counted_with_the_context_that_was_stated(tiny):
         assert len(widget.touches.plain_faults) == len(widget.touches)
         widget.close()
         llama.close()
+
+
+def test_a_mixture_has_a_strip_of_its_experts_above_the_story(tmp_path, make):
+    path = write_mixture(tmp_path / "moe.gguf", max_seq_len=40)
+    widget = make(path, tokenizer=None, prompt="abc", n_tokens=5)
+    assert widget.start().wait(60) and len(widget.touches) > 2
+    controls = widget.controls
+    assert "experts that computed each token: of 7 experts in a layer" in controls.routers.value
+    assert controls.routers.value.count("writing-mode") == len(widget.touches)
+    controls.mode.value = "now"
+    assert "not by this token" in controls.legend.value and "this token" in controls.totals.value
+    assert controls.story.value.count("<mark") == 1  # at the newest step as well
+    newest = controls.frame.value
+    controls.step_slider.value = 2
+    assert controls.routers.value.count("writing-mode") == 2 and controls.frame.value != newest
+    drawn = widget.figure().figure
+    assert "which experts this token chose" in drawn.axes[0].get_title("left")
+    assert "expert 1" in [label.get_text() for label in drawn.axes[0].get_yticklabels()]
+
+
+def test_a_dense_model_has_no_strip(make):
+    widget = make()
+    assert widget.start().wait(60) and widget.controls.routers.value == ""

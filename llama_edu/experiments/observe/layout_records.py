@@ -1,4 +1,4 @@
-"""What `experiment neurons-and-pages` found, and its tables: layout by share of neurons skipped."""
+"""What `experiment neurons-and-pages` finds, layout by share of neurons skipped, and its tables."""
 
 from __future__ import annotations
 
@@ -101,10 +101,10 @@ class NeuronsAndPages:
     cut_short: bool
 
     def __str__(self) -> str:
-        return layout_table(self)
+        return _table(self)
 
 
-def layout_table(found: NeuronsAndPages) -> str:
+def _table(found: NeuronsAndPages) -> str:
     """The whole answer as text."""
     shares = [f"{share * 100:g} %" for share in found.shares]
     lines = [
@@ -122,13 +122,13 @@ def layout_table(found: NeuronsAndPages) -> str:
         lines += ["", lay_out(heads, rows, "<>", "  ")]
     if found.layouts:
         lines += ["", "Share of the file's pages that one token needs, mean of all scored tokens:"]
-        rows = [
-            (_name(of), *(f"{f:.3f}" for f in of.fractions), f"{of.floor_fraction:.3f}",
-             f"{of.n_pages:,}", "-" if of.rounding is None else str(of.rounding))
+        of_files: list[tuple[object, ...]] = [
+            (layout_words(of), *(f"{f:.3f}" for f in of.fractions), f"{of.floor_fraction:.3f}",
+             f"{of.n_pages:,}", None if of.rounding is None else str(of.rounding))
             for of in found.layouts
         ]  # fmt: skip
         heads = ("layout", *shares, "all", "pages of the file", "lost by rounding w_down again")
-        lines += [lay_out(heads, rows, "<>", "  "), *_agreement(found), *_unions(found, shares)]
+        lines += [lay_out(heads, of_files, "<>", "  "), *_agreement(found), *_unions(found, shares)]
     lines += _page_wise(found, shares)
     lines += _sizes(found, shares)
     if found.cut_short:
@@ -136,7 +136,8 @@ def layout_table(found: NeuronsAndPages) -> str:
     return "\n".join(lines)
 
 
-def _name(of: LayoutPages) -> str:
+def layout_words(of: LayoutPages) -> str:
+    """A layout in words: how the weights lie, whether hot neurons come first, a type made again."""
     hot = ", hot neurons first" if of.hot_first else ""
     rounded = f", w_down as {of.down_type}" if of.rounding else ""
     return f"{_WORDS[of.layout]}{hot}{rounded}"
@@ -158,7 +159,7 @@ def _agreement(found: NeuronsAndPages) -> list[str]:
 def _unions(found: NeuronsAndPages, shares: Sequence[str]) -> list[str]:
     lengths = [n for n in found.layouts[0].unions[-1] if n <= _LONGEST_UNION]
     rows = [
-        (_name(of), *(f"{of.unions[-1][n]:.3f}" for n in lengths if n in of.unions[-1]))
+        (layout_words(of), *(f"{of.unions[-1][n]:.3f}" for n in lengths if n in of.unions[-1]))
         for of in found.layouts
     ]
     heads = (f"{shares[-1]} skipped, tokens one after the other", *map(str, lengths))

@@ -1,0 +1,17 @@
+"""x @ w.T with activations of 8 bits, by the instructions that processors have for it.
+
+matmul/arithmetic.py says what is computed, and how x is rounded; here the products of codes are
+added up as integers, four at a time, which is exact and faster than float32.
+
+| module | what is in it |
+|---|---|
+| instructions.py | which instructions the processor has, and how LLVM is asked for them |
+| vectors.py lanes.py | short vectors as values of compiled code; what can be done with them |
+| rounding.py | x as codes of 8 bits, scales and sums |
+| blocks.py blocks_k.py | the codes of each stored type as vectors |
+| rows.py rows_k.py | decode: each row of blocks times x, in place |
+| repack.py repack_k.py | prefill: 16 rows side by side |
+| tiles.py | prefill: 16 rows times 4 positions |
+| shares.py | rows shared among threads |
+| product.py | the product, which chooses among these |
+"""
