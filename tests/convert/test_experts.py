@@ -24,7 +24,7 @@ from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.gguf.header import read_header
 from llama_edu.loading import load
-from llama_edu.quants.blocks import dequantize
+from llama_edu.quants.blocks import BLOCK_TYPES, dequantize
 from llama_edu.quants.quantize import quantize
 
 CONFIG = mixtral_config(dim=96, hidden_dim=64, n_layers=2, vocab_size=300)
@@ -100,18 +100,22 @@ def test_experts_in_another_order_are_written_by_their_numbers(tmp_path):
 
 @pytest.mark.parametrize("type_name", [name for name in TYPES if name != "keep"])
 def test_every_type_is_written_expert_by_expert(tmp_path, type_name, sentencepiece_model):
-    source = write_source("Hugging Face", tmp_path, "one tensor", sentencepiece_model)
+    config, weights = CONFIG, WEIGHTS
+    if BLOCK_TYPES[type_name].block_size == 256:  # rows of whole blocks
+        config = mixtral_config(dim=256, hidden_dim=512, n_heads=8, n_layers=1, vocab_size=300)
+        weights = mixtral_weights(config)
+    source = write_huggingface(tmp_path, config, weights, "one tensor", sentencepiece_model)
     convert(source, tmp_path / "made.gguf", to="gguf", type=type_name)
     checkpoint = read_checkpoint(tmp_path / "made.gguf")
     with load(tmp_path / "made.gguf") as llama:
         for name, spec in checkpoint.tensors.items():
             if ".experts." in name:
                 assert spec.type == type_name
-                expected = quantize(WEIGHTS[name], type_name, where=name)
+                expected = quantize(weights[name], type_name, where=name)
                 assert np.array_equal(dequantize(llama.weights[name]), dequantize(expected))
             elif name.endswith(".router"):
                 assert spec.type == "f32"
-                assert np.array_equal(llama.weights[name], WEIGHTS[name])
+                assert np.array_equal(llama.weights[name], weights[name])
 
 
 def test_kept_types_stay_and_routers_become_f32(tmp_path):

@@ -129,7 +129,7 @@ def test_options_of_other_experiments_are_refused(run_cli, short_text):
     code, _, err = run_cli("experiment", "arithmetic", "--text-file", short_text)
     assert code == 2 and "--text-file: experiment arithmetic takes no text; leave it out" in err
     code, _, err = run_cli("experiment", "neurons", "--against", "float64")
-    assert code == 2 and "--against: experiment neurons compares with nobody" in err
+    assert code == 2 and "--against: experiment neurons makes no comparison" in err
 
 
 @pytest.mark.parametrize("shares", [(), (0.5, 1.5), (float("nan"),)])

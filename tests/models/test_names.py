@@ -35,7 +35,8 @@ def test_what_exists_as_a_path_is_never_taken_for_a_name(in_folder):
     [("smolm2", "smollm2"), ("SmolLM2", "smollm2"), ("story", "stories"), ("Stories", "stories")],
 )
 def test_an_unknown_word_is_answered_with_the_known_names_and_the_closest(in_folder, word, near):
-    names = " and ".join(model.name for model in KNOWN)
+    *others, last = (model.name for model in KNOWN)
+    names = f"{', '.join(others)} and {last}"
     with pytest.raises(FormatError) as refused:
         llama_edu.load(word)
     assert str(refused.value) == (

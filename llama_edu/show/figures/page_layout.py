@@ -126,7 +126,7 @@ def _fitting(lengths: np.ndarray) -> tuple[int, int, int]:
     One page in a cell is better than several, and large cells are better than small ones.
     """
     pages_per_cell = 1
-    high = _MOST_HEIGHT if len(lengths) > _MANY_BANDS else _HEIGHT
+    high = _MOST_HEIGHT - LABEL_PX_SHRUNK if len(lengths) > _MANY_BANDS else _HEIGHT
     while True:
         n_cells = -(-lengths // pages_per_cell)
         has_edge = pages_per_cell <= _MOST_PAGES_WITH_EDGE

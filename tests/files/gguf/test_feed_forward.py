@@ -138,7 +138,7 @@ def test_a_layout_that_contradicts_itself_is_refused(tmp_path, layout, changes, 
 def test_a_matrix_that_is_there_twice_is_refused(tmp_path):
     gate = G.info("blk.0.ffn_gate.weight", (12, 20), 0, 0)
     path = written(tmp_path, "side-by-side", infos_extra=[gate])
-    says = r"layers\.0\.w_gate is in the tensors blk\.0\.ffn_neurons\.weight and blk\.0\.ffn_gate"
+    says = r"has layers\.0\.w_gate twice, as blk\.0\.ffn_neurons\.weight and as blk\.0\.ffn_gate"
     with pytest.raises(FormatError, match=says):
         read_gguf(path)
 

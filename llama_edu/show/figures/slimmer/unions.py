@@ -71,8 +71,9 @@ def union_figure(
     lines = {name: of for name, of in lines.items() if of}
     if not 1 <= len(lines) <= len(LOOKS):
         raise RequestError(f"union_figure: {len(lines)} lines, expected 1 to {len(LOOKS)}")
+    ncols = 2 if max(map(len, lines)) <= _TWO_COLUMNS else 1
     figure = import_optional("matplotlib.figure", "union_figure").Figure(
-        figsize=(8, 4.6), dpi=100, layout="constrained"
+        figsize=(8, 4.1 + 0.2 * -(-len(lines) // ncols)), dpi=100, layout="constrained"
     )
     axes: Any = figure.add_subplot()
     for (name, of), look in zip(lines.items(), LOOKS, strict=False):
@@ -90,7 +91,6 @@ def union_figure(
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(plain_label(title), fontsize=10, loc="left")
-    ncols = 2 if max(map(len, lines)) <= _TWO_COLUMNS else 1
     figure.legend(frameon=False, fontsize=9, ncols=ncols, loc="outside lower center")
     return AltFigure(figure, _alt(lines))
 
