@@ -132,7 +132,7 @@ print(kind, "equal")
 def test_the_loops_are_right_with_the_instructions_of_other_processors(tmp_path, kind):
     if instructions.host_instructions() != "avx512_vnni":
         pytest.skip("their stand-ins need AVX-512 VNNI")
-    tests = Path(__file__).parents[1]
+    tests = Path(__file__).parents[3]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, kind, tests], capture_output=True, text=True, timeout=500,
         env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
