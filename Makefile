@@ -116,7 +116,9 @@ lab: $(VENV)/.notebooks ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab --ServerApp.root_dir="$(LAB_ROOT)" $(LAB_AS_ROOT) $(LAB_ARGS) \
 	  notebooks/00_start_here.ipynb
 
-test: test-unit test-notebooks ## the unit tests and the notebooks
+# both at once: each needs one core, and together they take as long as the longer one
+test: ## the unit tests and the notebooks
+	@$(MAKE) --no-print-directory -j2 test-unit test-notebooks
 
 test-unit: $(VENV)/.test smollm-if-possible
 	@$(PYTEST) -q -m "not slow and not browser"

@@ -127,6 +127,7 @@ print(kind, "equal")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", ["avx_vnni", "arm_dot"])
 def test_the_loops_are_right_with_the_instructions_of_other_processors(tmp_path, kind):
