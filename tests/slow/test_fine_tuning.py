@@ -210,7 +210,8 @@ def test_weights_are_measured_as_the_file_stores_them(dense):
         if name.endswith(("router", "norm.weight")):
             assert largest == 0, name
         else:
-            assert 0 < largest <= float(tensor.abs().max()) / 200, name
+            step = 60 if name == "tok_embeddings.weight" else 200  # six bits, eight bits
+            assert 0 < largest <= float(tensor.abs().max()) / step, name
 
 
 def test_zeros_and_experts_are_counted_by_hand():
