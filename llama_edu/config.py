@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from llama_edu.errors import ShapeError
+from llama_edu.text import quoted
 
 #: Which two numbers of a head RoPE rotates together: (2i, 2i + 1) as in Meta's, ggml and GGUF
 #: files, or (i, i + head_dim / 2) as in Hugging Face files.
@@ -108,7 +109,7 @@ class ModelConfig:
                 raise ShapeError(f"model sizes: {field} is {value}, expected a positive number")
         if self.activation not in get_args(Activation):
             raise ShapeError(
-                f"model sizes: activation is {str(self.activation)[:40]!a}, expected "
+                f"model sizes: activation is {quoted(str(self.activation), 40)}, expected "
                 f"{' or '.join(get_args(Activation))}"
             )
         self._check_experts()

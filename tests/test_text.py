@@ -80,3 +80,11 @@ def test_no_other_module_makes_text_safe_in_its_own_way():
                 if modules & {"html", "unicodedata"} and not re.match(r"tokenizer/", name):
                     found.append(f"{name}:{node.lineno}")
     assert found == []
+
+
+def test_no_message_cuts_a_value_by_hand():
+    """A value that ends without "..." is taken for the whole; `quoted` says that it was cut."""
+    package = Path(llama_edu.__file__).parent
+    by_hand = re.compile(r"\[:\d+\]!a|(ascii|repr)\([^()]*\)\[:")
+    found = [p.name for p in package.rglob("*.py") if by_hand.search(p.read_text("utf-8"))]
+    assert found == []

@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": {"text"},
     "html": {"text"},
     "table": {"text"},
-    "config": {"errors"},
+    "config": {"errors", "text"},
     "vocabulary": set(),
     "rope": {"errors", "config"},
     "bundled": {"errors"},

@@ -28,6 +28,7 @@ from llama_edu.files.mapped import MappedFile
 from llama_edu.files.parts.shards import join
 from llama_edu.quants.blocks import BLOCK_TYPES, by_column, dequantize
 from llama_edu.quants.quantize import quantize
+from llama_edu.text import quoted
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def check_arrangement(arrangement: Arrangement, checkpoint: Checkpoint, format_n
         return
     if arrangement.layout not in LAYOUTS:
         raise RequestError(
-            f"layout is {str(arrangement.layout)[:40]!a}, expected one of {', '.join(LAYOUTS)}"
+            f"layout is {quoted(str(arrangement.layout), 40)}, expected one of {', '.join(LAYOUTS)}"
         )
     if format_name != "gguf":
         raise RequestError(

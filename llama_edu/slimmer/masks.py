@@ -28,6 +28,7 @@ from llama_edu.slimmer.activations import (
     gate_size,
     layer_and_step,
 )
+from llama_edu.text import quoted
 from llama_edu.transformer.model import Model
 
 #: How neurons are chosen. An oracle's result is a bound, not what a program could reach.
@@ -65,7 +66,7 @@ def choose(activations: Activations, way: Way, share: float) -> Choice:
     """
     check_share(share)
     if way not in WAYS:
-        raise RequestError(f"neurons: way {str(way)[:40]!a}, expected {', '.join(WAYS)}")
+        raise RequestError(f"neurons: way {quoted(str(way), 40)}, expected {', '.join(WAYS)}")
     if way != "fixed":
         return Choice(way, share, thresholds=activations.thresholds(_SIZE[way], share))
     n_layers, hidden_dim = activations.mean_square.shape

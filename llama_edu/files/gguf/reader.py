@@ -264,7 +264,7 @@ def _check_kind_of_experts(header: GgufHeader) -> None:
         if entry is None or (isinstance(entry.value, int | float) and entry.value in possible):
             continue
         raise FormatError(
-            f"{header.path}: {ARCHITECTURE}.{name} is {str(entry.value)[:40]!a}, expected "
+            f"{header.path}: {ARCHITECTURE}.{name} is {quoted(str(entry.value), 40)}, expected "
             f"{' or '.join(map(str, possible))}; only experts as in Mixtral are supported"
         )
 
