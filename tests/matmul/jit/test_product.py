@@ -15,7 +15,6 @@ from llama_edu.matmul import choice, matmul
 from llama_edu.quants.blocks import BLOCK_TYPES, dequantize
 
 pytest.importorskip("numba")
-import numba
 
 from llama_edu.matmul.jit import product as jit
 
@@ -97,9 +96,8 @@ def test_unknown_kernels_are_refused_with_the_choices():
         choice.check_kernels("cuda")
 
 
-def test_without_openmp_the_rows_are_shared_by_threads_of_ours(monkeypatch):
-    monkeypatch.setattr(jit, "_has_openmp", lambda: False)
-    monkeypatch.setattr(jit, "_SMALL_WITHOUT_OPENMP", 100 * 512)
+def test_the_rows_of_large_matrices_are_shared_among_threads(monkeypatch):
+    monkeypatch.setattr(jit, "WORTH_WAKING", 100 * 512)
     x = np.random.default_rng(1).standard_normal((2, 512)).astype(np.float32)
     for rows in (67, 133):  # one stays on one thread, the other does not
         w = random_blocks("q4_0", rows, 512)
@@ -116,15 +114,6 @@ def test_two_threads_of_a_program_may_multiply_at_once():
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(often, [0, 1])) == [True, True]
-
-
-def test_fewer_threads_and_then_more_are_what_numba_is_told():
-    w, x = random_blocks("q8_0", 30, 256), np.ones((1, 256), np.float32)
-    most = numba.config.NUMBA_NUM_THREADS
-    for threads in (most, max(2, most - 1), most + 3):
-        jit.matmul(x, w, threads)
-        if threads > 1:
-            assert numba.get_num_threads() == min(threads, most)
 
 
 @pytest.mark.parametrize("type_name", jit.TYPES)

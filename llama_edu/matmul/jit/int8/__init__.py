@@ -12,6 +12,5 @@ added up as integers, four at a time, which is exact and faster than float32.
 | rows.py rows_k.py | decode: each row of blocks times x, in place |
 | repack.py repack_k.py | prefill: 16 rows side by side |
 | tiles.py | prefill: 16 rows times 4 positions |
-| shares.py | rows shared among threads |
 | product.py | the product, which chooses among these |
 """

@@ -20,18 +20,16 @@ from llama_edu.matmul.jit.int8 import (
     rounding,
     rows,
     rows_k,
-    shares,
     tiles,
 )
+from llama_edu.matmul.jit.machine_code import call, forget_stale_code
 from llama_edu.matmul.product import Matmul, check_widths
 from llama_edu.matmul.threads import run_shares
 from llama_edu.quants import table_quants
 from llama_edu.quants.blocks import block_type_of
 
 _HERE = Path(__file__).parent
-floats.forget_stale_code(
-    rows.q4_0, (*_HERE.glob("*.py"), *floats.SOURCES, Path(table_quants.__file__))
-)
+forget_stale_code(rows.q4_0, (*_HERE.glob("*.py"), *floats.SOURCES, Path(table_quants.__file__)))
 
 
 class _Layout(NamedTuple):
@@ -103,8 +101,7 @@ def int8_matmul(otherwise: Matmul) -> Matmul:
             _by_tiles(block.name, stored, rounded, out, threads)
         else:
             loop = getattr(rows_k if _LAYOUTS[block.name].in_256 else rows, block.name)
-            shared = getattr(shares, block.name)
-            floats.share(f"{block.name}, int8", loop, shared, stored, rounded, out, threads)
+            floats.share(f"{block.name}, int8", loop, stored, rounded, out, threads)
         return out
 
     return multiply
@@ -114,9 +111,9 @@ def _rounded(x: np.ndarray, layout: _Layout) -> np.ndarray:
     """(T, row_bytes) uint8: x as rounding.py lays it out."""
     rounded = np.empty((len(x), rounding.row_bytes(x.shape[1], layout.group)), np.uint8)
     if layout.in_256:
-        floats.call("rounding to 8 bits", rounding.to_q8_k, x, rounded, layout.group)
+        call("rounding to 8 bits", rounding.to_q8_k, x, rounded, layout.group)
     else:
-        floats.call("rounding to 8 bits", rounding.to_q8_1, x, rounded)
+        call("rounding to 8 bits", rounding.to_q8_1, x, rounded)
     return rounded
 
 
@@ -138,8 +135,8 @@ def _by_tiles(
         for tile in range(first_tile, stop_tile, together):
             parts = [a[: stop_tile - tile] for a in (packed, scales, minimums)]
             start = tile * _TILE_ROWS
-            floats.call(f"tiles of {name}, int8", repacking, stored, start, *parts)
-            floats.call("tiles, int8", tiles.multiply, *parts, rounded, layout.group, layout.bias,
+            call(f"tiles of {name}, int8", repacking, stored, start, *parts)
+            call("tiles, int8", tiles.multiply, *parts, rounded, layout.group, layout.bias,
                         out, start)  # fmt: skip
 
     if threads == 1 or out.size * n < _WORTH_WAKING:

@@ -1,0 +1,47 @@
+"""Machine code that numba compiles once and keeps on disk: when it is stale, and what is said."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+#: Functions that have been compiled, or loaded from disk, in this process.
+_ready: set[Any] = set()
+
+
+def forget_stale_code(function: Any, sources: Iterable[Path]) -> None:
+    """Remove machine code from disk that is older than a source file.
+
+    numba checks only a function's own file, but these functions inline code from other files: after
+    a change in loops.py, the old code of loops_k.py and tiles.py would stay in use.
+
+    Args:
+        function: a compiled function; the code of all others from its folder is looked at as well.
+        sources: what they are made of.
+    """
+    # a cache may be one that cannot be changed, or that another process changes
+    with contextlib.suppress(OSError):
+        newest = max(source.stat().st_mtime for source in sources)
+        for index in Path(function._cache.cache_path).glob("*.nbi"):
+            if index.stat().st_mtime < newest:
+                index.unlink()
+
+
+def call(what: str, function: Any, *arguments: object) -> None:
+    """Call a compiled function; before its first use, tell a terminal why it takes a while."""
+    if function in _ready:
+        function(*arguments)
+        return
+    start = time.perf_counter()
+    if sys.stderr.isatty():
+        print(f"loading the loop for {what}; compiling it takes a few seconds, once ...", end="",
+              file=sys.stderr, flush=True)  # fmt: skip
+    function(*arguments)
+    if sys.stderr.isatty():
+        compiled = "from disk" if function.stats.cache_hits else "compiled"
+        print(f" {compiled}, {time.perf_counter() - start:.1f} s", file=sys.stderr)
+    _ready.add(function)
