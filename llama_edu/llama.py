@@ -17,7 +17,7 @@ from llama_edu.files.layout import Checkpoint, TensorSpec
 from llama_edu.files.mapped import ClosedAtExit, MappedFile
 from llama_edu.html import facts_html
 from llama_edu.matmul.arithmetic import Arithmetic
-from llama_edu.matmul.choice import Kernels, matmul_for
+from llama_edu.matmul.choice import Kernels, matmul_for, uses_numba
 from llama_edu.matmul.product import matmul
 from llama_edu.stated import Stated
 from llama_edu.text import one_line
@@ -118,7 +118,12 @@ class Llama(Unsendable, ClosedAtExit):
     def _with_kernels(self, model: Model) -> Model:
         weights = model.weights.values()
         chosen = matmul_for(self.kernels, weights, model.threads, self.arithmetic)
-        return model if chosen is matmul else replace(model, matmul=chosen)
+        if not uses_numba(self.kernels):
+            return model if chosen is matmul else replace(model, matmul=chosen)
+        from llama_edu.transformer.compiled import one_token_of  # imports a compiler
+
+        model = replace(model, matmul=chosen)
+        return replace(model, one_token=one_token_of(model, self.arithmetic))
 
     @property
     def tokenizer(self) -> Tokenizer:

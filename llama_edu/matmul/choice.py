@@ -70,6 +70,11 @@ def matmul_for(
     return chosen
 
 
+def uses_numba(kernels: Kernels) -> bool:
+    """Whether compiled code is used, as far as is known before or after `matmul_for`."""
+    return kernels == "jit" or (kernels == "auto" and _numba_is_installed() and not _refusal)
+
+
 #: Why numba cannot be used in this process, once that is known.
 _refusal: list[str] = []
 

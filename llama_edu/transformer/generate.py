@@ -16,7 +16,7 @@ from llama_edu.tokenizer.streaming import StreamDecoder
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import Model, check_tokens, forward
 from llama_edu.transformer.sampling import SamplingSettings, sample
-from llama_edu.transformer.step import step
+from llama_edu.transformer.step import step, unchanged_files
 from llama_edu.unsendable import Unsendable
 
 #: Why a generation ended: an end token, a stop string, n_tokens, a full context, or close(); ""
@@ -265,6 +265,11 @@ def score_next(model: Model, tokens: Sequence[int], cache: KVCache) -> np.ndarra
     Raises:
         FormatError: a mapped file of the weights was cut off or written over.
     """
-    with step(model):
-        logits: np.ndarray = forward(model, tokens, cache, last_only=True)[0]
+    logits: np.ndarray
+    if model.one_token is not None and len(tokens) == 1:
+        with unchanged_files(model):
+            logits = model.one_token(tokens[0], cache)
+    else:
+        with step(model):
+            logits = forward(model, tokens, cache, last_only=True)[0]
     return logits

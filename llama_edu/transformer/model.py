@@ -138,6 +138,8 @@ class Model:
             1 where our own threads convert tiles, because BLAS's threads keep a core busy waiting
             long after their work is done.
         log: receives the name of each weight that is read.
+        one_token: (token, cache) -> (vocab_size,) logits, one call in place of forward() for one
+            position; see compiled.py. None where only forward() can compute the model.
         check_files: raises FormatError where the bytes of the weights changed; the caller of
             forward() asks it, see step.py.
     """
@@ -149,6 +151,7 @@ class Model:
     threads: int = 1
     blas_threads: int = 1
     log: AccessLog = NO_LOG
+    one_token: Callable[[int, KVCache], np.ndarray] | None = None
     check_files: Callable[[], object] = _in_memory
 
     def embed(self, tokens: Sequence[int]) -> np.ndarray:

@@ -24,7 +24,17 @@ def step(model: Model) -> Iterator[None]:
     Raises:
         FormatError: the bytes of a mapped file changed, before the block or while it ran.
     """
-    model.check_files()
-    with blas_threads(model.blas_threads), np.errstate(over="ignore", invalid="ignore"):
+    with (
+        unchanged_files(model),
+        blas_threads(model.blas_threads),
+        np.errstate(over="ignore", invalid="ignore"),
+    ):
         yield
+
+
+@contextmanager
+def unchanged_files(model: Model) -> Iterator[None]:
+    """A block that reads weights. FormatError: a mapped file changed, before it or while it ran."""
+    model.check_files()
+    yield
     model.check_files()

@@ -6,8 +6,11 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from numba import cfunc, types
 
 #: Functions that have been compiled, or loaded from disk, in this process.
 _ready: set[Any] = set()
@@ -45,3 +48,26 @@ def call(what: str, function: Any, *arguments: object) -> None:
         compiled = "from disk" if function.stats.cache_hits else "compiled"
         print(f" {compiled}, {time.perf_counter() - start:.1f} s", file=sys.stderr)
     _ready.add(function)
+
+
+#: The form of all functions that compiled code calls by their address.
+_NINE = 9
+
+
+@cache
+def address_of(what: str, function: Any) -> int:
+    """The address of a function of nine int64, compiled now or loaded from disk, once.
+
+    Args:
+        what: its name in messages.
+        function: of kernels.py or int8/kernels.py.
+    """
+    signature = types.void(*[types.int64] * _NINE)
+    options = {"error_model": "numpy", "fastmath": {"contract"}}
+    compiled = cfunc(signature, cache=True, **options)(function)
+    _kept.append(compiled)
+    return int(compiled.address)
+
+
+#: Compiled functions whose addresses are in use.
+_kept: list[Any] = []

@@ -77,7 +77,7 @@ def matmul(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
     if not stored.flags.aligned:
         return product.matmul(x, w, threads)
     if len(x) > MOST_POSITIONS:
-        return by_tiles(x, w, threads, partial(_fill, block))
+        return by_tiles(x, w, threads, partial(fill, block))
     if block.name == "f16":
         x = x * np.float32(loops.HALF_REBIAS)
     out = np.empty((len(x), len(w)), np.float32)
@@ -121,8 +121,8 @@ def share(
         run_shares(partial(loop, stored, x, out), len(stored), threads)
 
 
-def _fill(block: BlockType, w: np.ndarray, tile: np.ndarray) -> None:
-    """Turn rows of stored weights into float32, (rows, in_features)."""
+def fill(block: BlockType, w: np.ndarray, tile: np.ndarray) -> None:
+    """Turn rows of stored weights of a type in TYPES into float32, (rows, in_features)."""
     call(f"tiles of {block.name}", getattr(tiles, block.name), _stored(w, block), tile, 32)
 
 

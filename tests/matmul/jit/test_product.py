@@ -121,7 +121,7 @@ def test_two_threads_of_a_program_may_multiply_at_once():
 def test_tiles_are_the_dequantized_weights_to_the_bit(type_name, rows, columns):
     w = random_blocks(type_name, rows, columns)
     tile = np.empty((rows, columns), np.float32)
-    jit._fill(BLOCK_TYPES[type_name], w, tile)
+    jit.fill(BLOCK_TYPES[type_name], w, tile)
     assert np.array_equal(tile, dequantize(w))
 
 

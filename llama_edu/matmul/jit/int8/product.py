@@ -32,7 +32,7 @@ _HERE = Path(__file__).parent
 forget_stale_code(rows.q4_0, (*_HERE.glob("*.py"), *floats.SOURCES, Path(table_quants.__file__)))
 
 
-class _Layout(NamedTuple):
+class Layout(NamedTuple):
     """What the loops must know of a type.
 
     Attributes:
@@ -48,23 +48,23 @@ class _Layout(NamedTuple):
 
 
 _SIGNED = instructions.signed_bias()
-_LAYOUTS = {
-    "q4_0": _Layout(bias=8),
-    "q4_1": _Layout(has_minimums=True),
-    "q5_0": _Layout(bias=16),
-    "q5_1": _Layout(has_minimums=True),
-    "q8_0": _Layout(bias=_SIGNED),
-    "iq4_nl": _Layout(bias=_SIGNED),
-    "q2_k": _Layout(group=16, has_minimums=True, in_256=True),
-    "q3_k": _Layout(group=16, bias=4, in_256=True),
-    "q4_k": _Layout(has_minimums=True, in_256=True),
-    "q5_k": _Layout(has_minimums=True, in_256=True),
-    "q6_k": _Layout(group=16, bias=32, in_256=True),
-    "iq4_xs": _Layout(bias=_SIGNED, in_256=True),
+LAYOUTS = {
+    "q4_0": Layout(bias=8),
+    "q4_1": Layout(has_minimums=True),
+    "q5_0": Layout(bias=16),
+    "q5_1": Layout(has_minimums=True),
+    "q8_0": Layout(bias=_SIGNED),
+    "iq4_nl": Layout(bias=_SIGNED),
+    "q2_k": Layout(group=16, has_minimums=True, in_256=True),
+    "q3_k": Layout(group=16, bias=4, in_256=True),
+    "q4_k": Layout(has_minimums=True, in_256=True),
+    "q5_k": Layout(has_minimums=True, in_256=True),
+    "q6_k": Layout(group=16, bias=32, in_256=True),
+    "iq4_xs": Layout(bias=_SIGNED, in_256=True),
 }
 
 #: Stored types that have int8 loops.
-TYPES = tuple(_LAYOUTS)
+TYPES = tuple(LAYOUTS)
 
 #: With more positions than this, laying rows side by side pays off.
 MOST_POSITIONS = 4
@@ -89,25 +89,25 @@ def int8_matmul(otherwise: Matmul) -> Matmul:
 
     def multiply(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
         block = block_type_of(w)
-        if block.name not in _LAYOUTS or not (w.flags.c_contiguous and w.dtype.isnative):
+        if block.name not in LAYOUTS or not (w.flags.c_contiguous and w.dtype.isnative):
             return otherwise(x, w, threads)
         check_widths(x, w, block)
         stored = w.view(np.uint8)
         if stored.flags.writeable:
             stored.flags.writeable = False  # one compiled form for views and copies
         out = np.empty((len(x), len(w)), np.float32)
-        rounded = _rounded(np.ascontiguousarray(x), _LAYOUTS[block.name])
+        rounded = _rounded(np.ascontiguousarray(x), LAYOUTS[block.name])
         if len(x) > MOST_POSITIONS and len(w) >= _TILE_ROWS:
             _by_tiles(block.name, stored, rounded, out, threads)
         else:
-            loop = getattr(rows_k if _LAYOUTS[block.name].in_256 else rows, block.name)
+            loop = getattr(rows_k if LAYOUTS[block.name].in_256 else rows, block.name)
             floats.share(f"{block.name}, int8", loop, stored, rounded, out, threads)
         return out
 
     return multiply
 
 
-def _rounded(x: np.ndarray, layout: _Layout) -> np.ndarray:
+def _rounded(x: np.ndarray, layout: Layout) -> np.ndarray:
     """(T, row_bytes) uint8: x as rounding.py lays it out."""
     rounded = np.empty((len(x), rounding.row_bytes(x.shape[1], layout.group)), np.uint8)
     if layout.in_256:
@@ -121,7 +121,7 @@ def _by_tiles(
     name: str, stored: np.ndarray, rounded: np.ndarray, out: np.ndarray, threads: int
 ) -> None:
     """Repack some rows, multiply them by all positions, and so on."""
-    layout = _LAYOUTS[name]
+    layout = LAYOUTS[name]
     repacking = getattr(repack_k if layout.in_256 else repack, name)
     n = _numbers_of(rounded, layout.group)
     n_tiles = -(-len(stored) // _TILE_ROWS)

@@ -1,0 +1,152 @@
+"""Memory by its address in compiled code: arrays, words that threads share, functions to call.
+
+A model becomes a table of numbers (token/tables.py), so that one compiled form serves all models.
+Nothing here checks an address: whoever makes the table keeps what lies there alive and in range.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import carray, extending, types
+
+from llama_edu.matmul.jit.loops import inlined
+
+#: Compiled code calls what this makes with fewer arguments than it is written with.
+intrinsic: Any = extending.intrinsic
+
+_I64, _VOID = ir.IntType(64), ir.VoidType()
+
+
+def _pointer_to(element: Any) -> Any:
+    """A function of an address that gives a pointer to such numbers."""
+
+    @intrinsic
+    def pointer(typing_context: Any, address: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(element)(types.int64), code
+
+    return pointer
+
+
+_floats, _bytes = _pointer_to(types.float32), _pointer_to(types.uint8)
+_shorts, _words = _pointer_to(types.int16), _pointer_to(types.int64)
+_integers = _pointer_to(types.int32)
+
+
+@inlined
+def floats_at(address, n):
+    """(n,) float32."""
+    return carray(_floats(address), n)
+
+
+@inlined
+def bits_at(address, n):
+    """(n,) int32."""
+    return carray(_integers(address), n)
+
+
+@inlined
+def float_rows_at(address, rows, n):
+    """(rows, n) float32."""
+    return carray(_floats(address), (rows, n))
+
+
+@inlined
+def byte_rows_at(address, rows, n):
+    """(rows, n) uint8."""
+    return carray(_bytes(address), (rows, n))
+
+
+@inlined
+def short_rows_at(address, rows, n):
+    """(rows, n) int16."""
+    return carray(_shorts(address), (rows, n))
+
+
+@inlined
+def words_at(address, n):
+    """(n,) int64."""
+    return carray(_words(address), n)
+
+
+def _word(context: Any, builder: Any, array: Any, arguments: Any) -> Any:
+    """LLVM: a pointer to word arguments[1] of the array."""
+    data = context.make_array(array)(context, builder, arguments[0]).data
+    return builder.gep(data, [arguments[1]])
+
+
+@intrinsic
+def load_shared(typing_context: Any, words: Any, i: Any) -> Any:
+    """Word i, and with it all that a thread wrote before it stored this value there."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load_atomic(
+            _word(context, builder, signature.args[0], arguments), "acquire", 8, typ=_I64
+        )
+
+    return types.int64(words, types.intp), code
+
+
+@intrinsic
+def store_shared(typing_context: Any, words: Any, i: Any, value: Any) -> Any:
+    """Set word i; who loads it sees all that was written before."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        at = _word(context, builder, signature.args[0], arguments)
+        builder.store_atomic(arguments[2], at, "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(words, types.intp, types.int64), code
+
+
+@intrinsic
+def add_shared(typing_context: Any, words: Any, i: Any, value: Any) -> Any:
+    """Add to word i in one step; who loads the sum sees all that was written before."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        at = _word(context, builder, signature.args[0], arguments)
+        builder.atomic_rmw("add", at, arguments[2], "acq_rel")
+        return context.get_dummy_value()
+
+    return types.void(words, types.intp, types.int64), code
+
+
+@intrinsic
+def replace_shared(typing_context: Any, words: Any, i: Any, old: Any, new: Any) -> Any:
+    """Set word i to `new` if it is `old`, in one step; whether it was."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        at = _word(context, builder, signature.args[0], arguments)
+        found = builder.cmpxchg(at, arguments[2], arguments[3], "acq_rel", "acquire")
+        return builder.extract_value(found, 1)
+
+    return types.boolean(words, types.intp, types.int64, types.int64), code
+
+
+@intrinsic
+def call_at(typing_context: Any, address: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any,
+            g: Any, h: Any, i: Any) -> Any:  # fmt: skip
+    """Call a C function of nine int64 that returns nothing; see kernels.py."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        function = ir.FunctionType(_VOID, [_I64] * 9).as_pointer()
+        builder.call(builder.inttoptr(arguments[0], function), arguments[1:])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 10), code
+
+
+@intrinsic
+def yield_at(typing_context: Any, address: Any) -> Any:
+    """Call a C function without arguments, such as sched_yield."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        function = ir.FunctionType(ir.IntType(32), []).as_pointer()
+        builder.call(builder.inttoptr(arguments[0], function), [])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), code

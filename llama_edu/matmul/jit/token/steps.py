@@ -1,0 +1,117 @@
+"""The small steps of one position, as transformer/kernels.py defines them, on float32 in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from llama_edu.matmul.jit.loops import OPTIONS, as_float, inlined
+
+#: Sums whose order is free; NaN and infinity keep their meaning.
+ANY_ORDER: dict[str, Any] = {**OPTIONS, "fastmath": {"contract", "reassoc", "nsz"}}
+
+#: Adding and taking it away again rounds a float32 to an integer.
+_ROUNDS = np.float32(12582912.0)
+
+#: Below this, exp(x) counts as exp of this: 1.6e-38.
+_FLOOR = np.float32(-87.0)
+
+
+@inlined
+def exp(x):
+    """E ** x for x of at most 88, within 2e-7; loops over it become vectors, unlike np.exp."""
+    x = _FLOOR if x < _FLOOR else x  # NaN stays
+    whole = np.float32(x * np.float32(1.4426950408889634) + _ROUNDS) - _ROUNDS
+    rest = x - whole * np.float32(0.693359375)
+    rest = rest - whole * np.float32(-2.12194440e-4)
+    p = np.float32(1.9875691500e-4)
+    p = p * rest + np.float32(1.3981999507e-3)
+    p = p * rest + np.float32(8.3334519073e-3)
+    p = p * rest + np.float32(4.1665795894e-2)
+    p = p * rest + np.float32(1.6666665459e-1)
+    p = p * rest + np.float32(5.0000001201e-1)
+    p = p * rest * rest + rest + np.float32(1)
+    return p * as_float(np.int32(np.int32(np.int32(whole) + np.int32(127)) << np.int32(23)))
+
+
+@njit(**ANY_ORDER)
+def rms_norm(x, weight, eps, out):
+    """kernels.rms_norm of one position."""
+    total = np.float32(0)
+    for i in range(len(x)):
+        total += x[i] * x[i]
+    scale = np.float32(1) / np.sqrt(total / np.float32(len(x)) + eps)
+    for i in range(len(x)):
+        out[i] = x[i] * scale * weight[i]
+
+
+@njit(**OPTIONS)
+def gated(gate, up, relu, out):
+    """kernels.swiglu, or kernels.reglu."""
+    if relu:
+        for i in range(len(out)):
+            g = gate[i]
+            out[i] = (np.float32(0) if g < np.float32(0) else g) * up[i]
+    else:
+        for i in range(len(out)):
+            g = _FLOOR if gate[i] < _FLOOR else gate[i]
+            out[i] = g / (np.float32(1) + exp(-g)) * up[i]
+
+
+@njit(**OPTIONS)
+def turned(x, rotations, halves, out):
+    """RoPE of one head; rotations (head_dim,) are cosines and sines in turn. out may be x."""
+    pairs = len(x) // 2
+    for i in range(pairs):
+        first, second = (i, pairs + i) if halves else (2 * i, 2 * i + 1)
+        a, b = x[first], x[second]
+        cosine, sine = rotations[2 * i], rotations[2 * i + 1]
+        out[first] = a * cosine - b * sine
+        out[second] = a * sine + b * cosine
+
+
+@njit(**ANY_ORDER)
+def attend(q, keys, values, scores, out):
+    """What one head gathers: q (head_dim,), keys and values (S, head_dim), scores (S,)."""
+    n, size = keys.shape
+    scale = np.float32(1) / np.sqrt(np.float32(size))
+    most = np.float32(-np.inf)
+    for s in range(n):
+        total = np.float32(0)
+        for d in range(size):
+            total += q[d] * keys[s, d]
+        scores[s] = total * scale
+    for s in range(n):
+        most = max(most, scores[s])
+    _exp_of_difference(scores, most)
+    total = np.float32(0)
+    for s in range(n):
+        total += scores[s]
+    _average(scores, values, np.float32(1) / total, out)
+
+
+@njit(**OPTIONS)
+def _exp_of_difference(scores, most):
+    for s in range(len(scores)):
+        scores[s] = exp(scores[s] - most)
+
+
+@njit(**OPTIONS)
+def _average(weights, values, scale, out):
+    """Sum of weights * rows of values, times a scale; four rows in each pass over `out`."""
+    n, size = values.shape
+    whole = n // 4 * 4
+    out[:] = 0
+    for s in range(0, whole, 4):
+        a, b, c, d = weights[s], weights[s + 1], weights[s + 2], weights[s + 3]
+        first, second, third, fourth = values[s], values[s + 1], values[s + 2], values[s + 3]
+        for i in range(size):
+            out[i] += a * first[i] + b * second[i] + (c * third[i] + d * fourth[i])
+    for s in range(whole, n):
+        a, first = weights[s], values[s]
+        for i in range(size):
+            out[i] += a * first[i]
+    for i in range(size):
+        out[i] *= scale

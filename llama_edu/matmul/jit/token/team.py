@@ -1,0 +1,170 @@
+"""The threads that compute tokens together, and their memory.
+
+Helpers are Python threads that stay in compiled code from token to token, and go to sleep when none
+comes. A computation that finds its team at work, or that was forked from the process that started
+it, takes another one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import time
+import weakref
+
+import numpy as np
+
+from llama_edu.matmul.jit.machine_code import call
+from llama_edu.matmul.jit.token import decode
+from llama_edu.matmul.jit.token import places as at
+from llama_edu.matmul.jit.token.pace import Pace
+from llama_edu.matmul.jit.token.tables import Tables
+
+_LINE = 64
+
+
+class _Memory:
+    """What the threads of a team read and write; helpers hold this and not the team."""
+
+    def __init__(self, tables: Tables, threads: int) -> None:
+        sizes = tables.sizes
+        n_steps = int(sizes[at.N_LAYERS] * sizes[at.STEPS_OF_LAYER]) + 1
+        self.model = tables[:4]
+        self.control = np.zeros(at.FIRST_STEP + at.STEP_WORDS * n_steps, np.int64)
+        self.control[at.YIELD] = _yield_address()
+        self.words = memoryview(self.control)  # quicker than the array, a number at a time
+        self.shared, self._of_shared = _buffers(_shared_bytes(sizes))
+        start = int(self.shared[at.X]) - self._of_shared.ctypes.data
+        self.x = self._of_shared[start : start + 4 * sizes[at.DIM]].view(np.float32)[np.newaxis]
+        self.privates, self._of_private = [], []
+        widest = int(tables.matrices[:, at.COLUMNS].max()) * 4
+        rows = int(tables.matrices[:-1, at.ROWS].max()) * 4
+        n_bytes = [8 * at.N_KINDS, widest, *[widest] * at.N_KINDS, rows, rows, 0, rows]
+        for _ in range(threads):
+            addresses, buffer = _buffers(n_bytes)
+            self.privates.append(addresses)
+            self._of_private.append(buffer)
+        self._scores = np.empty((0, 0), np.float32)
+        self.lead = (*self.model, self.control, self.shared, self.privates[0])
+        self.bells = [threading.Lock() for _ in range(threads)]
+        self.is_over = False
+
+    def make_room(self, capacity: int) -> None:
+        """Let one head have this many scores; between tokens only."""
+        if self._scores.shape[1] < capacity:
+            self._scores = np.empty((len(self.privates), capacity), np.float32)
+            for private, scores in zip(self.privates, self._scores, strict=True):
+                private[at.SCORES] = scores.ctypes.data
+
+
+class Team:
+    """Threads for tokens of one model, one token at a time.
+
+    Args:
+        tables: the model. threads: how many at most, this one counted.
+    """
+
+    def __init__(self, tables: Tables, threads: int) -> None:
+        threads = min(threads, at.MOST_HELPERS)
+        self._tables = tables
+        self._memory = _Memory(tables, threads)
+        self._pid = os.getpid()
+        self._is_working = threading.Lock()
+        self.pace = Pace(threads)
+        for me in range(1, threads):
+            self._memory.bells[me].acquire()
+            threading.Thread(
+                target=_serve, args=(self._memory, me), name=f"llama-edu-token-{me}", daemon=True
+            ).start()
+        weakref.finalize(self, _dismiss, self._memory)
+
+    def try_to_enter(self) -> bool:
+        """Whether this team was free and belongs to this process; it is then taken."""
+        return self._pid == os.getpid() and self._is_working.acquire(blocking=False)
+
+    def leave(self) -> None:
+        """Let others have it."""
+        self._is_working.release()
+
+    @property
+    def x(self) -> np.ndarray:
+        """(1, dim) float32, where the caller writes the embedding of a token."""
+        return self._memory.x
+
+    def compute(
+        self, rotations: np.ndarray, keys: np.ndarray, values: np.ndarray, position: int,
+        logits: np.ndarray,
+    ) -> bool:  # fmt: skip
+        """One token, whose embedding is in `x`; the caller has entered.
+
+        Args:
+            rotations: (head_dim / 2,) complex64.
+            keys, values: (n_layers, n_kv_heads, capacity, head_dim) float32, in which `position`
+                is filled. logits: (vocab_size,) float32, filled.
+        Returns:
+            False if a router's scores were not finite, and the result is none.
+        """
+        memory, words, threads = self._memory, self._memory.words, self.pace.threads
+        memory.make_room(keys.shape[2])
+        words[at.WANTED], words[at.CAPACITY], words[at.POSITION] = threads, keys.shape[2], position
+        words[at.ROTATIONS], words[at.LOGITS] = _address(rotations), _address(logits)
+        words[at.KEYS], words[at.VALUES] = _address(keys), _address(values)
+        words[at.NOT_FINITE] = words[at.LONG_WAITS] = 0
+        start = time.perf_counter()
+        for me in range(1, threads):
+            if not words[at.FIRST_HELPER + me] and memory.bells[me].locked():
+                memory.bells[me].release()
+        call("a whole token", decode.lead, *memory.lead)
+        self.pace.record(time.perf_counter() - start, words[at.LONG_WAITS])
+        return not words[at.NOT_FINITE]
+
+
+def _serve(memory: _Memory, me: int) -> None:
+    """The life of a helper."""
+    token = 0
+    while True:
+        memory.bells[me].acquire()
+        if memory.is_over:
+            return
+        token = decode.help_out(
+            *memory.model, memory.control, memory.shared, memory.privates[me], me, token
+        )
+
+
+def _dismiss(memory: _Memory) -> None:
+    memory.is_over = True
+    for bell in memory.bells[1:]:
+        if bell.locked():
+            bell.release()
+
+
+def _address(array: np.ndarray) -> int:
+    """Like array.ctypes.data, in a third of the time."""
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def _shared_bytes(sizes: np.ndarray) -> list[int]:
+    dim, hidden_dim, n_used = (int(sizes[i]) for i in (at.DIM, at.HIDDEN_DIM, at.N_USED))
+    q, kv = (int(sizes[i] * sizes[at.HEAD_DIM]) for i in (at.N_HEADS, at.N_KV_HEADS))
+    numbers = [dim, q, kv, kv, q, hidden_dim * max(1, n_used), 2 * n_used, n_used]
+    return [4 * n for n in numbers]
+
+
+def _buffers(n_bytes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Addresses of buffers of these sizes, each on cache lines of its own, and their memory."""
+    padded = [-(-n // _LINE) * _LINE for n in n_bytes]
+    memory = np.zeros(sum(padded) + _LINE, np.uint8)
+    first = -(-memory.ctypes.data // _LINE) * _LINE
+    starts = np.cumsum([0, *padded[:-1]])
+    return (first + starts).astype(np.int64), memory
+
+
+def _yield_address() -> int:
+    """Of the C library's sched_yield; 0 where it has none."""
+    try:
+        function = ctypes.CDLL(None).sched_yield
+    except (AttributeError, OSError, TypeError):
+        return 0
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
