@@ -19,8 +19,8 @@ from llama_edu.matmul.jit.memory import (
 )
 from llama_edu.matmul.jit.token import places as at
 
-#: Bytes of weights in one piece, about: some microsecond of work.
-_PIECE_BYTES = 16 * 1024
+#: A matrix has this many pieces at most, and a piece this many bytes at least: a microsecond's work.
+_MOST_PIECES, _PIECE_BYTES = 32, 16 * 1024
 
 #: Rows of a piece are a multiple of this, so that no two threads write to one cache line.
 _ROWS_TOGETHER = 16
@@ -65,7 +65,7 @@ def wait(control, step, token, n_pieces):
 @njit(**OPTIONS)
 def rows_of_piece(matrix):
     """How many rows of a stored matrix make a piece."""
-    rows = max(1, _PIECE_BYTES // matrix[at.ROW_BYTES])
+    rows = max(1, _PIECE_BYTES // matrix[at.ROW_BYTES], matrix[at.ROWS] // _MOST_PIECES)
     return (rows + _ROWS_TOGETHER - 1) // _ROWS_TOGETHER * _ROWS_TOGETHER
 
 
