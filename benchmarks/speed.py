@@ -52,7 +52,7 @@ class Ours:
 
     def decode(self, n_tokens: int) -> float:
         """Seconds for n_tokens single tokens after the last prefill."""
-        model, length = self.llama.decode_model, self._cache.length
+        model, length = self.llama.model, self._cache.length
         start = time.perf_counter()
         for token in range(5, 5 + n_tokens):
             score_next(model, [token], self._cache)
