@@ -65,7 +65,7 @@ def test_all_three_models_agree_in_float32(real, referee):
 
 
 def test_its_float16_cache_is_named_at_the_first_step_that_reads_it(files, referee):
-    with llama_edu.load(files["f32"]) as llama:
+    with llama_edu.load(files["f32"], kernels="numpy", arithmetic="float32") as llama:
         tokens = text_tokens(llama)
         reference = float64_reference(llama.model, tokens)
         steps = referee.steps(files["f32"], llama.config, tokens, exact_cache=False)
@@ -89,7 +89,7 @@ def test_every_step_agrees_given_the_same_input_with_activations_rounded(
         reference = WholeReference("llama.cpp", tokens, steps, rounding)
         rounded = local_errors(llama.model, reference)
         logits = llama.logits(tokens)
-    with llama_edu.load(files[name]) as llama:
+    with llama_edu.load(files[name], kernels="numpy", arithmetic="float32") as llama:
         exact = local_errors(llama.model, reference)
     largest = max(float(step.errors.max()) for step in rounded.steps)
     apart = float(np.abs(logits - steps["logits"]).max() / np.abs(steps["logits"]).max())
