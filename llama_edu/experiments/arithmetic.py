@@ -51,8 +51,8 @@ class Cost:
         weights: the type of the matrices, or "as stored: " and those of the file.
         auto: what arithmetic="auto" is for them on this machine.
         float32_nats: per token of the text. loss: what the other arithmetic loses more.
-        kl_mean, kl_largest: nats, over the positions: KL divergence of its probabilities of the
-            next token from those of float32.
+        kl_median, kl_mean, kl_largest: nats, over the positions: KL divergence of its probabilities
+            of the next token from those of float32.
         same_likeliest_fraction: of positions, whose likeliest next token is that of float32.
         logits_error: the largest difference of a logit over the largest logit.
         greedy: for each prompt, how many greedy tokens it has in common with float32 until the
@@ -64,6 +64,7 @@ class Cost:
     auto: str
     float32_nats: float
     loss: Loss
+    kl_median: float
     kl_mean: float
     kl_largest: float
     same_likeliest_fraction: float
@@ -93,17 +94,17 @@ class ArithmeticCosts:
         rows = [
             (c.weights, c.arithmetic, c.auto, f"{c.float32_nats:.4f}",
              f"{c.loss.nats:+.5f} ± {c.loss.standard_error:.5f}",
-             f"{c.kl_mean:.1e}", f"{c.kl_largest:.1e}", f"{c.same_likeliest_fraction:.1%}",
+             f"{c.kl_median:.1e}", f"{c.kl_mean:.1e}", f"{c.kl_largest:.1e}", f"{c.same_likeliest_fraction:.1%}",
              f"{c.logits_error:.1e}",
              ", ".join(f"{common} of {n}" for common, n in c.greedy))
             for c in self.costs
         ]  # fmt: skip
-        heads = ("weights", "arithmetic", "auto is", "float32 nats", "more per token", "KL mean",
-                 "largest", "same likeliest", "logits", "greedy tokens in common")  # fmt: skip
+        heads = ("weights", "arithmetic", "auto is", "float32 nats", "more per token",
+                 "KL median", "mean", "largest", "same likeliest", "logits", "greedy tokens in common")  # fmt: skip
         lines = [
             f"{visible(self.subject)}: {self.n_tokens:,} tokens scored, kernels {self.kernels}",
             self.text,
-            lay_out(heads, rows, "<<<>>>>>>>", "  "),
+            lay_out(heads, rows, "<<<>>>>>>>>", "  "),
             "± is the standard error of the paired differences; int4 is defined for q4_0 and q4_1 "
             "alone",
             *self.left_out,
@@ -198,7 +199,7 @@ class _Run:
             found.append(
                 Cost(
                     weights, name, auto, float(base.mean()), paired_loss(base, nats),
-                    float(np.mean(distance.kl)), float(np.max(distance.kl)),
+                    float(np.median(distance.kl)), float(np.mean(distance.kl)), float(np.max(distance.kl)),
                     float(np.mean(distance.same)), distance.largest / distance.scale,
                     tuple((_n_common(a, b), len(a)) for a, b in zip(texts, written, strict=True)),
                 )

@@ -67,6 +67,7 @@ def test_the_numbers_are_those_of_their_definitions(found, text_file, tmp_path):
     cost = found.costs[1]
     assert cost.float32_nats == pytest.approx(nats[0].mean(), abs=1e-6)
     assert cost.loss.nats == pytest.approx((nats[1] - nats[0]).mean(), abs=1e-6)
+    assert cost.kl_median == pytest.approx(np.median(kl), rel=0.01)
     assert cost.kl_mean == pytest.approx(kl.mean(), rel=0.01)
     assert cost.kl_largest == pytest.approx(kl.max(), rel=0.01)
     assert cost.same_likeliest_fraction == np.mean(both[0].argmax(1) == both[1].argmax(1))
