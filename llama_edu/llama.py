@@ -117,8 +117,10 @@ class Llama(Unsendable, ClosedAtExit):
 
     @property
     def arithmetic(self) -> Arithmetic:
-        """What the products are: as given to load(), or what "auto" became here, which may import
-        a compiler to ask what the processor can do."""
+        """What the products are: as given to load(), or what "auto" became on this machine.
+
+        To find that out may import a compiler, which knows the processor.
+        """
         return self._chosen.arithmetic if self._arithmetic == "auto" else self._arithmetic
 
     @cached_property
@@ -302,11 +304,12 @@ class Llama(Unsendable, ClosedAtExit):
 
     def __repr__(self) -> str:
         config = self.config
+        rounding = f", {self._rounding} arithmetic" if self._rounding else ""
         return (
             f"Llama({self.checkpoint.paths[0].name!r}, {self.checkpoint.format}, "
             f"{self.checkpoint.n_parameters:,} parameters: dim {config.dim}, "
             f"{config.n_layers} layers, {config.n_heads} heads, {config.vocab_size:,} pieces"
-            f"{''.join(f', {name} arithmetic' for name in self._rounds)})"
+            f"{rounding})"
         )
 
     def _repr_html_(self) -> str:
@@ -322,12 +325,12 @@ class Llama(Unsendable, ClosedAtExit):
                 "context": f"{config.max_seq_len:,} tokens",
                 "mapped bytes": self.loading.mapped_bytes,
                 "copied bytes": self.loading.copied_bytes,
-                **{"arithmetic": name for name in self._rounds},
+                **({"arithmetic": self._rounding} if self._rounding else {}),
             },
         )
 
     @property
-    def _rounds(self) -> tuple[str, ...]:
-        """The arithmetic, if it is known by now and is not float32."""
+    def _rounding(self) -> str:
+        """The arithmetic, if it is known by now and is not float32; or ""."""
         is_known = self._arithmetic != "auto" or "_chosen" in vars(self)
-        return (self.arithmetic,) if is_known and self.arithmetic != "float32" else ()
+        return self.arithmetic if is_known and self.arithmetic != "float32" else ""

@@ -94,10 +94,10 @@ def add_speed(parser: argparse.ArgumentParser, *, arithmetic: ArithmeticChoice =
         default=arithmetic,
         help="int8 rounds what quantized weights are multiplied by, as llama.cpp does; with jit it "
         "is faster if the processor has instructions for it, and auto takes it then (see: "
-        "llama-edu inspect --machine). Logits change by a hundredth or more, so that texts part; over "
-        "1,000 tokens of two models it cost less than 0.01 nats per token (measure yours: llama-edu "
-        "experiment arithmetic --file FILE --text-file F). float32 is the exact "
-        "product, with or without jit. int4 rounds to 4 bits as in March 2023, and is no faster "
+        "llama-edu inspect --machine). Logits change by a hundredth or more, so that texts part; "
+        "over 1,000 tokens of two models it cost less than 0.01 nats per token (measure yours: "
+        "llama-edu experiment arithmetic --file FILE --text-file F). float32 is the exact product, "
+        "with or without jit. int4 rounds to 4 bits as in March 2023, and is no faster "
         f"(default {arithmetic})",
     )
 

@@ -94,13 +94,14 @@ class ArithmeticCosts:
         rows = [
             (c.weights, c.arithmetic, c.auto, f"{c.float32_nats:.4f}",
              f"{c.loss.nats:+.5f} ± {c.loss.standard_error:.5f}",
-             f"{c.kl_median:.1e}", f"{c.kl_mean:.1e}", f"{c.kl_largest:.1e}", f"{c.same_likeliest_fraction:.1%}",
-             f"{c.logits_error:.1e}",
+             f"{c.kl_median:.1e}", f"{c.kl_mean:.1e}", f"{c.kl_largest:.1e}",
+             f"{c.same_likeliest_fraction:.1%}", f"{c.logits_error:.1e}",
              ", ".join(f"{common} of {n}" for common, n in c.greedy))
             for c in self.costs
         ]  # fmt: skip
         heads = ("weights", "arithmetic", "auto is", "float32 nats", "more per token",
-                 "KL median", "mean", "largest", "same likeliest", "logits", "greedy tokens in common")  # fmt: skip
+                 "KL median", "mean", "largest", "same likeliest", "logits",
+                 "greedy tokens in common")  # fmt: skip
         lines = [
             f"{visible(self.subject)}: {self.n_tokens:,} tokens scored, kernels {self.kernels}",
             self.text,
@@ -199,8 +200,9 @@ class _Run:
             found.append(
                 Cost(
                     weights, name, auto, float(base.mean()), paired_loss(base, nats),
-                    float(np.median(distance.kl)), float(np.mean(distance.kl)), float(np.max(distance.kl)),
-                    float(np.mean(distance.same)), distance.largest / distance.scale,
+                    float(np.median(distance.kl)), float(np.mean(distance.kl)),
+                    float(np.max(distance.kl)), float(np.mean(distance.same)),
+                    distance.largest / distance.scale,
                     tuple((_n_common(a, b), len(a)) for a, b in zip(texts, written, strict=True)),
                 )
             )  # fmt: skip

@@ -16,7 +16,7 @@ from llama_edu.quants.blocks import block_type_of
 
 
 def fastest(weights: Iterable[np.ndarray]) -> Arithmetic:
-    """ "int8" if this processor is faster with it for most numbers of the matrices, or "float32".
+    """Return "int8" if it is faster here for most numbers of the matrices, or else "float32".
 
     Most, because a file may hold some matrices in another type: those are multiplied as
     arithmetic.py says, too. One of a type without a rule there makes it "float32" for all.

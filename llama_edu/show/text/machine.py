@@ -43,8 +43,10 @@ def _default(fast: tuple[str, ...]) -> str:
 
 
 def _compiled() -> tuple[str, str, tuple[str, ...]]:
-    """Whether kernels="jit" can be used, what arithmetic="int8" is with it, and where it is used
-    unless another one is asked for."""
+    """Whether kernels="jit" can be used, what arithmetic="int8" is with it, and for which types.
+
+    These are the types for which arithmetic="auto" takes it.
+    """
     rounding = "numpy rounds activations and multiplies in float32"
     if find_spec("numba") is None:
         return "numba is not installed; run: pip install numba", rounding, ()
