@@ -42,7 +42,7 @@ class Ours:
     """One way of multiplying, with the interface of a peer."""
 
     def __init__(self, path: Path, kernels: str) -> None:
-        self.llama = llama_edu.load(path, kernels=kernels)
+        self.llama = llama_edu.load(path, kernels=kernels, arithmetic="float32")
         self._cache = KVCache(self.llama.config, N_POSITIONS)
 
     def prefill(self, tokens: Sequence[int]) -> None:
