@@ -106,7 +106,7 @@ def _one_model(label: str, path: Path) -> Size:
         n_weights = checkpoint.n_parameters - n_not_read
         cache = KVCache(config, 256)
         prompt = [1, *range(3, N_PREFILL + 2)]
-        score_next(llama.decode_model, [1], cache)  # compile, and fetch the pages
+        score_next(llama.model, [1], cache)  # compile, and fetch the pages
         prefill_s, decode_s = [], []
         for _ in range(ROUNDS):
             cache.truncate(0)
@@ -114,7 +114,7 @@ def _one_model(label: str, path: Path) -> Size:
             score_next(llama.model, prompt, cache)
             middle = time.perf_counter()
             for token in range(3, N_DECODE + 3):
-                score_next(llama.decode_model, [token], cache)
+                score_next(llama.model, [token], cache)
             prefill_s.append(middle - start)
             decode_s.append((time.perf_counter() - middle) / N_DECODE)
     return Size(label, n_weights, median(load_s), median(prefill_s), median(decode_s))
@@ -132,7 +132,7 @@ def _contexts(path: Path) -> dict[int, float]:
             start = time.perf_counter()
             for _ in range(N_DECODE_IN_CONTEXT):
                 cache.length = n  # the positions from there on stay filled, and are not read
-                score_next(llama.decode_model, [7], cache)
+                score_next(llama.model, [7], cache)
             return (time.perf_counter() - start) / N_DECODE_IN_CONTEXT
 
         contenders = {f"{n}": partial(some_tokens, n) for n in CONTEXTS}

@@ -42,7 +42,7 @@ class Ours:
     """One way of multiplying, with the interface of a peer."""
 
     def __init__(self, path: Path, kernels: str) -> None:
-        self.llama = llama_edu.load(path, kernels=kernels)
+        self.llama = llama_edu.load(path, kernels=kernels, arithmetic="float32")
         self._cache = KVCache(self.llama.config, N_POSITIONS)
 
     def prefill(self, tokens: Sequence[int]) -> None:
@@ -52,7 +52,7 @@ class Ours:
 
     def decode(self, n_tokens: int) -> float:
         """Seconds for n_tokens single tokens after the last prefill."""
-        model, length = self.llama.decode_model, self._cache.length
+        model, length = self.llama.model, self._cache.length
         start = time.perf_counter()
         for token in range(5, 5 + n_tokens):
             score_next(model, [token], self._cache)

@@ -121,8 +121,7 @@ def compare(
     """
     if not tolerance >= 0:
         raise RequestError(f"tolerance is {tolerance}, expected 0 or more")
-    options = vars(stated or Stated())
-    with load(a_path, mmap, **options) as a, load(b_path, mmap, **options) as b:
+    with _opened(a_path, stated, mmap) as a, _opened(b_path, stated, mmap) as b:
         _check_same_sizes(a, b)
         tensors = tuple(_tensor_difference(name, a, b) for name in _names(a, b))
         tokens = [t for t in _FIXED_TOKENS if t < a.config.vocab_size]
@@ -141,6 +140,12 @@ def compare(
         tolerance=tolerance,
         note=_order_note(a, b),
     )  # fmt: skip
+
+
+def _opened(path: str | Path, stated: Stated | None, mmap: bool) -> Llama:
+    """With the kernels and products that every machine has."""
+    options = vars(stated or Stated())
+    return load(path, mmap, kernels="numpy", arithmetic="float32", **options)
 
 
 def _order_note(a: Llama, b: Llama) -> str:
@@ -200,8 +205,7 @@ def compare_steps(
     Raises:
         RequestError: the sizes differ, or the steps take too much memory.
     """
-    options = vars(stated or Stated())
-    with load(a_path, mmap, **options) as a, load(b_path, mmap, **options) as b:
+    with _opened(a_path, stated, mmap) as a, _opened(b_path, stated, mmap) as b:
         _check_same_sizes(a, b)
         tokens = [token for token in _FIXED_TOKENS if token < a.config.vocab_size]
         names = a.checkpoint.paths[0].name, b.checkpoint.paths[0].name

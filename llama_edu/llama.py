@@ -16,9 +16,8 @@ from llama_edu.errors import RequestError
 from llama_edu.files.layout import Checkpoint, TensorSpec
 from llama_edu.files.mapped import ClosedAtExit, MappedFile
 from llama_edu.html import facts_html
-from llama_edu.matmul.arithmetic import Arithmetic
-from llama_edu.matmul.choice import Kernels, matmul_for, uses_numba
-from llama_edu.matmul.product import matmul
+from llama_edu.matmul.arithmetic import Arithmetic, ArithmeticChoice
+from llama_edu.matmul.choice import Chosen, Kernels, choose
 from llama_edu.stated import Stated
 from llama_edu.text import one_line
 from llama_edu.tokenizer.choice import tokenizer_for
@@ -76,8 +75,7 @@ class Llama(Unsendable, ClosedAtExit):
         tokenizer: text to ids and back, made when it is first asked for.
         loading: what was mapped and what was copied.
         lab: the lab whose mapping holds the weights, or None.
-        model: what forward() takes.
-        kernels, arithmetic, stated, tokenizer_path: as given to load().
+        kernels, stated, tokenizer_path: as given to load().
     """
 
     def __init__(
@@ -91,7 +89,7 @@ class Llama(Unsendable, ClosedAtExit):
         lab: Lab | None = None,
         kernels: Kernels = "numpy",
         *,
-        arithmetic: Arithmetic = "float32",
+        arithmetic: ArithmeticChoice = "float32",
         stated: Stated = Stated(),  # noqa: B008  (frozen)
         tokenizer_path: Path | None = None,
     ) -> None:
@@ -103,27 +101,37 @@ class Llama(Unsendable, ClosedAtExit):
         self._files = tuple(files)
         self.loading = loading
         self.kernels, self.stated, self.tokenizer_path = kernels, stated, tokenizer_path
-        self.arithmetic = arithmetic
-        self.model = self._with_kernels(model) if kernels == "jit" else model
+        self._arithmetic = arithmetic
+        self._without_kernels = model
         self.lab = lab
+        if kernels == "jit":
+            _ = self._chosen  # what is wrong with them is said now
 
     @cached_property
-    def decode_model(self) -> Model:
-        """The model with the fastest kernels for single positions that `kernels` allows.
+    def model(self) -> Model:
+        """What forward() takes, with the kernels that were asked for.
 
-        Built at the first token after a prompt, because importing a compiler takes time.
+        Made when something is computed for the first time, because importing a compiler takes time.
         """
-        return self._with_kernels(self.model)
-
-    def _with_kernels(self, model: Model) -> Model:
-        weights = model.weights.values()
-        chosen = matmul_for(self.kernels, weights, model.threads, self.arithmetic)
-        if not uses_numba(self.kernels):
-            return model if chosen is matmul else replace(model, matmul=chosen)
+        model = replace(self._without_kernels, matmul=self._chosen.matmul)
+        if not self._chosen.is_compiled:
+            return model
         from llama_edu.transformer.compiled import one_token_of  # imports a compiler
 
-        model = replace(model, matmul=chosen)
-        return replace(model, one_token=one_token_of(model, self.arithmetic))
+        return replace(model, one_token=one_token_of(model, self._chosen.arithmetic))
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """What the products are: as given to load(), or what "auto" became on this machine.
+
+        To find that out may import a compiler, which knows the processor.
+        """
+        return self._chosen.arithmetic if self._arithmetic == "auto" else self._arithmetic
+
+    @cached_property
+    def _chosen(self) -> Chosen:
+        model = self._without_kernels
+        return choose(self.kernels, model.weights.values(), model.threads, self._arithmetic)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -251,7 +259,7 @@ class Llama(Unsendable, ClosedAtExit):
         settings = settings or SamplingSettings()
         return Generation(
             self.model, self.tokenizer, tokens, n_tokens, settings, rng,
-            cache=cache, decode_model=lambda: self.decode_model, stop=stop, logprobs=logprobs,
+            cache=cache, stop=stop, logprobs=logprobs,
         )  # fmt: skip
 
     def chat(
@@ -301,10 +309,12 @@ class Llama(Unsendable, ClosedAtExit):
 
     def __repr__(self) -> str:
         config = self.config
+        rounding = f", {self._rounding} arithmetic" if self._rounding else ""
         return (
             f"Llama({self.checkpoint.paths[0].name!r}, {self.checkpoint.format}, "
             f"{self.checkpoint.n_parameters:,} parameters: dim {config.dim}, "
-            f"{config.n_layers} layers, {config.n_heads} heads, {config.vocab_size:,} pieces)"
+            f"{config.n_layers} layers, {config.n_heads} heads, {config.vocab_size:,} pieces"
+            f"{rounding})"
         )
 
     def _repr_html_(self) -> str:
@@ -320,5 +330,12 @@ class Llama(Unsendable, ClosedAtExit):
                 "context": f"{config.max_seq_len:,} tokens",
                 "mapped bytes": self.loading.mapped_bytes,
                 "copied bytes": self.loading.copied_bytes,
+                **({"arithmetic": self._rounding} if self._rounding else {}),
             },
         )
+
+    @property
+    def _rounding(self) -> str:
+        """The arithmetic, if it is known by now and is not float32; or ""."""
+        is_known = self._arithmetic != "auto" or "_chosen" in vars(self)
+        return self.arithmetic if is_known and self.arithmetic != "float32" else ""

@@ -16,10 +16,10 @@ from llama_edu.files.layout import Checkpoint, ShardedTensor, TensorSpec
 from llama_edu.files.mapped import MappedFile
 from llama_edu.files.parts.shards import join
 from llama_edu.llama import Lab, Llama, Loading
-from llama_edu.matmul.arithmetic import Arithmetic, check_arithmetic, rounded_matmul
+from llama_edu.matmul.arithmetic import ArithmeticChoice, check_arithmetic
 from llama_edu.matmul.choice import Kernels, check_kernels
 from llama_edu.matmul.heap import keep_freed_memory
-from llama_edu.matmul.product import blas_can_read, matmul
+from llama_edu.matmul.product import blas_can_read
 from llama_edu.matmul.threads import check_threads
 from llama_edu.models import locate
 from llama_edu.rope import rope_frequencies
@@ -36,7 +36,7 @@ def load(
     tokenizer: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     kernels: Kernels = "auto",
-    arithmetic: Arithmetic = "float32",
+    arithmetic: ArithmeticChoice = "auto",
     lab: Lab | None = None,
     context: int | None = None,
     rope_theta: float | None = None,
@@ -58,10 +58,16 @@ def load(
             vocabulary.
         threads: the number of cores to use; None uses all that this process may run on.
         kernels: how stored weights are multiplied: "numpy"; "jit" (numba, the extra `jit`); or
-            "auto", which prefills with numpy and decodes with jit where numba is installed.
-        arithmetic: "int8" rounds activations before each product as llama.cpp does for these
-            weights, "int4" as it did in March 2023; "float32" does not. See matmul/arithmetic.py.
-            "int8" with compiled kernels multiplies integers where the processor can (jit/int8/).
+            "auto", which is jit where numba is installed and some matrix is not float32. numba is
+            imported when something is computed for the first time; for "jit", now.
+        arithmetic: "float32" multiplies by the numbers as they are. "int8" rounds them before each
+            product as llama.cpp does for these weights, and multiplies integers where the
+            processor can; "int4" rounds as it did in March 2023. See matmul/arithmetic.py.
+            "auto" is "int8" where that is faster: for quantized weights (and bf16), with jit, on
+            a processor with the instructions; `Llama.arithmetic` says what it became. So the
+            same file gives other logits, by about a hundredth, and other texts where numba is
+            missing or the processor is another; "float32" gives the same everywhere, up to
+            rounding. With a lab, or kernels="numpy", "auto" is "float32".
         lab: a pages.PageLab on the same file; the weights are then views of its mapping, and the
             forward pass records in its ledger what it reads.
         context: the number of positions that the model can hold, where the file does not say it or
@@ -98,7 +104,6 @@ def load(
         checkpoint.config,
         MappingProxyType(weights),
         _frequencies(checkpoint, array),
-        matmul=rounded_matmul(matmul, arithmetic),
         threads=threads,
         blas_threads=threads if _all_float32(weights) else 1,
         log=lab.ledger if lab is not None else NO_LOG,
@@ -109,7 +114,8 @@ def load(
     loading = Loading(mapped_bytes, copied_bytes, time.perf_counter() - start)
     return Llama(
         checkpoint, weights, given_tokenizer, files, loading, model, lab, kernels,
-        arithmetic=arithmetic, stated=stated,
+        arithmetic="float32" if lab is not None and arithmetic == "auto" else arithmetic,
+        stated=stated,
         tokenizer_path=None if tokenizer is None else Path(tokenizer),
     )  # fmt: skip
 

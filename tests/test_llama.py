@@ -382,7 +382,7 @@ def test_arithmetic_rounds_activations_of_quantized_weights(tmp_path):
     path = tmp_path / "q8.gguf"
     convert(bundled_checkpoint(), path, to="gguf", type="q8_0")
     tokens = [1, 5, 3, 11, 7]
-    with load(path) as exact, load(path, arithmetic="int8") as rounded:
+    with load(path, arithmetic="float32") as exact, load(path, arithmetic="int8") as rounded:
         a, b = exact.logits(tokens), rounded.logits(tokens)
         assert exact.arithmetic == "float32" and rounded.arithmetic == "int8"
         difference = np.abs(a - b).max() / np.abs(a).max()
@@ -399,8 +399,11 @@ def test_compiled_kernels_multiply_the_same_rounded_activations(tmp_path):
     path = tmp_path / "q8.gguf"
     convert(bundled_checkpoint(), path, to="gguf", type="q8_0")
     x = np.random.default_rng(1).standard_normal((1, 256)).astype(np.float32)
-    with load(path, arithmetic="int8", kernels="jit") as jit, load(path, arithmetic="int8") as ours:
+    with (
+        load(path, arithmetic="int8", kernels="jit") as jit,
+        load(path, arithmetic="int8", kernels="numpy") as ours,
+    ):
         a = jit.model.linear(x, "layers.0.wq")
         np.testing.assert_allclose(a, ours.model.linear(x, "layers.0.wq"), rtol=1e-4, atol=1e-5)
-    with load(path, kernels="jit") as exact:
+    with load(path, kernels="jit", arithmetic="float32") as exact:
         assert np.abs(a - exact.model.linear(x, "layers.0.wq")).max() > 1e-4

@@ -31,7 +31,7 @@ from llama_edu.transformer.sampling import SamplingSettings
 def sampled(path, n_samples, temperature, train_texts):
     """Stories that this package writes from the file, from seeds 1 to n_samples."""
     samples = []
-    with load(path) as llama:
+    with load(path, arithmetic="float32") as llama:
         for seed in range(1, n_samples + 1):
             settings = SamplingSettings(temperature)
             generation = llama.generate_tokens("", MAX_SEQ_LEN, settings, seed=seed)

@@ -34,8 +34,9 @@ rounded as they are stored, with float32 arithmetic:
 | difference, story by story | {difference:+.4f} | {difference_error:.4f} |"""
 SAMPLES = (
     "Temperature {temperature:g}, seeds 1 to {n_samples}, from `<s>` alone, written by this "
-    "program from the file (`llama-edu generate --seed`). {n_ended} of {n_samples} ended with "
-    "`</s>` within the context, and {n_in_train} occur word for word in the training stories."
+    "program from the file (`llama-edu generate --arithmetic float32 --seed`). {n_ended} of "
+    "{n_samples} ended with `</s>` within the context, and {n_in_train} occur word for word in the "
+    "training stories."
 )
 COMMANDS = """\
 pip install torch=={torch_plain} sentencepiece=={sentencepiece} safetensors numpy

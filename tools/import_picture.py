@@ -65,7 +65,9 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("detect",), ("anatomy",),
     ),
     "show": (("text",), ("runtime",), ("story",), ("figures",), ("panels",), ("magics",)),
-    "matmul": (("product",), ("jit",), ("arithmetic",), ("choice",), ("__init__",)),
+    "matmul": (
+        ("product",), ("jit",), ("arithmetic",), ("auto",), ("choice",), ("__init__",),
+    ),
     "pages": (("backends",), ("calibrate",), ("lab",), ("doctor",)),
 }  # fmt: skip
 

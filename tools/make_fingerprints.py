@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="a checkpoint with a vocabulary")
     parser.add_argument("out", type=Path, help="the .npz file to write")
     args = parser.parse_args()
-    with load(args.file) as llama:
+    with load(args.file, kernels="numpy", arithmetic="float32") as llama:
         tokens = llama.tokenizer.encode(TEXT)[:N_TOKENS]
         made = make_fingerprint(
             "PyTorch in float64", llama.config, tokens,

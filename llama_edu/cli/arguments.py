@@ -6,6 +6,8 @@ import argparse
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from llama_edu.llama import Llama
+    from llama_edu.matmul.arithmetic import ArithmeticChoice
     from llama_edu.stated import Stated
     from llama_edu.transformer.sampling import SamplingSettings
 
@@ -71,10 +73,13 @@ def stated(args: argparse.Namespace) -> Stated:
     return Stated(**{name: getattr(args, f"stated_{name}", None) for name in _STATED})
 
 
-def add_speed(parser: argparse.ArgumentParser) -> None:
-    """--threads, --kernels and --arithmetic, which `speed` gives to load()."""
+def add_speed(parser: argparse.ArgumentParser, *, arithmetic: ArithmeticChoice = "auto") -> None:
+    """--threads, --kernels and --arithmetic, which `speed` gives to load().
+
+    `arithmetic` is the default; what measures has "float32".
+    """
     from llama_edu.matmul import KERNELS
-    from llama_edu.matmul.arithmetic import ARITHMETIC
+    from llama_edu.matmul.arithmetic import ARITHMETIC_CHOICES
 
     parser.add_argument("--threads", type=int, metavar="N", help="cores to use (default: all)")
     parser.add_argument(
@@ -85,19 +90,33 @@ def add_speed(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--arithmetic",
-        choices=ARITHMETIC,
-        default="float32",
+        choices=ARITHMETIC_CHOICES,
+        default=arithmetic,
         help="int8 rounds what quantized weights are multiplied by, as llama.cpp does; with jit it "
-        "is faster if the processor has instructions for it (see: llama-edu inspect --machine). "
-        "Logits change by about a hundredth; over 200 tokens of two models it cost less than 0.001 "
-        "nats per token (measure yours: llama-edu experiment arithmetic). int4 rounds to 4 bits as "
-        "in March 2023, and is no faster (default float32)",
+        "is faster if the processor has instructions for it, and auto takes it then (see: "
+        "llama-edu inspect --machine). Logits change by a hundredth or more, so that texts part; "
+        "over 1,000 tokens of two models it cost less than 0.01 nats per token (measure yours: "
+        "llama-edu experiment arithmetic --file FILE --text-file F). float32 is the exact product, "
+        "with or without jit. int4 rounds to 4 bits as in March 2023, and is no faster "
+        f"(default {arithmetic})",
     )
 
 
 def speed(args: argparse.Namespace) -> dict[str, Any]:
     """What the arguments of add_speed say, as load() takes it."""
     return {"threads": args.threads, "kernels": args.kernels, "arithmetic": args.arithmetic}
+
+
+def say_if_rounded(llama: Llama, asked: ArithmeticChoice) -> None:
+    """Say on stderr, in a line, that "auto" became something else than the exact product."""
+    import sys
+
+    if asked == "auto" and llama.arithmetic != "float32":
+        print(
+            f"llama-edu: {llama.arithmetic} arithmetic, which rounds as llama.cpp does; "
+            f"--arithmetic float32 for the exact product",
+            file=sys.stderr,
+        )
 
 
 #: Field of SamplingSettings -> letter that stands for its value, and its meaning.

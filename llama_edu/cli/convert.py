@@ -133,7 +133,13 @@ def _hot_first(args: argparse.Namespace) -> np.ndarray:
     from llama_edu.slimmer.hot_cold import hot_and_cold
     from llama_edu.slimmer.texts import texts_for
 
-    with load(args.source, tokenizer=args.tokenizer, **vars(stated(args))) as llama:
+    with load(
+        args.source,
+        tokenizer=args.tokenizer,
+        kernels="numpy",
+        arithmetic="float32",
+        **vars(stated(args)),
+    ) as llama:
         texts = texts_for(llama, args.hot_first)
         pieces = [*texts.scored, *texts.calibration]
         n_tokens = sum(map(len, pieces))

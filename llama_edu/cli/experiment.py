@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--text-file",
         metavar="F",
-        help="neurons, neurons-and-pages, experts and slimmer: a UTF-8 text to score and to "
-        "calibrate with (default: stories that suit the bundled model)",
+        help="neurons, neurons-and-pages, experts, slimmer and arithmetic: a UTF-8 text to score "
+        "and, but for the last, to calibrate with (default: stories that suit the bundled model)",
     )
     parser.add_argument("--json", action="store_true", help="the numbers, as JSON")
 

@@ -70,7 +70,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the text, or the ids."""
-    from llama_edu.cli.arguments import read_text, sampling_settings, speed, stated
+    from llama_edu.cli.arguments import (
+        read_text,
+        sampling_settings,
+        say_if_rounded,
+        speed,
+        stated,
+    )
     from llama_edu.cli.streams.stdout import for_output
     from llama_edu.loading import load
 
@@ -90,6 +96,7 @@ def run(args: argparse.Namespace) -> None:
             special=args.special, logprobs=args.logprobs,
         )  # fmt: skip
         _say_where_it_starts(llama.tokenizer, generation)
+        say_if_rounded(llama, args.arithmetic)
         steps = []
         if not args.ids:
             sys.stdout.write(for_output(prompt))

@@ -33,7 +33,14 @@ def run(args: argparse.Namespace) -> None:
     from llama_edu.loading import load
     from llama_edu.text import visible
 
-    with load(args.file, args.mmap, tokenizer=args.tokenizer, **vars(stated(args))) as llama:
+    with load(
+        args.file,
+        args.mmap,
+        tokenizer=args.tokenizer,
+        kernels="numpy",
+        arithmetic="float32",
+        **vars(stated(args)),
+    ) as llama:
         if args.tokens is not None:
             try:
                 tokens = [int(token) for token in args.tokens.split(",")]

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="positions per window (default: the model's context, at most 512)",
     )
-    add_speed(parser)
+    add_speed(parser, arithmetic="float32")
     add_no_mmap(parser)
     add_stated(parser, without=("context",))
 

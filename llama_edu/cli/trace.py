@@ -45,7 +45,14 @@ def run(args: argparse.Namespace) -> None:
         return
     if args.text is None:
         raise RequestError("--text: is missing, expected a text to compute; or give --list")
-    with load(args.file, args.mmap, tokenizer=args.tokenizer, **vars(stated(args))) as llama:
+    with load(
+        args.file,
+        args.mmap,
+        tokenizer=args.tokenizer,
+        kernels="numpy",
+        arithmetic="float32",
+        **vars(stated(args)),
+    ) as llama:
         tokens = llama.tokenizer.encode(args.text)
         n_bytes = trace_bytes(llama.config, len(tokens), args.names)
         print(f"{len(tokens)} tokens: the steps take {n_bytes:,} bytes of memory", flush=True)

@@ -1,93 +1,285 @@
-"""What rounding the activations costs: nats per token with float32, 8 bits and 4 bits.
+"""What rounding activations costs: int8 arithmetic beside the exact product, type by type.
 
-In March 2023 llama.cpp rounded what it multiplied by q4_0 weights to 4 bits as well; since April
-2023 to 8 bits. Source: quantize_row_q4_0 and ggml_vec_dot_q4_0 in ggml.c at PR #613 of llama.cpp.
+llama.cpp rounds what it multiplies by quantized weights to 8 bits, and arithmetic="auto" does so
+where that is faster. In March 2023 it rounded to 4 bits. Source: `vec_dot_type` in ggml-cpu.c of
+llama.cpp; quantize_row_q4_0 and ggml_vec_dot_q4_0 in ggml.c at PR #613 for 4 bits.
 """
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 
-from llama_edu.errors import RequestError
-from llama_edu.experiments.subjects import model_file
+from llama_edu.bundled import bundled_checkpoint
+from llama_edu.convert import convert
+from llama_edu.convert.planning import TypeName
+from llama_edu.errors import FormatError, RequestError
+from llama_edu.llama import Llama
 from llama_edu.loading import load
-from llama_edu.matmul.arithmetic import ARITHMETIC
-from llama_edu.reconcile.cheap_checks import nats
+from llama_edu.matmul.arithmetic import Arithmetic, check_arithmetic
+from llama_edu.matmul.choice import Kernels
+from llama_edu.models import locate
+from llama_edu.slimmer.losses import Loss, paired_loss, token_nats
+from llama_edu.slimmer.texts import Texts, texts_for
 from llama_edu.table import lay_out
 from llama_edu.text import visible
+from llama_edu.transformer.sampling import GREEDY
+
+#: What the file is converted to, besides being scored as it is.
+TYPES: tuple[TypeName, ...] = (
+    "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "q6_k", "q5_k", "q4_k", "q3_k", "q2_k",
+)  # fmt: skip
+
+#: Texts written greedily: so many, each after so many tokens, and so long.
+N_PROMPTS, PROMPT_TOKENS, GREEDY_TOKENS = 3, 16, 64
+
+#: Positions whose probabilities are compared at a time.
+_POSITIONS = 32
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One arithmetic.
+    """One arithmetic with weights of one type, beside float32 with the same weights.
 
     Attributes:
-        nats_per_token: of the text. logits_error: |a - b| / |b| against float32, all logits.
+        weights: the type of the matrices, or "as stored: " and those of the file.
+        auto: what arithmetic="auto" is for them on this machine.
+        float32_nats: per token of the text. loss: what the other arithmetic loses more.
+        kl_median, kl_mean, kl_largest: nats, over the positions: KL divergence of its probabilities
+            of the next token from those of float32.
         same_likeliest_fraction: of positions, whose likeliest next token is that of float32.
+        logits_error: the largest difference of a logit over the largest logit.
+        greedy: for each prompt, how many greedy tokens it has in common with float32 until the
+            first that differs, and how many float32 wrote.
     """
 
+    weights: str
     arithmetic: str
-    nats_per_token: float
-    logits_error: float
+    auto: str
+    float32_nats: float
+    loss: Loss
+    kl_median: float
+    kl_mean: float
+    kl_largest: float
     same_likeliest_fraction: float
+    logits_error: float
+    greedy: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
 class ArithmeticCosts:
-    """The same weights with each arithmetic that is defined for them."""
+    """The same model with weights of several types, in each arithmetic that is defined for them.
+
+    Attributes:
+        text: what was scored. n_tokens: how many of its tokens.
+        kernels: what load() was asked for. left_out: sentences.
+        cut_short: whether it was interrupted.
+    """
 
     subject: str
+    text: str
     n_tokens: int
+    kernels: str
     costs: tuple[Cost, ...]
     left_out: tuple[str, ...]
+    cut_short: bool = False
 
     def __str__(self) -> str:
-        base = self.costs[0].nats_per_token
         rows = [
-            (c.arithmetic, f"{c.nats_per_token:.4f}", f"{c.nats_per_token - base:+.4f}",
-             f"{c.logits_error:.1e}", f"{c.same_likeliest_fraction:.1%}")
+            (c.weights, c.arithmetic, c.auto, f"{c.float32_nats:.4f}",
+             f"{c.loss.nats:+.5f} ± {c.loss.standard_error:.5f}",
+             f"{c.kl_median:.1e}", f"{c.kl_mean:.1e}", f"{c.kl_largest:.1e}",
+             f"{c.same_likeliest_fraction:.1%}", f"{c.logits_error:.1e}",
+             ", ".join(f"{common} of {n}" for common, n in c.greedy))
             for c in self.costs
         ]  # fmt: skip
-        heads = ("activations", "nats per token", "more than float32", "logits differ by",
-                 "same likeliest")  # fmt: skip
-        name = visible(self.subject)
-        head = f"{name}: a text of {self.n_tokens} tokens that the model wrote in float32"
-        return "\n".join([head, lay_out(heads, rows, "<>", "  "), *self.left_out])
+        heads = ("weights", "arithmetic", "auto is", "float32 nats", "more per token",
+                 "KL median", "mean", "largest", "same likeliest", "logits",
+                 "greedy tokens in common")  # fmt: skip
+        lines = [
+            f"{visible(self.subject)}: {self.n_tokens:,} tokens scored, kernels {self.kernels}",
+            self.text,
+            lay_out(heads, rows, "<<<>>>>>>>>", "  "),
+            "± is the standard error of the paired differences; int4 is defined for q4_0 and q4_1 "
+            "alone",
+            *self.left_out,
+        ]
+        return "\n".join([*lines, *(["interrupted: the rows that were done"] * self.cut_short)])
 
 
-def arithmetic(path: str | Path | None = None, *, n_tokens: int = 200) -> ArithmeticCosts:
-    """Score one text with every arithmetic.
+def arithmetic(
+    path: str | Path | None = None,
+    *,
+    text_file: str | Path | None = None,
+    types: Sequence[TypeName] = TYPES,
+    kernels: Kernels = "auto",
+    progress: Callable[[int, int], object] | None = None,
+) -> ArithmeticCosts:
+    """Score a text in float32 and with rounded activations, for each type of weights.
+
+    Ctrl+C ends it with the rows that are done.
 
     Args:
-        path: the reader's checkpoint, or None for the bundled one with q4_0 weights.
-        n_tokens: of the text, which the model writes itself at temperature 1.
+        path: a checkpoint, or a name; None for the bundled one.
+        text_file: a UTF-8 text, of which about 1,000 tokens are scored; None for held-out stories,
+            which suit the bundled model alone.
+        types: to convert the file to, each in a temporary folder.
+        kernels: of load(), for all of them.
+        progress: called with (tokens scored, tokens in all).
+    Raises:
+        RequestError: a text that is too short or cannot be read, or a model without vocabulary.
     """
+    source = bundled_checkpoint() if path is None else locate(path)
     costs: list[Cost] = []
     left_out: list[str] = []
-    with model_file(path, "gguf", "q4_0") as file:
-        with load(file) as llama:
-            tokens = llama.generate_tokens("", n_tokens, seed=1)
-            for _ in tokens:
-                pass
-            ids = tokens.tokens
-            exact = llama.logits(ids)
-        for name in ARITHMETIC:
-            kind = cast(Literal["float32", "int8", "int4"], name)
+    with load(source, kernels=kernels, arithmetic="float32") as llama:
+        texts = texts_for(llama, text_file)
+        stored = _types_of(llama)
+    wanted = [name for name in types if (name,) != stored]
+    n_passes = 2 * (1 + len(wanted)) + len({"q4_0", "q4_1"}.intersection(wanted))
+    total = n_passes * texts.n_scored
+    run = _Run(texts, kernels, lambda n: progress(min(n, total), total) if progress else None)
+    cut_short = True
+    with suppress(KeyboardInterrupt):
+        for name in (None, *wanted):
+            weights = name or f"as stored: {', '.join(stored)}"
             try:
-                with load(file, arithmetic=kind) as llama:
-                    found = llama.logits(ids)
-            except RequestError as error:
-                left_out.append(f"  left out: {error}")
-                continue
-            costs.append(
+                with nullcontext(source) if name is None else _converted(source, name) as file:
+                    costs += run.costs(file, weights)
+            except (FormatError, RequestError) as error:
+                left_out.append(f"left out: {error}")
+        cut_short = False
+    return ArithmeticCosts(
+        source.name, texts.source, texts.n_scored, kernels, tuple(costs), tuple(left_out), cut_short
+    )
+
+
+def _types_of(llama: Llama) -> tuple[str, ...]:
+    """Of the matrices, each once."""
+    tensors = llama.checkpoint.tensors.values()
+    return tuple(dict.fromkeys(tensor.type for tensor in tensors if len(tensor.shape) == 2))
+
+
+@contextmanager
+def _converted(source: Path, name: TypeName) -> Iterator[Path]:
+    """The file with matrices of this type; blocks that are quantized already are rounded again."""
+    with tempfile.TemporaryDirectory(prefix="llama_edu_") as folder:
+        file = Path(folder) / f"{name}.gguf"
+        convert(source, file, to="gguf", type=name, allow_requantize=True)
+        yield file
+
+
+class _Run:
+    """The texts, and how many tokens have been scored."""
+
+    def __init__(self, texts: Texts, kernels: Kernels, tell: Callable[[int], object]) -> None:
+        self.texts, self.kernels, self.tell = texts, kernels, tell
+        self.n_scored = 0
+
+    def costs(self, file: Path, weights: str) -> list[Cost]:
+        """Of each arithmetic but float32 that is defined for the file."""
+        with load(file, kernels=self.kernels, arithmetic="float32") as exact:
+            kept: list[np.ndarray] = []
+            base = self._nats(exact, lambda logits: kept.append(logits.copy()))
+            texts = self._greedy(exact)
+            rounding = _rounding(exact)
+        with load(file, kernels=self.kernels, arithmetic="auto") as llama:
+            auto = llama.arithmetic
+        found = []
+        for name in rounding:
+            with load(file, kernels=self.kernels, arithmetic=name) as llama:
+                distance = _Distance(iter(kept))
+                nats = self._nats(llama, distance.add)
+                written = self._greedy(llama)
+            found.append(
                 Cost(
-                    name, nats(found.astype(np.float64), ids),
-                    float(np.linalg.norm(found - exact) / np.linalg.norm(exact)),
-                    float(np.mean(found.argmax(axis=1) == exact.argmax(axis=1))),
+                    weights, name, auto, float(base.mean()), paired_loss(base, nats),
+                    float(np.median(distance.kl)), float(np.mean(distance.kl)),
+                    float(np.max(distance.kl)), float(np.mean(distance.same)),
+                    distance.largest / distance.scale,
+                    tuple((_n_common(a, b), len(a)) for a, b in zip(texts, written, strict=True)),
                 )
             )  # fmt: skip
-        return ArithmeticCosts(file.name, len(ids), tuple(costs), tuple(left_out))
+        return found
+
+    def _nats(self, llama: Llama, see: Callable[[np.ndarray], object]) -> np.ndarray:
+        """Of the texts; `see` is shown the logits of each chunk."""
+
+        def tap(name: str, x: np.ndarray) -> np.ndarray:
+            if name == "logits":
+                see(x)
+            return x
+
+        before = self.n_scored
+
+        def count(n: int) -> None:
+            self.n_scored = before + n
+            self.tell(self.n_scored)
+
+        return token_nats(llama.model, self.texts.scored, tap=tap, progress=count)
+
+    def _greedy(self, llama: Llama) -> list[list[int]]:
+        """What the model writes after the first tokens of some of the texts."""
+        written = []
+        for text in self.texts.scored[:N_PROMPTS]:
+            prompt = text[:PROMPT_TOKENS]
+            written.append([t.id for t in llama.generate_tokens(prompt, GREEDY_TOKENS, GREEDY)])
+        return written
+
+
+def _rounding(llama: Llama) -> list[Arithmetic]:
+    """int8, and int4 for the types that it was made for.
+
+    Raises:
+        RequestError: a matrix is of a type that int8 is not defined for.
+    """
+    weights = list(llama.weights.values())
+    check_arithmetic("int8", weights)
+    names: list[Arithmetic] = ["int8"]
+    if {"q4_0", "q4_1"} & {*_types_of(llama)}:
+        with suppress(RequestError):  # beside a type that there was not at that time
+            check_arithmetic("int4", weights)
+            names.append("int4")
+    return names
+
+
+class _Distance:
+    """How far the logits of one arithmetic are from those of float32, chunk by chunk.
+
+    Attributes:
+        kl, same: of each position. largest: difference of a logit. scale: the largest logit.
+    """
+
+    def __init__(self, exact: Iterator[np.ndarray]) -> None:
+        self._exact = exact
+        self.kl: list[float] = []
+        self.same: list[bool] = []
+        self.largest = self.scale = 0.0
+
+    def add(self, logits: np.ndarray) -> None:
+        """Compare (T, vocab_size) float32 with the next chunk of float32's."""
+        exact = next(self._exact)
+        self.largest = max(self.largest, float(np.abs(logits - exact).max()))
+        self.scale = max(self.scale, float(np.abs(exact).max()))
+        self.same += (logits.argmax(axis=1) == exact.argmax(axis=1)).tolist()
+        for start in range(0, len(exact), _POSITIONS):
+            p, q = (_log_softmax(a[start : start + _POSITIONS]) for a in (exact, logits))
+            self.kl += np.sum(np.exp(p) * (p - q), axis=1).tolist()
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    """(T, vocab_size) float64."""
+    scores = logits - logits.max(axis=1, keepdims=True).astype(np.float64)
+    return cast(np.ndarray, scores - np.log(np.exp(scores).sum(axis=1, keepdims=True)))
+
+
+def _n_common(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many tokens two texts have in common until the first that differs."""
+    different = (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
+    return next(different, min(len(a), len(b)))

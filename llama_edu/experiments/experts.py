@@ -256,7 +256,7 @@ def experts(
     """
     file = bundled_checkpoint("stories-moe") if path is None else locate(path)
     with ExitStack() as stack:
-        llama = stack.enter_context(load(file))
+        llama = stack.enter_context(load(file, kernels="numpy", arithmetic="float32"))
         check_mixture(llama.config)
         texts = texts_for(llama, text_file)
         lab = stack.enter_context(PageLab.open(file, backend))
@@ -348,7 +348,7 @@ class _Run:
 
     def _dense(self, dense: Path, text_file: str | Path | None, nats: np.ndarray) -> DenseModel:
         """The same tokens with another model."""
-        with load(dense) as llama:
+        with load(dense, kernels="numpy", arithmetic="float32") as llama:
             if llama.config.n_experts:
                 raise RequestError(f"{dense}: is a mixture of experts, expected a dense model")
             if texts_for(llama, text_file).scored != self.texts.scored:

@@ -204,7 +204,10 @@ def neurons(
         check_share(share)
     if not shares:
         raise RequestError("neurons: no share to be left out, expected one or more, such as 0.5")
-    with model_file(path, "gguf") as file, load(file) as llama:
+    with (
+        model_file(path, "gguf") as file,
+        load(file, kernels="numpy", arithmetic="float32") as llama,
+    ):
         check_dense(llama.config)
         texts = texts_for(llama, text_file)
         return _measured(llama.model, file.name, texts, sorted(set(shares)), progress)

@@ -81,7 +81,10 @@ def neurons_and_pages(
         check_share(share)
     if not shares:
         raise RequestError("neurons: no share to be left out, expected one or more, such as 0.5")
-    with model_file(path, "gguf") as file, load(file) as llama:
+    with (
+        model_file(path, "gguf") as file,
+        load(file, kernels="numpy", arithmetic="float32") as llama,
+    ):
         check_dense(llama.config)
         texts = texts_for(llama, text_file)
         run = _Run(file, llama, texts, tuple(sorted(set(shares))), n_measured, backend, progress)
@@ -244,7 +247,7 @@ class _Run:
         if made.layout == "rows" or not self._is_rounded:
             return None
         if down_type not in self.roundings:
-            with load(path) as llama:
+            with load(path, kernels="numpy", arithmetic="float32") as llama:
                 nats = token_nats(llama.model, self.texts.scored, progress=self.tell)
             self.n_before += self.texts.n_scored
             self.roundings[down_type] = paired_loss(self.base, nats)

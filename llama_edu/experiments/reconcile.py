@@ -93,7 +93,7 @@ def reconcile(path: str | Path | None = None, against: Against | None = None) ->
     if against is not None and against not in AGAINST:
         raise RequestError(f"against is {against!r}, expected one of {', '.join(AGAINST)}")
     file = Path(path) if path is not None else bundled_checkpoint()
-    with load(file) as llama:
+    with load(file, kernels="numpy", arithmetic="float32") as llama:
         reordered = order_of(llama.checkpoint.metadata, llama.config) is not None
         if against is None:
             against = "float64"

@@ -80,7 +80,7 @@ class SeededBugs:
 def seeded_bugs(path: str | Path | None = None) -> SeededBugs:
     """Plant each bug in the reader's model or the bundled one, and look for it."""
     file = Path(path) if path is not None else bundled_checkpoint()
-    with load(file) as llama:
+    with load(file, kernels="numpy", arithmetic="float32") as llama:
         tokens = text_tokens(llama)
         reference = float64_reference(llama.model, tokens)
         clean = reconcile(trace(llama.model, tokens), tuple(tokens), reference)

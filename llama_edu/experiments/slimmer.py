@@ -145,7 +145,10 @@ def slimmer(
         RequestError: a model with experts or in several files, or a text that is too short.
     """
     began = time.perf_counter()
-    with model_file(path, "gguf", "f16") as file, load(file, kernels="numpy") as llama:
+    with (
+        model_file(path, "gguf", "f16") as file,
+        load(file, kernels="numpy", arithmetic="float32") as llama,
+    ):
         found = _measure(llama, text_file, progress)
     return replace(found, elapsed_s=time.perf_counter() - began)
 

@@ -76,7 +76,11 @@ def sparse_parts(
         path: a checkpoint in one file; by default the bundled one, converted to f16.
         backend: the instrument; where none works the pages are computed, and labeled as such.
     """
-    with model_file(path) as file, PageLab.open(file, backend) as lab, load(file, lab=lab) as llama:
+    with (
+        model_file(path) as file,
+        PageLab.open(file, backend) as lab,
+        load(file, lab=lab, kernels="numpy", arithmetic="float32") as llama,
+    ):
         records = [record for _, record in recorded(lab, _greedy_tokens(llama.model, n_tokens))]
         tied = llama.checkpoint.tied_output
         name = llama.checkpoint.paths[0].name

@@ -92,7 +92,8 @@ def observe_tokens(
     options = vars(stated or Stated())
 
     def start(lab: PageLab, stack: ExitStack) -> Generation:
-        llama = stack.enter_context(load(path, lab=lab, tokenizer=tokenizer, **options))
+        opened = load(path, lab=lab, tokenizer=tokenizer, arithmetic="float32", **options)
+        llama = stack.enter_context(opened)
         return llama.generate_tokens(prompt, n_tokens, settings, seed=seed)
 
     def watch_whole(lab: PageLab) -> tuple[Record, Generation, str]:

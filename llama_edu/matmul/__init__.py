@@ -10,18 +10,20 @@ All implementations give the same result, and none makes a float32 copy of a who
 | tiles.py | several positions (prefill) | rows become float32 a tile at a time, then BLAS |
 | jit/ | stored types with compiled loops (numba) | reads blocks in place |
 
-Two more give the product of rounded x, if `arithmetic="int8"` asks for it:
+Two more give the product of rounded x, as `arithmetic="int8"` asks for it:
 
 | implementation | for | how |
 |---|---|---|
 | arithmetic.py | any of the above | rounds x first, then multiplies in float32 |
 | jit/int8/ | quantized types, processors with 8-bit instructions (numba) | multiplies integers |
 
-`matmul_for` selects the numpy or the compiled implementation; threads.py shares work among cores,
-heap.py keeps freed memory for the next layer.
+`choose` selects the numpy or the compiled implementation, and the arithmetic where it is left open:
+"auto" is int8 where compiled loops are faster with it (auto.py), so what a file computes depends on
+the machine; "float32" is the same everywhere. `matmul_for` is `choose` for those who need the
+function alone. threads.py shares work among cores, heap.py keeps freed memory for the next layer.
 """
 
-from llama_edu.matmul.choice import KERNELS, Kernels, check_kernels, matmul_for
+from llama_edu.matmul.choice import KERNELS, Kernels, check_kernels, choose, matmul_for
 from llama_edu.matmul.product import Matmul, matmul
 
-__all__ = ["KERNELS", "Kernels", "Matmul", "check_kernels", "matmul", "matmul_for"]
+__all__ = ["KERNELS", "Kernels", "Matmul", "check_kernels", "choose", "matmul", "matmul_for"]

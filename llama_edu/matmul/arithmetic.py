@@ -12,7 +12,7 @@ then exact, up to the order of its sums. So rounding x and multiplying as usual 
 | f16, bf16 | the same type | 1 number | |
 
 jit/int8/ multiplies integers as llama.cpp does, for the types that it has loops for; this module is
-its definition.
+its definition. Where that is faster, it is what load() computes unless told otherwise (auto.py).
 
 Source: `vec_dot_type` in ggml-cpu.c of llama.cpp, and quantize_row_q8_0, _q8_1 and _q8_K in its
 quants.c for x86; for 4 bits, ggml.c at PR #613.
@@ -33,6 +33,10 @@ from llama_edu.quants.blocks import block_type_of, dequantize
 Arithmetic = Literal["float32", "int8", "int4"]
 ARITHMETIC: tuple[str, ...] = get_args(Arithmetic)
 
+#: What load() takes: "auto" becomes one of the others where the kernels are chosen; see auto.py.
+ArithmeticChoice = Literal["auto", "float32", "int8", "int4"]
+ARITHMETIC_CHOICES: tuple[str, ...] = get_args(ArithmeticChoice)
+
 
 def rounded_matmul(multiply: Matmul, arithmetic: Arithmetic) -> Matmul:
     """A product that rounds x first, as the weights' stored type demands, then calls `multiply`."""
@@ -51,10 +55,11 @@ def rounded_matmul(multiply: Matmul, arithmetic: Arithmetic) -> Matmul:
 
 
 def check_arithmetic(arithmetic: str, weights: Iterable[np.ndarray]) -> None:
-    """Raise RequestError unless the arithmetic is known, and known for all of these weights."""
-    if arithmetic not in ARITHMETIC:
-        raise RequestError(f"arithmetic is {arithmetic!r}, expected one of {', '.join(ARITHMETIC)}")
-    if arithmetic == "float32":
+    """Raise RequestError unless the arithmetic is a choice, and known for all of these weights."""
+    if arithmetic not in ARITHMETIC_CHOICES:
+        expected = ", ".join(ARITHMETIC_CHOICES)
+        raise RequestError(f"arithmetic is {arithmetic!r}, expected one of {expected}")
+    if arithmetic in ("auto", "float32"):
         return
     rounders = _INT8 if arithmetic == "int8" else _INT4
     unknown = {_type_name(w) for w in weights if w.ndim == 2} - set(rounders)

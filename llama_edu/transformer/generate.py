@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -84,7 +84,6 @@ class Generation(Unsendable):
         rng: np.random.Generator,
         *,
         cache: KVCache | None = None,
-        decode_model: Callable[[], Model] | None = None,
         stop: str | Sequence[str] = (),
         logprobs: int = 0,
     ) -> None:
@@ -95,7 +94,6 @@ class Generation(Unsendable):
             logprobs: how many of the likeliest tokens `GeneratedToken.top` holds.
             cache: holds the beginning of this prompt, which is then not computed again. Further
                 positions in it are dropped; if it is too small, a larger one takes its place.
-            decode_model: returns the model for single positions; called before each of them.
         Raises:
             RequestError: the prompt is longer than the context, or a number is impossible.
         """
@@ -122,7 +120,6 @@ class Generation(Unsendable):
         self.rng = rng
         self._model, self._tokenizer, self._settings = model, tokenizer, settings
         self._n_tokens = n_tokens
-        self._decode_model = decode_model or (lambda: model)
         self.cache = self._with_room(cache, min(context, len(prompt) + n_tokens))
         self._steps = self._run()
 
@@ -207,7 +204,7 @@ class Generation(Unsendable):
                 return
             if not is_last:
                 start = time.perf_counter()
-                logits = score_next(self._decode_model(), [token], self.cache)
+                logits = score_next(self._model, [token], self.cache)
                 self.decode_s += time.perf_counter() - start
         rest = self._stop.push(decoder.finish())
         rest += "" if self.stopped_by else self._stop.finish()

@@ -47,7 +47,7 @@ def path() -> Path:
 
 @pytest.fixture(scope="module")
 def llama(path):
-    with llama_edu.load(path) as model:
+    with llama_edu.load(path, kernels="numpy", arithmetic="float32") as model:
         yield model
 
 

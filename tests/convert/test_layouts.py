@@ -22,7 +22,7 @@ ORDER = "llama_edu.feed_forward_order"
 
 
 def logits(path, **options):
-    with llama_edu.load(path, **options) as llama:
+    with llama_edu.load(path, arithmetic="float32", **options) as llama:
         return llama.logits(TOKENS)
 
 

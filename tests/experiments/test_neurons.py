@@ -126,8 +126,8 @@ def test_an_interruption_before_there_is_anything_is_one(run_cli, short_text, mo
 
 
 def test_options_of_other_experiments_are_refused(run_cli, short_text):
-    code, _, err = run_cli("experiment", "arithmetic", "--text-file", short_text)
-    assert code == 2 and "--text-file: experiment arithmetic takes no text; leave it out" in err
+    code, _, err = run_cli("experiment", "seeded-bugs", "--text-file", short_text)
+    assert code == 2 and "--text-file: experiment seeded-bugs takes no text; leave it out" in err
     code, _, err = run_cli("experiment", "neurons", "--against", "float64")
     assert code == 2 and "--against: experiment neurons makes no comparison" in err
 

@@ -221,7 +221,7 @@ def test_every_type_opens_in_llama_cpp_and_is_multiplied_alike(referee, source, 
     original = (wide if BLOCK_TYPES[type_name].block_size == 256 else source)[1]
     path = original.with_name(f"as-{type_name}.gguf")
     convert(original, path, to="gguf", type=type_name)
-    with load(path, arithmetic="int8") as llama:
+    with load(path, kernels="numpy", arithmetic="int8") as llama:
         theirs = referee.steps(path, llama.config, TOKENS)
         rounding = dict.fromkeys(theirs, np.full(len(TOKENS), 1e-6))
         reference = WholeReference("llama.cpp", tuple(TOKENS), theirs, rounding)

@@ -112,7 +112,7 @@ def test_greedy_text_of_64_tokens_is_that_of_llama_cpp(files, name):
 @pytest.mark.parametrize("name", STORED_TYPES)
 def test_perplexity_of_every_type_is_within_a_percent_of_llama_cpps(files, text, name):
     peer = in_llama_cpp(files[name])
-    with load(files[name]) as llama:
+    with load(files[name], arithmetic="float32") as llama:
         tokens = llama.tokenizer.encode(text, bos=False)
         assert len(tokens) > 3 * CONTEXT
         ours = perplexity(llama.model, tokens, llama.tokenizer.bos_id, CONTEXT)

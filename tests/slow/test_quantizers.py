@@ -147,7 +147,7 @@ def test_llama_cpp_computes_each_step_as_we_do_with_activations_rounded(files, n
     pytest.importorskip("llama_cpp")
     from llama_edu.reconcile.referees import llama_cpp as referee
 
-    with llama_edu.load(files[name], arithmetic="int8") as llama:
+    with llama_edu.load(files[name], kernels="numpy", arithmetic="int8") as llama:
         tokens = tuple(text_tokens(llama, n_tokens=n_tokens))
         steps = referee.steps(files[name], llama.config, tokens)
         rounding = dict.fromkeys(steps, np.full(len(tokens), 1e-7))

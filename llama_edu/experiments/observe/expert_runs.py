@@ -43,7 +43,7 @@ def one_by_one(
     lab: PageLab, path: Path, pages: ExpertPages, text: Sequence[int]
 ) -> Iterator[MeasuredRun]:
     """Each token of a text in a step of its own."""
-    with load(path, lab=lab) as llama:
+    with load(path, lab=lab, kernels="numpy", arithmetic="float32") as llama:
         cache = KVCache(llama.config, len(text))
         for token in text:
             yield _recorded(lab, llama, pages, [token], cache)
@@ -53,7 +53,7 @@ def together(
     lab: PageLab, path: Path, pages: ExpertPages, text: Sequence[int], lengths: Sequence[int]
 ) -> Iterator[MeasuredRun]:
     """For each length so many first tokens of a text in one step, as a prompt is read."""
-    with load(path, lab=lab) as llama:
+    with load(path, lab=lab, kernels="numpy", arithmetic="float32") as llama:
         for n in lengths:
             yield _recorded(lab, llama, pages, text[:n], KVCache(llama.config, n))
 

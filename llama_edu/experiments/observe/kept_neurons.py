@@ -108,7 +108,7 @@ def measured(
     """
     n_equal = 0
     verdicts: list[Kind] = []
-    with load(path, lab=lab) as llama:
+    with load(path, lab=lab, kernels="numpy", arithmetic="float32") as llama:
         cache = KVCache(llama.config, kept.shape[1])
         for t in range(kept.shape[1]):
             now = kept[:, t : t + 1]

@@ -41,7 +41,10 @@ def _count_faults(
     path: Path, steps: Sequence[Sequence[int]], stopping: threading.Event, stated: Stated
 ) -> dict[int, FaultCounts]:
     counts: dict[int, FaultCounts] = {}
-    with PageLab.open(path, "faults") as lab, load(path, lab=lab, **vars(stated)) as llama:
+    with (
+        PageLab.open(path, "faults") as lab,
+        load(path, lab=lab, kernels="numpy", arithmetic="float32", **vars(stated)) as llama,
+    ):
         n_tokens = sum(len(ids) for ids in steps)
         cache = KVCache(llama.config, n_tokens)
         # touch the cache's own memory now, or its faults would be counted too

@@ -25,7 +25,8 @@ class WeightTypes:
     """Opens a checkpoint as stored, and converted copies of it.
 
     What was given to load() (a tokenizer, a stated context or rope_theta, threads, kernels) holds
-    for the copies too.
+    for the copies too, and so does the arithmetic, so that only the weights differ. A file that is
+    opened here is computed in float32.
 
     A copy is written to a temporary folder, which is removed as soon as the file in it is mapped:
     on Linux and macOS the bytes stay until the mapping is closed, so that nothing is left behind,
@@ -41,7 +42,10 @@ class WeightTypes:
             FormatError: it cannot be opened.
         """
         self._is_own = not isinstance(model, Llama)
-        self.stored = model if isinstance(model, Llama) else load(model, tokenizer=tokenizer)
+        if isinstance(model, Llama):
+            self.stored = model
+        else:
+            self.stored = load(model, tokenizer=tokenizer, arithmetic="float32")
         paths = self.stored.checkpoint.paths
         if not isinstance(model, Llama):
             self._source = locate(model)
@@ -72,8 +76,9 @@ class WeightTypes:
                     )  # fmt: skip
                     self._losses[weights] = conversion.losses
                     self._converted[weights] = load(
-                        path, threads=self.stored.model.threads, kernels=self.stored.kernels
-                    )
+                        path, threads=self.stored.model.threads, kernels=self.stored.kernels,
+                        arithmetic=self.stored.arithmetic,
+                    )  # fmt: skip
             return self._ready(self._converted[weights])
 
     def _ready(self, llama: Llama) -> Llama:
@@ -82,7 +87,7 @@ class WeightTypes:
         Without this, a comparison of speeds would depend on which model came first.
         """
         if id(llama) not in self._readied:
-            score_next(llama.decode_model, [0], KVCache(llama.config, 1))
+            score_next(llama.model, [0], KVCache(llama.config, 1))
             self._readied.add(id(llama))
         return llama
 

@@ -35,10 +35,20 @@ def host_instructions() -> Instructions | None:
     """What numba may compile for: the processor's, less what NUMBA_CPU_FEATURES leaves out."""
     if forced is not None:
         return forced
+    return among(*_compiled_for())
+
+
+def multiplies_bf16() -> bool:
+    """Whether numba may compile for the instructions of AVX-512 that multiply bfloat16."""
+    return "+avx512bf16" in _compiled_for()[2].split(",")
+
+
+def _compiled_for() -> tuple[str, str, str]:
+    """What among() takes."""
     from numba.core.registry import cpu_target
 
     triple, name, features = cpu_target.target_context.codegen().magic_tuple()
-    return among(triple, name, features)
+    return triple, name, features
 
 
 def among(triple: str, name: str, features: str) -> Instructions | None:
