@@ -5,12 +5,28 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numba
+
+from llama_edu.matmul.jit.disk_cache import cache_of
+
 #: Functions that have been compiled, or loaded from disk, in this process.
 _ready: set[Any] = set()
+
+
+def njit(*, cache: bool = False, **options: Any) -> Callable[[Any], Any]:
+    """numba.njit; with cache, machine code is kept as disk_cache.py says."""
+
+    def compiled(function: Any) -> Any:
+        dispatcher = numba.njit(**options)(function)
+        if cache:
+            dispatcher._cache = cache_of(function)
+        return dispatcher
+
+    return compiled
 
 
 def forget_stale_code(function: Any, sources: Iterable[Path]) -> None:
@@ -23,12 +39,14 @@ def forget_stale_code(function: Any, sources: Iterable[Path]) -> None:
         function: a compiled function; the code of all others from its folder is looked at as well.
         sources: what they are made of.
     """
-    # a cache may be one that cannot be changed, or that another process changes
-    with contextlib.suppress(OSError):
-        newest = max(source.stat().st_mtime for source in sources)
-        for index in Path(function._cache.cache_path).glob("*.nbi"):
-            if index.stat().st_mtime < newest:
-                index.unlink()
+    folder = function._cache.cache_path
+    if folder is None:
+        return
+    newest = max(source.stat().st_mtime for source in sources)
+    for file in Path(folder).glob("*.nb[ic]"):  # an index, and the code that it names
+        with contextlib.suppress(OSError):  # another process may be removing it, too
+            if file.stat().st_mtime < newest:
+                file.unlink()
 
 
 def call(what: str, function: Any, *arguments: object) -> None:
