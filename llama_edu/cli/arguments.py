@@ -76,7 +76,9 @@ def add_speed(parser: argparse.ArgumentParser) -> None:
     from llama_edu.matmul import KERNELS
     from llama_edu.matmul.arithmetic import ARITHMETIC
 
-    parser.add_argument("--threads", type=int, metavar="N", help="cores to use (default: all)")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="cores to use (default: all that are allowed)"
+    )
     parser.add_argument(
         "--kernels",
         choices=KERNELS,

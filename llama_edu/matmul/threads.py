@@ -11,6 +11,7 @@ import numpy as np
 
 from llama_edu.errors import RequestError
 from llama_edu.matmul.blas import blas_threads
+from llama_edu.matmul.cores import cores
 
 #: Fewer positions than this are not worth a second thread where numpy works in steps: the steps are
 #: then so short that threads mostly wait for each other at Python's global lock.
@@ -21,17 +22,10 @@ FEW_POSITIONS = 16
 _PIECES_PER_THREAD = 6
 
 
-def usable_cores() -> int:
-    """Cores that this process may run on, which can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def check_threads(threads: int | None) -> int:
-    """The number of threads to use: the given one, or for None one per usable core."""
+    """The number of threads to use: the given one, or for None one per usable core (cores.py)."""
     if threads is None:
-        return usable_cores()
+        return cores().usable
     if threads < 1:
         raise RequestError(f"threads is {threads}, expected 1 or more")
     return threads
