@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import llama_edu
-from llama_edu.matmul.threads import usable_cores
+from llama_edu.matmul.cores import cores
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 CHAPTERS = {
@@ -48,7 +48,7 @@ def main() -> None:
 def _machine() -> str:
     blas = os.environ.get("OPENBLAS_CORETYPE")
     return (
-        f"{platform.system()} {platform.machine()}, {usable_cores()} cores, Python "
+        f"{platform.system()} {platform.machine()}, {cores().usable} cores, Python "
         f"{platform.python_version()}, numpy {np.__version__}, llama_edu {llama_edu.__version__}"
         + (f", OPENBLAS_CORETYPE={blas}" if blas else "")
     )

@@ -1,5 +1,8 @@
 """What a reader waits for in JupyterLab: first text, the end after Stop, frames of the X-ray.
 
+The first token is timed in a cell as well, which runs in the kernel's main thread: a panel computes
+in another one, and should not wait longer for it.
+
     python -m benchmarks.browser
 
 All are measured in the page. A script in it takes the time of the click and of the first change of
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.timing import table
+from llama_edu.models.known import known_model
 from tools.hermetic_lab import Lab, chromium, hermetic_lab, run_all
 
 ROUNDS = 10
@@ -24,7 +28,18 @@ N_PAGES, N_STEPS = (3_000, 100_000), 24
 #: Frames per second that the kernel sends: as the X-ray does while it writes, and twice that.
 RATES, REPLAY_S = (15, 30), 5
 STUDIO = """from llama_edu.show import GenerationStudio
-GenerationStudio(n_tokens=400, temperature=1.2, pace={pace})"""
+studio = GenerationStudio({model}prompt={prompt!r}, n_tokens=400, temperature=1.2, pace={pace})
+studio"""
+#: Some 40 tokens, so that reading it takes longer than everything around it.
+PROMPT = (
+    "Once upon a time, there was a little girl named Lily. She liked to play outside in the park. "
+    "One day, she saw a big, red ball. She wanted to play with it, but it was very high."
+)
+#: Prints the seconds that the prompt took in the panel's latest text, and those it takes here.
+PROMPT_S = """generation = studio.writer.writing.generation
+again = studio.writer.llama.generate_tokens(generation.tokens[:generation.n_prompt], 1)
+next(iter(again))
+print(generation.prefill_s, again.prefill_s)"""
 
 #: Clicks a button and resolves with the milliseconds until `done` holds of the panel.
 _CLICK = """([name, done]) => new Promise((resolve, reject) => {
@@ -90,7 +105,7 @@ _STOPPED = "/stopped/.test(panel.innerText)"
 
 
 def run(rounds: int = ROUNDS) -> str:
-    """Two Markdown tables, and the load of the machine."""
+    """Three Markdown tables, and the load of the machine."""
     load_before = os.getloadavg()[0]
     with (
         tempfile.TemporaryDirectory() as home,
@@ -98,21 +113,22 @@ def run(rounds: int = ROUNDS) -> str:
         chromium() as browser,
     ):
         waits = [row for pace in (20, 0) for row in _waits(lab, browser, pace, rounds)]
+        firsts = [row for model in models() for row in _first_tokens(lab, browser, model, rounds)]
         frames = [row for n in N_PAGES for row in _frames(lab, browser, n)]
     head = ("pace", "from ... to ...", f"median of {rounds}, ms", "least", "most")
+    firsts_head = ("model", "first token", f"median of {rounds}, ms", "least", "most")
     frames_head = (
         "pages", "frames/s asked for", "frames/s shown", "kernel, ms a frame",
         "image, bytes", "all messages, bytes a frame",
     )  # fmt: skip
-    return (
-        f"{table(head, waits)}\n\n{table(frames_head, frames)}\n\nLoad of the machine (1 minute) "
-        f"before and after: {load_before:.1f}, {os.getloadavg()[0]:.1f}."
-    )
+    tables = (table(head, waits), table(firsts_head, firsts), table(frames_head, frames))
+    load = f"{load_before:.1f}, {os.getloadavg()[0]:.1f}"
+    return "\n\n".join((*tables, f"Load of the machine (1 minute) before and after: {load}."))
 
 
 def _waits(lab: Lab, browser: Any, pace: int, rounds: int) -> list[tuple[str, ...]]:
     """Rows of the first table."""
-    lab.put_notebook("made.ipynb", (STUDIO.format(pace=pace),))
+    lab.put_notebook("made.ipynb", (_studio(pace=pace),))
     context = browser.new_context()
     page = lab.open(context, "made.ipynb")
     run_all(page)
@@ -123,6 +139,43 @@ def _waits(lab: Lab, browser: Any, pace: int, rounds: int) -> list[tuple[str, ..
     return [
         (words, "Generate to the first text", *_spread(firsts)),
         (words, "Stop to the end of writing", *_spread(stops)),
+    ]
+
+
+def models() -> list[str]:
+    """What the panels of the second table open: the bundled model, and SmolLM2 where it is."""
+    known = known_model("smollm2")
+    return ["", *(["smollm2"] if known and known.find() else [])]
+
+
+def _studio(model: str = "", prompt: str = "", pace: int = 0) -> str:
+    """The source of a cell with a studio."""
+    first = f"{model!r}, " if model else ""
+    return STUDIO.format(model=first, prompt=prompt or "Once upon a time", pace=pace)
+
+
+def _first_tokens(lab: Lab, browser: Any, model: str, rounds: int) -> list[tuple[str, ...]]:
+    """Rows of the second table; an uncounted first round loads the model and compiles."""
+    lab.put_notebook("made.ipynb", (_studio(model, PROMPT), "pass"))
+    context = browser.new_context()
+    page = lab.open(context, "made.ipynb")
+    run_all(page)
+    page.wait_for_selector(".llama-edu-generation")
+    seen, in_panel, in_cell = [], [], []
+    for _ in range(rounds + 1):
+        seen.append(page.evaluate(_CLICK, ["Generate", _FIRST_TEXT]))
+        page.evaluate(_CLICK, ["Stop", _STOPPED])
+        page.wait_for_timeout(200)
+        seconds = page.evaluate(_RUN_LAST, PROMPT_S).split()
+        in_panel.append(1e3 * float(seconds[0]))
+        in_cell.append(1e3 * float(seconds[1]))
+    context.close()
+    lab.end_kernels()
+    name = model or "bundled"
+    return [
+        (name, "in a cell, the kernel's main thread", *_spread(in_cell[1:])),
+        (name, "in the panel's thread", *_spread(in_panel[1:])),
+        (name, "from Generate to its text in the page", *_spread(seen[1:])),
     ]
 
 

@@ -17,7 +17,7 @@ import llama_edu
 from benchmarks.models import SMALL, bundled_model, random_model
 from benchmarks.peers import llama_cpp_or_why
 from benchmarks.timing import ROUNDS, interleave, show_ratio, table
-from llama_edu.matmul.threads import usable_cores
+from llama_edu.matmul.cores import cores
 from llama_edu.transformer.sampling import GREEDY
 
 _LLAMA_CPP_PROGRAM = """
@@ -93,7 +93,7 @@ def _open_gguf(path: Path) -> str:
     llama_cpp, why = llama_cpp_or_why()
     notes.append(why)
     if llama_cpp is not None:
-        peers["llama.cpp"] = lambda: llama_cpp(path, 128, usable_cores())
+        peers["llama.cpp"] = lambda: llama_cpp(path, 128, cores().usable)
     rows = []
     for name, peer in peers.items():  # one at a time: their threads would interfere with each other
         times = interleave({"llama_edu": lambda: llama_edu.load(path).close(), name: peer})

@@ -19,7 +19,7 @@ from benchmarks.figure import BLACK, BLUE, ORANGE, save_figure
 from benchmarks.models import SMALL, bundled_model, random_model
 from benchmarks.peers import MakePeer, Peer, llama_cpp_or_why, quantize_with_llama_cpp, torch_or_why
 from benchmarks.timing import ROUNDS, Ratio, Timing, interleave, show_ratio, table
-from llama_edu.matmul.threads import usable_cores
+from llama_edu.matmul.cores import cores
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import score_next
 
@@ -67,7 +67,7 @@ def run() -> str:
     torch_loop, about_torch = torch_or_why()
     with_llama_cpp = {} if llama_cpp is None else {LLAMA_CPP: llama_cpp}
     with_torch = {} if torch_loop is None else {TORCH: torch_loop}
-    parts = [f"{usable_cores()} threads. {about_llama_cpp} {about_torch}"]
+    parts = [f"{cores().usable} threads. {about_llama_cpp} {about_torch}"]
     parts.append(f"### Bundled model, f16\n\n{_table(_measure(bundled_model(), {}))}")
     ratios: dict[str, Measured] = {}
     for type_name in TYPES:
@@ -94,7 +94,7 @@ def _measure(path: Path, peers: Mapping[str, MakePeer], *, limit: bool = False) 
         ours[JIT] = Ours(path, "jit")
     contenders: dict[str, Peer] = {**ours}
     for name, make in peers.items():
-        contenders[name] = make(path, N_POSITIONS, usable_cores())
+        contenders[name] = make(path, N_POSITIONS, cores().usable)
     prefills = {name: partial(one.prefill, prompt) for name, one in contenders.items()}
     decodes = {name: partial(one.decode, N_DECODE) for name, one in contenders.items()}
     if limit:

@@ -56,7 +56,8 @@ def load(
             and maps nothing.
         tokenizer: a tokenizer.model, tokenizer.json or tokenizer.bin, for files that have no
             vocabulary.
-        threads: the number of cores to use; None uses all that this process may run on.
+        threads: the number of cores to use; None uses all that this process may: by affinity, by
+            the quota of its control group, by OMP_NUM_THREADS.
         kernels: how stored weights are multiplied: "numpy"; "jit" (numba, the extra `jit`); or
             "auto", which is jit where numba is installed and some matrix is not float32. numba is
             imported when something is computed for the first time; for "jit", now.

@@ -81,7 +81,9 @@ def add_speed(parser: argparse.ArgumentParser, *, arithmetic: ArithmeticChoice =
     from llama_edu.matmul import KERNELS
     from llama_edu.matmul.arithmetic import ARITHMETIC_CHOICES
 
-    parser.add_argument("--threads", type=int, metavar="N", help="cores to use (default: all)")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="cores to use (default: all that are allowed)"
+    )
     parser.add_argument(
         "--kernels",
         choices=KERNELS,

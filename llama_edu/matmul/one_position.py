@@ -72,7 +72,7 @@ def multiply(x: np.ndarray, w: np.ndarray, block: BlockType, threads: int) -> np
     if threads < 2:
         multiply_rows(0, len(w))
     else:
-        run_shares(multiply_rows, len(w), threads)
+        run_shares(multiply_rows, len(w), threads, -(-NUMBERS_PER_THREAD // len(x)))
     return out
 
 

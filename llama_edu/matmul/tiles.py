@@ -16,6 +16,10 @@ from llama_edu.matmul.threads import FEW_POSITIONS, run_shares
 #: Ki numbers per call: sizes from 512 KiB to 4 MiB are within a tenth of each other.
 TILE_BYTES = 2 * 1024 * 1024
 
+#: Rows and numbers that a thread takes at a time, if that leaves enough for all: BLAS prepares x
+#: for each product anew, and short steps in numpy keep the threads waiting for Python's lock.
+SMALLEST_ROWS, _SMALLEST_NUMBERS = 256, 128 * 1024
+
 
 def by_tiles(
     x: np.ndarray,
@@ -44,8 +48,11 @@ def by_tiles(
             fill(w[first:last], rows)
             out[:, first:last] = (rows @ x.T).T  # a tenth faster than x @ rows.T, copy included
 
+    if len(w) * in_features < _SMALLEST_NUMBERS:
+        threads = 1
     if threads == 1 or len(x) < FEW_POSITIONS or not can_control_blas():
         multiply_rows(0, len(w))
     else:
-        run_shares(multiply_rows, len(w), threads)
+        smallest = max(SMALLEST_ROWS, _SMALLEST_NUMBERS // in_features)
+        run_shares(multiply_rows, len(w), threads, smallest)
     return out

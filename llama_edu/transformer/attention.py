@@ -12,6 +12,10 @@ from llama_edu.matmul.threads import FEW_POSITIONS, run_shares
 from llama_edu.transformer import kernels
 from llama_edu.transformer.tap import Tap, untouched
 
+#: Scores that a thread computes at a time, if that leaves enough for all, and with how many in all
+#: a second thread helps.
+_SMALLEST, _WORTH_SHARING = 128 * 1024, 96 * 1024
+
 
 def attend(
     q: np.ndarray, k: np.ndarray, v: np.ndarray, threads: int, tap: Tap = untouched
@@ -33,6 +37,9 @@ def attend(
         return kernels.attention(q, k, v)
     T, n_heads, head_dim = q.shape
     n_groups = n_heads // len(k)
+    n_scores = n_groups * T * k.shape[1]  # of one key/value head
+    if n_scores * len(k) < _WORTH_SHARING:
+        return kernels.attention(q, k, v)
     mixed = np.empty((T, n_heads * head_dim), np.float32)
 
     def some_heads(start: int, stop: int) -> None:
@@ -40,5 +47,5 @@ def attend(
         part = kernels.attention(q[:, first:last], k[start:stop], v[start:stop])
         mixed[:, first * head_dim : last * head_dim] = part
 
-    run_shares(some_heads, len(k), threads)
+    run_shares(some_heads, len(k), threads, -(-_SMALLEST // n_scores))
     return mixed

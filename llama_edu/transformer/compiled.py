@@ -22,7 +22,6 @@ from llama_edu.transformer.access_log import NO_LOG
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import Model, check_tokens, forward
 
-
 #: Positions whose rotations are computed together.
 _TOGETHER = 64
 

@@ -10,7 +10,6 @@ import pytest
 from llama_edu.errors import ShapeError
 from llama_edu.matmul.one_position import TILE_NUMBERS
 from llama_edu.matmul.product import matmul, products
-from llama_edu.matmul.threads import run_shares
 from llama_edu.matmul.tiles import TILE_BYTES
 from llama_edu.quants.blocks import BF16, BLOCK_TYPES, dequantize
 from llama_edu.quants.quantize import quantize
@@ -24,14 +23,6 @@ def test_f16_weights_give_the_product_of_their_values(rng):
     result = matmul(x, w)
     assert result.dtype == np.float32
     np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-4)
-
-
-@pytest.mark.parametrize(("n_items", "threads"), [(1, 2), (3, 16), (5, 4), (7, 1), (1, 1)])
-def test_no_thread_gets_an_empty_share_and_none_is_left_out(n_items, threads):
-    shares = []
-    run_shares(lambda start, stop: shares.append((start, stop)), n_items, threads)
-    assert all(start < stop for start, stop in shares) and len(shares) <= threads
-    assert sorted(i for start, stop in shares for i in range(start, stop)) == list(range(n_items))
 
 
 def test_bf16_and_big_endian_weights_give_the_product_of_their_values(rng):

@@ -29,14 +29,14 @@ from llama_edu.matmul.jit.memory import (
 
 
 def halved(w, row_bytes, x, x_bytes, n, out, n_out, start, stop):
-    """x * 2 ** 56, for float16; see loops.f16."""
+    """X * 2 ** 56, for float16; see loops.f16."""
     a, b = floats_at(x, n * x_bytes // 4), floats_at(out, n * x_bytes // 4)
     for i in range(len(a)):
         b[i] = a[i] * np.float32(loops.HALF_REBIAS)
 
 
 def as_bf16(w, row_bytes, x, x_bytes, n, out, n_out, start, stop):
-    """x rounded to bfloat16, as float32; of two that are as near, the even one."""
+    """X rounded to bfloat16, as float32; of two that are as near, the even one."""
     a, b = bits_at(x, n * x_bytes // 4), bits_at(out, n * x_bytes // 4)
     for i in range(len(a)):
         bits = np.int32(a[i])

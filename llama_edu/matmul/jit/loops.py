@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, njit, types
+from numba import carray, types
 from numba.core import cgutils
-from numba.extending import intrinsic, register_jitable
+from numba.extending import intrinsic
 
+from llama_edu.matmul.jit.machine_code import njit
 from llama_edu.quants.bitfields import HALF_BITS
 
 #: Multiplications may fuse with additions; nothing else may be reordered: the lanes set the order.
@@ -35,7 +36,7 @@ _ANY_ORDER: dict[str, Any] = {**OPTIONS, "fastmath": {"contract", "reassoc", "ns
 #: Half the difference between the exponents of float16 and float32; see f16().
 HALF_REBIAS = 2.0**56
 
-inlined = register_jitable(inline="always")
+inlined = njit(inline="always")
 
 
 @intrinsic

@@ -6,7 +6,6 @@ Built like loops.py, which explains the lanes. Source of the layouts: see quants
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from llama_edu.matmul.jit.loops import (
     OPTIONS,
@@ -18,6 +17,7 @@ from llama_edu.matmul.jit.loops import (
     new_lanes,
     total_of,
 )
+from llama_edu.matmul.jit.machine_code import njit
 
 
 @inlined

@@ -5,15 +5,30 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from numba import cfunc, types
+import numba
+from numba.core.ccallback import CFunc
+
+from llama_edu.matmul.jit.disk_cache import cache_of
 
 #: Functions that have been compiled, or loaded from disk, in this process.
 _ready: set[Any] = set()
+
+
+def njit(*, cache: bool = False, **options: Any) -> Callable[[Any], Any]:
+    """numba.njit; with cache, machine code is kept as disk_cache.py says."""
+
+    def compiled(function: Any) -> Any:
+        dispatcher = numba.njit(**options)(function)
+        if cache:
+            dispatcher._cache = cache_of(function)
+        return dispatcher
+
+    return compiled
 
 
 def forget_stale_code(function: Any, sources: Iterable[Path]) -> None:
@@ -26,12 +41,14 @@ def forget_stale_code(function: Any, sources: Iterable[Path]) -> None:
         function: a compiled function; the code of all others from its folder is looked at as well.
         sources: what they are made of.
     """
-    # a cache may be one that cannot be changed, or that another process changes
-    with contextlib.suppress(OSError):
-        newest = max(source.stat().st_mtime for source in sources)
-        for index in Path(function._cache.cache_path).glob("*.nbi"):
-            if index.stat().st_mtime < newest:
-                index.unlink()
+    folder = function._cache.cache_path
+    if folder is None:
+        return
+    newest = max(source.stat().st_mtime for source in sources)
+    for file in Path(folder).glob("*.nb[ic]"):  # an index, and the code that it names
+        with contextlib.suppress(OSError):  # another process may be removing it, too
+            if file.stat().st_mtime < newest:
+                file.unlink()
 
 
 def call(what: str, function: Any, *arguments: object) -> None:
@@ -51,7 +68,7 @@ def call(what: str, function: Any, *arguments: object) -> None:
 
 
 #: The form of all functions that compiled code calls by their address.
-_NINE = 9
+_OF_NINE = ((numba.types.int64,) * 9, numba.types.void)
 
 
 @cache
@@ -62,9 +79,9 @@ def address_of(what: str, function: Any) -> int:
         what: its name in messages.
         function: of kernels.py or int8/kernels.py.
     """
-    signature = types.void(*[types.int64] * _NINE)
-    options = {"error_model": "numpy", "fastmath": {"contract"}}
-    compiled = cfunc(signature, cache=True, **options)(function)
+    compiled = CFunc(function, _OF_NINE, {}, {"error_model": "numpy", "fastmath": {"contract"}})
+    compiled._cache = cache_of(function)
+    compiled.compile()
     _kept.append(compiled)
     return int(compiled.address)
 

@@ -56,6 +56,9 @@ MOST_POSITIONS = 4
 #: Products of single numbers below which waking a thread takes longer than computing them.
 WORTH_WAKING = 4 * 1024 * 1024
 
+#: Products of single numbers that a thread computes at a time, at least: some 20 microseconds.
+_SMALLEST = 256 * 1024
+
 
 def matmul(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
     """Multiply every position by a stored matrix: x @ w.T.
@@ -118,7 +121,8 @@ def share(
         call(what, loop, stored, x, out, 0, len(stored))
     else:
         call(what, loop, stored, x, out, 0, 0)
-        run_shares(partial(loop, stored, x, out), len(stored), threads)
+        smallest = max(1, _SMALLEST * len(stored) // (out.size * x.size))
+        run_shares(partial(loop, stored, x, out), len(stored), threads, smallest)
 
 
 def fill(block: BlockType, w: np.ndarray, tile: np.ndarray) -> None:

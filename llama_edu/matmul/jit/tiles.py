@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from llama_edu.matmul.jit.loops import (
     OPTIONS,
@@ -23,6 +22,7 @@ from llama_edu.matmul.jit.loops import (
     word,
 )
 from llama_edu.matmul.jit.loops_k import fifth_bit, scale_and_minimum, signed, six_bits
+from llama_edu.matmul.jit.machine_code import njit
 
 _EXACT: dict[str, Any] = {**OPTIONS, "fastmath": False}
 

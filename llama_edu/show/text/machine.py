@@ -9,7 +9,7 @@ import numpy as np
 
 from llama_edu.errors import RequestError
 from llama_edu.matmul.blas import can_control_blas
-from llama_edu.matmul.threads import usable_cores
+from llama_edu.matmul.cores import cores
 from llama_edu.text import one_line
 
 
@@ -19,11 +19,10 @@ def machine_report() -> str:
     Imports numba if it is installed; compiles nothing.
     """
     controlled = "can be set" if can_control_blas() else "cannot be set"
-    cores = f"{usable_cores()} cores for this process"
     jit, int8, fast = _compiled()
     return "\n".join(
         (
-            f"  processor   {one_line(platform.machine())}, {cores}",
+            f"  processor   {one_line(platform.machine())}, {cores()}",
             f"  numpy       {np.__version__}; the threads of its BLAS {controlled}",
             f"  jit         {jit}",
             f"  int8        {int8}",

@@ -8,6 +8,7 @@ import numpy as np
 
 from llama_edu.matmul.product import blas_can_read, matmul
 from llama_edu.matmul.threads import FEW_POSITIONS, run_shares
+from llama_edu.matmul.tiles import SMALLEST_ROWS
 from llama_edu.quants.blocks import dequantize
 from llama_edu.transformer.model import Model
 
@@ -33,7 +34,7 @@ def rows_shared(x: np.ndarray, w: np.ndarray, threads: int) -> np.ndarray:
     def some_rows(start: int, stop: int) -> None:
         out[:, start:stop] = x @ w[start:stop].T
 
-    run_shares(some_rows, len(w), threads)
+    run_shares(some_rows, len(w), threads, SMALLEST_ROWS)
     return out
 
 

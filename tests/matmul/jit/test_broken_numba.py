@@ -57,7 +57,8 @@ def test_a_numba_that_works_is_taken_without_a_word(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "error", ["ImportError('Numba needs NumPy 2.1 or less')", "OSError('libllvm')", "KeyError(1)"]
+    "error",
+    ["ImportError('Numba needs NumPy 2.1 or less')", "OSError('libllvm')", "KeyError(1)"],
 )
 def test_a_numba_that_cannot_be_imported(tmp_path, error):
     (tmp_path / "numba.py").write_text(f"raise {error}\n")
@@ -67,38 +68,6 @@ def test_a_numba_that_cannot_be_imported(tmp_path, error):
 
 def test_a_numba_that_is_switched_off(tmp_path):
     check_refused(run(tmp_path, NUMBA_DISABLE_JIT="1"), "NUMBA_DISABLE_JIT")
-
-
-def test_no_folder_that_a_cache_can_be_written_to(tmp_path):
-    nowhere = "import numba.core.caching as caching; caching.CacheImpl._locator_classes = []\n"
-    check_refused(run(tmp_path, nowhere + PROGRAM), "no locator available")
-
-
-def test_a_cache_whose_index_is_empty(tmp_path):
-    assert run(tmp_path)[0] == "jit"
-    indexes = list((tmp_path / "cache").rglob("*.nbi"))
-    assert indexes
-    for index in indexes:
-        index.write_bytes(b"")
-    check_refused(run(tmp_path), "EOFError")
-
-
-def test_code_older_than_its_sources_is_compiled_again(tmp_path):
-    assert run(tmp_path)[0] == "jit"
-    for index in (tmp_path / "cache").rglob("*.nbi"):
-        os.utime(index, (1, 1))
-    assert run(tmp_path)[0] == "jit"
-    assert all(index.stat().st_mtime > 1 for index in (tmp_path / "cache").rglob("*.nbi"))
-
-
-def test_a_disk_that_is_full(tmp_path):
-    full = """
-import errno, numba.core.caching as caching
-def full(*arguments):
-    raise OSError(errno.ENOSPC, "No space left on device")
-caching.IndexDataCacheFile._open_for_write = full
-"""
-    check_refused(run(tmp_path, full + PROGRAM), "No space left on device")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a folder in use cannot be removed here")

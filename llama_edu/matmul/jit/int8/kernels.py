@@ -25,7 +25,7 @@ def to_q8_k_32(w, row_bytes, x, x_bytes, n, out, n_out, start, stop):
 
 
 def halved_f16(w, row_bytes, x, x_bytes, n, out, n_out, start, stop):
-    """x rounded to float16, times 2 ** 56."""
+    """X rounded to float16, times 2 ** 56."""
     a, b = floats_at(x, n * x_bytes // 4), floats_at(out, n * x_bytes // 4)
     for i in range(len(a)):
         b[i] = rounded_to_half(a[i]) * np.float32(loops.HALF_REBIAS)

@@ -78,6 +78,9 @@ _REPACKED_BYTES = 256 * 1024
 #: Products of single numbers below which waking a thread takes longer than computing them.
 _WORTH_WAKING = 8 * 1024 * 1024
 
+#: Products of single numbers that a thread computes at a time, at least: some 20 microseconds.
+_SMALLEST = 4 * 1024 * 1024
+
 
 def int8_matmul(otherwise: Matmul) -> Matmul:
     """The product by integers; `otherwise` multiplies what these loops cannot read.
@@ -142,7 +145,8 @@ def _by_tiles(
     if threads == 1 or out.size * n < _WORTH_WAKING:
         multiply_tiles(0, n_tiles)
     else:
-        run_shares(multiply_tiles, n_tiles, threads)
+        smallest = max(1, _SMALLEST // (_TILE_ROWS * n * len(rounded)))
+        run_shares(multiply_tiles, n_tiles, threads, smallest)
 
 
 def _numbers_of(rounded: np.ndarray, group: int) -> int:

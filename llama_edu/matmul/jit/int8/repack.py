@@ -13,8 +13,6 @@ instruction takes (instructions.py).
 
 from __future__ import annotations
 
-from numba import njit
-
 from llama_edu.matmul.jit.int8.blocks import five_bits, nibbles, table_values
 from llama_edu.matmul.jit.int8.lanes import (
     without_sign,
@@ -25,6 +23,7 @@ from llama_edu.matmul.jit.int8.vectors import (
     store_apart,
 )
 from llama_edu.matmul.jit.loops import OPTIONS
+from llama_edu.matmul.jit.machine_code import njit
 
 
 @njit(**OPTIONS)

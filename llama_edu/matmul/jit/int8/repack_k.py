@@ -7,7 +7,6 @@ q6_k, whose scales are (n_tiles, 16 n / 16), and of 32 for the others.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from llama_edu.matmul.jit.int8.blocks_k import (
     iq4_xs_codes,
@@ -30,6 +29,7 @@ from llama_edu.matmul.jit.int8.vectors import (
     store_apart,
 )
 from llama_edu.matmul.jit.loops import OPTIONS
+from llama_edu.matmul.jit.machine_code import njit
 
 
 @njit(**OPTIONS)

@@ -19,7 +19,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from llama_edu.matmul.jit.int8.lanes import (
     dot,
@@ -42,6 +41,7 @@ from llama_edu.matmul.jit.int8.vectors import (
     store_number,
 )
 from llama_edu.matmul.jit.loops import OPTIONS, as_float, inlined
+from llama_edu.matmul.jit.machine_code import njit
 
 #: A multiplication that fused with an addition would round once where llama.cpp rounds twice.
 _EXACT: dict[str, Any] = {**OPTIONS, "fastmath": False}

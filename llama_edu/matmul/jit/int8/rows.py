@@ -9,7 +9,6 @@ Every loop takes w (rows, bytes of a row) uint8, x (T, row_bytes) uint8 from rou
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from llama_edu.matmul.jit.int8.blocks import five_bits, nibbles, table_values
 from llama_edu.matmul.jit.int8.lanes import (
@@ -30,6 +29,7 @@ from llama_edu.matmul.jit.int8.vectors import (
     spread_8,
 )
 from llama_edu.matmul.jit.loops import OPTIONS, inlined
+from llama_edu.matmul.jit.machine_code import njit
 
 
 @inlined

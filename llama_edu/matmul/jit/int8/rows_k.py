@@ -7,8 +7,6 @@ groups of 16 for q2_k, q3_k and q6_k, whose scales are for 16 numbers, and of 32
 
 from __future__ import annotations
 
-from numba import njit
-
 from llama_edu.matmul.jit.int8.blocks_k import (
     iq4_xs_codes,
     iq4_xs_scale,
@@ -52,6 +50,7 @@ from llama_edu.matmul.jit.int8.vectors import (
     spread_ints_8,
 )
 from llama_edu.matmul.jit.loops import OPTIONS, inlined
+from llama_edu.matmul.jit.machine_code import njit
 
 
 @inlined

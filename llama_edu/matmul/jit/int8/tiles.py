@@ -7,8 +7,6 @@ applied to 16 rows at once, and nothing has to be added up across lanes. One loa
 
 from __future__ import annotations
 
-from numba import njit
-
 from llama_edu.matmul.jit.int8.lanes import (
     as_floats,
     dot,
@@ -27,6 +25,7 @@ from llama_edu.matmul.jit.int8.vectors import (
     store,
 )
 from llama_edu.matmul.jit.loops import OPTIONS, inlined
+from llama_edu.matmul.jit.machine_code import njit
 
 
 @inlined

@@ -7,9 +7,9 @@ computes for itself. A mark numbers the x of each step of each token, so that no
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from llama_edu.matmul.jit.loops import OPTIONS
+from llama_edu.matmul.jit.machine_code import njit
 from llama_edu.matmul.jit.memory import float_rows_at, floats_at, load_shared, store_shared
 from llama_edu.matmul.jit.token import places as at
 from llama_edu.matmul.jit.token.feed_forward import added, feed_forward, mixture

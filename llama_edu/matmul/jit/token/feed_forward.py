@@ -6,9 +6,9 @@ transformer/model.py and transformer/experts.py define both.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from llama_edu.matmul.jit.loops import OPTIONS
+from llama_edu.matmul.jit.machine_code import njit
 from llama_edu.matmul.jit.memory import floats_at, words_at
 from llama_edu.matmul.jit.token import places as at
 from llama_edu.matmul.jit.token.pieces import give_back, pieces_of, rows_of_piece, take, wait

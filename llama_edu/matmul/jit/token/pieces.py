@@ -8,9 +8,9 @@ one that another program keeps from running delays the others by the one piece t
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from llama_edu.matmul.jit.loops import OPTIONS
+from llama_edu.matmul.jit.machine_code import njit
 from llama_edu.matmul.jit.memory import (
     add_shared,
     load_shared,

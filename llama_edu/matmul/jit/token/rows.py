@@ -7,9 +7,9 @@ spares all threads a meeting.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from llama_edu.matmul.jit.loops import OPTIONS
+from llama_edu.matmul.jit.machine_code import njit
 from llama_edu.matmul.jit.memory import call_at, floats_at, words_at
 from llama_edu.matmul.jit.token import places as at
 from llama_edu.matmul.jit.token.steps import rms_norm

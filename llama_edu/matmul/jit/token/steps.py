@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from llama_edu.matmul.jit.loops import OPTIONS, as_float, inlined
+from llama_edu.matmul.jit.machine_code import njit
 
 #: Sums whose order is free; NaN and infinity keep their meaning.
 ANY_ORDER: dict[str, Any] = {**OPTIONS, "fastmath": {"contract", "reassoc", "nsz"}}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from llama_edu.matmul.jit import kernels, loops, product
+from llama_edu.matmul.jit import kernels, product
 from llama_edu.matmul.jit.int8 import instructions, rounding
 from llama_edu.matmul.jit.int8 import kernels as int8_kernels
 from llama_edu.matmul.jit.int8 import product as int8_product
