@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument(
         "--large",
         action="store_true",
-        help="in chapter speed, also the model of 1.1 billion parameters (makes a file of 637 MB)",
+        help="in chapter speed, also the model of 1.1 billion parameters (makes a file of 620 MB)",
     )
     args = parser.parse_args()
     wanted = args.chapters or list(CHAPTERS)

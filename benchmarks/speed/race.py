@@ -23,7 +23,7 @@ PROMPT = [1, *np.random.default_rng(0).integers(3, 1000, N_PREFILL - 1).tolist()
 
 
 def measure(path: Path, *, with_torch: bool, rounds: int) -> Measured:
-    """What everybody who can open this file takes for a prompt and for single tokens."""
+    """What each contender that can open this file takes for a prompt and for single tokens."""
     checkpoint = read_checkpoint(path)
     watch = OtherProgramsWatch()
     with ExitStack() as opened:

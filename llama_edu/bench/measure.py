@@ -1,9 +1,9 @@
 """Load, prefill and decode, timed for each choice of kernels, arithmetic and threads.
 
-The choices take turns, A B C A B C ..., so that a program that runs for a while beside slows down
-all of them. One run of each test is not counted: it compiles, and fetches the pages. Nor are the
-single tokens that are computed before each counted run: they bring the processor to full speed
-while idle threads of the choice before go to sleep.
+The choices take turns, A B C A B C ..., so that another program that runs for a while slows down
+all of them. The first run of each test is not counted: it compiles, and fetches the pages. Before
+each counted run, single tokens are computed for a moment: they bring the processor to full speed
+while the idle threads of the choice before go to sleep.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _AT_WORK = (1, 2, 3, 6, 7, 8)
 
 @dataclass(frozen=True)
 class OtherPrograms:
-    """What the machine did besides.
+    """What else the machine did during a measurement.
 
     Attributes:
         n_cores: that this process may run on.
@@ -83,7 +83,7 @@ def _children_s() -> float:
 
 
 def _at_work_s() -> float | None:
-    """Seconds that the cores of this process were at work since the system began, for anybody."""
+    """Seconds that the cores of this process have worked for any program since the system began."""
     if not hasattr(os, "sched_getaffinity"):
         return None
     names = {f"cpu{core}" for core in os.sched_getaffinity(0)}

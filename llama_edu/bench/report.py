@@ -129,7 +129,7 @@ class Report:
         others: what other programs did meanwhile.
         notes: what was left out, as sentences.
         cut_short: whether it was interrupted.
-        elapsed_s: how long all took, with what is not counted.
+        elapsed_s: how long everything took, with the runs that are not counted.
     """
 
     subject: Subject
@@ -150,8 +150,8 @@ class Report:
         lines.append(f"{one_line(_machine_line())}; {self.others}.")
         if self.others.are_busy:
             lines.append(
-                "The machine was busy: other programs made these times longer and less even than "
-                "they are on an idle one."
+                "The machine was busy: on an idle one these times would be shorter and would vary "
+                "less."
             )
         lines += self.notes
         if self.cut_short:

@@ -1,4 +1,4 @@
-"""Wall time beside CPU time: how long somebody waited, and how much the processor worked for it."""
+"""Wall time and CPU time: how long something took, and how long the processor worked for it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 
 class Spent(NamedTuple):
-    """Seconds that passed, and CPU seconds of all threads of this process in them.
+    """Seconds that passed, and CPU seconds that all threads of this process used in them.
 
-    Threads that wait in a loop for work are working, for the processor: they count.
+    A thread that waits for work in a loop uses the processor: it counts.
     """
 
     wall_s: float

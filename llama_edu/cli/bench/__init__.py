@@ -7,7 +7,7 @@ import argparse
 HELP = "measure how fast a model is on this machine"
 DESCRIPTION = (
     "Time loading, a prompt (ppN) and single tokens (tgN) for every combination of kernels,\n"
-    "arithmetic and threads, and print tokens per second ± the standard deviation of a run,\n"
+    "arithmetic and threads, and print tokens per second ± their standard deviation,\n"
     "milliseconds, and CPU time. Combinations take turns; a first run of each is not counted.\n"
     "Ctrl+C prints what is done. Lists are separated by commas."
 )
