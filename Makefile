@@ -155,10 +155,10 @@ chromium:
 	  $(APT_GET) install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
 	  || { echo "NO BROWSER: chromium is missing and apt-get cannot install it here"; exit 1; }
 
-bench: $(VENV)/.test ## measure speed, loading and memory, compare with peers, write benchmarks/RESULTS.md
+bench: $(VENV)/.test smollm-if-possible ## measure speed, loading and memory, compare with peers, write benchmarks/RESULTS.md
 	@$(MAKE) --no-print-directory --keep-going $(VENV)/.bench $(VENV)/.peers \
 	  || echo "a peer that cannot be installed is named as missing in the tables"
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks --large
 
 check: $(VENV)/.dev ## lint and type-check
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -12,11 +12,14 @@ from pathlib import Path
 import numpy as np
 
 import llama_edu
+from benchmarks.speed.subjects import SUBJECTS
 from llama_edu.matmul.cores import cores
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 CHAPTERS = {
     "speed": "Speed",
+    "busy": "A busy machine",
+    "first_token": "First token, from nothing",
     "load": "Loading",
     "memory": "Memory",
     "convert": "Conversion",
@@ -35,11 +38,28 @@ def main() -> None:
         metavar="CHAPTER",
         help=f"any of {', '.join(CHAPTERS)} (default: all)",
     )
-    wanted = parser.parse_args().chapters or list(CHAPTERS)
+    parser.add_argument(
+        "--only",
+        metavar="NAME,NAME",
+        help=f"of chapter speed, these files; others keep their numbers: {', '.join(SUBJECTS)}",
+    )
+    parser.add_argument(
+        "--large",
+        action="store_true",
+        help="in chapter speed, also the model of 1.1 billion parameters (makes a file of 620 MB)",
+    )
+    args = parser.parse_args()
+    wanted = args.chapters or list(CHAPTERS)
+    only = args.only.split(",") if args.only else []
+    if only and args.chapters != ["speed"]:
+        parser.error("--only is for chapter speed alone: python -m benchmarks speed --only ...")
+    if unknown := set(only) - set(SUBJECTS):
+        parser.error(f"--only: {', '.join(sorted(unknown))}, expected of {', '.join(SUBJECTS)}")
     chapters = _read_results()
     for name in wanted:
         print(f"{name} ...", file=sys.stderr)
-        text = importlib.import_module(f"benchmarks.{name}").run()
+        run = importlib.import_module(f"benchmarks.{name}").run
+        text = run(only, large=args.large) if name == "speed" else run()
         chapters[CHAPTERS[name]] = text
         print(f"\n## {CHAPTERS[name]}\n\n{text}\n")
         _write_results(chapters)

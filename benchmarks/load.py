@@ -48,7 +48,7 @@ def _mmap_against_read(path: Path) -> str:
 
     def one(mmap: bool) -> None:
         start = time.perf_counter()
-        with llama_edu.load(path, mmap=mmap) as llama:
+        with llama_edu.load(path, mmap=mmap, arithmetic="float32") as llama:
             opened = time.perf_counter()
             tokens = iter(llama.generate_tokens([1], 5, GREEDY))
             next(tokens)
@@ -94,9 +94,13 @@ def _open_gguf(path: Path) -> str:
     notes.append(why)
     if llama_cpp is not None:
         peers["llama.cpp"] = lambda: llama_cpp(path, 128, cores().usable)
+
+    def open_ours() -> None:
+        llama_edu.load(path, arithmetic="float32").close()
+
     rows = []
     for name, peer in peers.items():  # one at a time: their threads would interfere with each other
-        times = interleave({"llama_edu": lambda: llama_edu.load(path).close(), name: peer})
+        times = interleave({"llama_edu": open_ours, name: peer})
         ours, theirs = times["llama_edu"], times[name]
         rows.append(
             (
@@ -124,7 +128,7 @@ def _processes(path: Path) -> str:
         "... and llama_edu": process("-c", "import numpy, llama_edu"),
         "... and its load": process("-c", "import numpy; from llama_edu import load"),
         "llama-edu generate, 1 token": process(
-            "-m", "llama_edu", "generate", str(path), "--n-tokens", "1"
+            "-m", "llama_edu", "generate", str(path), "--n-tokens", "1", "--arithmetic", "float32"
         ),
     }
     if llama_cpp_or_why()[0] is not None:

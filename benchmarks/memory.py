@@ -23,7 +23,7 @@ def private_bytes():
 
 path, mmap = sys.argv[1], sys.argv[2] == "mmap"
 start = private_bytes()
-with load(path, mmap=mmap) as llama:
+with load(path, mmap=mmap, arithmetic="float32") as llama:
     loaded = private_bytes()
     generation = llama.generate_tokens([1, 5, 7, 11], 64, GREEDY)
     for _ in generation:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
+
+from llama_edu.bench.stopwatch import Spent, Stopwatch
 
 
 class Peer(Protocol):
@@ -16,8 +17,8 @@ class Peer(Protocol):
     def prefill(self, tokens: Sequence[int], /) -> None:
         """Read all tokens from an empty context."""
 
-    def decode(self, n_tokens: int, /) -> float:
-        """Seconds for n_tokens single tokens after the last prefill."""
+    def decode(self, n_tokens: int, /) -> Spent:
+        """What n_tokens single tokens after the last prefill take."""
 
 
 #: Opens a file; takes its path, the number of positions and the number of threads.
@@ -25,12 +26,17 @@ MakePeer = Callable[[Path, int, int], Peer]
 
 
 class LlamaCpp:
-    """llama.cpp through llama-cpp-python, on the same file, with the same number of threads."""
+    """llama.cpp through llama-cpp-python, on the same file, with the same number of threads.
 
-    def __init__(self, path: Path, n_positions: int, threads: int) -> None:
+    Its threads are threads of this process, so CPU time includes them. Flash attention is off
+    unless it is asked for, which is the default of llama-cpp-python.
+    """
+
+    def __init__(
+        self, path: Path, n_positions: int, threads: int, *, flash_attn: bool = False
+    ) -> None:
         from llama_cpp import Llama
 
-        start = time.perf_counter()
         self._llama = Llama(
             str(path),
             n_ctx=n_positions,
@@ -39,23 +45,27 @@ class LlamaCpp:
             n_threads_batch=threads,
             verbose=False,
             logits_all=False,
+            flash_attn=flash_attn,
         )
-        self.load_s = time.perf_counter() - start
 
     def prefill(self, tokens: Sequence[int]) -> None:
         """Read all tokens from an empty context."""
         self._llama.reset()
         self._llama.eval(list(tokens))
 
-    def decode(self, n_tokens: int) -> float:
-        """Seconds for n_tokens single tokens after the last prefill."""
+    def decode(self, n_tokens: int) -> Spent:
+        """What n_tokens single tokens after the last prefill take."""
         base = self._llama.n_tokens
-        start = time.perf_counter()
+        stopwatch = Stopwatch()
         for token in range(5, 5 + n_tokens):
             self._llama.eval([token])
-        elapsed = time.perf_counter() - start
+        spent = stopwatch.spent()
         self._llama.n_tokens = base
-        return elapsed
+        return spent
+
+    def close(self) -> None:
+        """Free its memory."""
+        self._llama.close()
 
 
 def quantize_with_llama_cpp(source: Path, destination: Path) -> None:

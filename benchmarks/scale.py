@@ -20,6 +20,7 @@ import llama_edu
 from benchmarks.figure import BLACK, BLUE, GREEN, ORANGE, save_figure
 from benchmarks.models import LARGE, SMALL, bundled_model, random_model
 from benchmarks.timing import ROUNDS, interleave, table
+from llama_edu.bench.stopwatch import Spent, Stopwatch
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import score_next
 
@@ -78,7 +79,7 @@ def run() -> str:
     ]
     return "\n\n".join(
         [
-            "Kernels as `auto` chooses them.",
+            "Kernels as `auto` chooses them, arithmetic float32.",
             table(head, rows),
             "### One token of the 134M f32 model, by positions before it",
             table(("positions", "time", "time / straight line"), rows_of_context),
@@ -97,9 +98,9 @@ def _one_model(label: str, path: Path) -> Size:
     load_s = []
     for _ in range(ROUNDS):
         start = time.perf_counter()
-        llama_edu.load(path).close()
+        llama_edu.load(path, arithmetic="float32").close()
         load_s.append(time.perf_counter() - start)
-    with llama_edu.load(path) as llama:
+    with llama_edu.load(path, arithmetic="float32") as llama:
         config = llama.config
         checkpoint = llama.checkpoint
         n_not_read = 0 if checkpoint.tied_output else config.vocab_size * config.dim
@@ -122,18 +123,19 @@ def _one_model(label: str, path: Path) -> Size:
 
 def _contexts(path: Path) -> dict[int, float]:
     """Positions in the cache -> median seconds for one more token, all lengths in turn."""
-    with llama_edu.load(path) as llama:
+    with llama_edu.load(path, arithmetic="float32") as llama:
         cache = KVCache(llama.config)
         while cache.length < max(CONTEXTS):
             chunk = min(256, max(CONTEXTS) - cache.length)
             score_next(llama.model, [5] * chunk, cache)
 
-        def some_tokens(n: int) -> float:
-            start = time.perf_counter()
+        def some_tokens(n: int) -> Spent:
+            stopwatch = Stopwatch()
             for _ in range(N_DECODE_IN_CONTEXT):
                 cache.length = n  # the positions from there on stay filled, and are not read
                 score_next(llama.model, [7], cache)
-            return (time.perf_counter() - start) / N_DECODE_IN_CONTEXT
+            spent = stopwatch.spent()
+            return Spent(spent.wall_s / N_DECODE_IN_CONTEXT, spent.cpu_s / N_DECODE_IN_CONTEXT)
 
         contenders = {f"{n}": partial(some_tokens, n) for n in CONTEXTS}
         times = interleave(contenders, 2 * ROUNDS + 1, pause_s=0)

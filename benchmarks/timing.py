@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from llama_edu.bench.stopwatch import Spent, Stopwatch
+
 #: With only five, two unlucky rounds can shift the median.
 ROUNDS = 9
 
@@ -20,14 +22,23 @@ Ratio = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one contender, one number per round."""
+    """Seconds of one contender and CPU seconds of all its threads, one number per round.
+
+    What a contender has other processes do is in its seconds and not in its CPU seconds.
+    """
 
     seconds: tuple[float, ...]
+    cpu_seconds: tuple[float, ...] = ()
 
     @property
     def median_s(self) -> float:
         """The middle round."""
         return statistics.median(self.seconds)
+
+    @property
+    def median_cpu_s(self) -> float:
+        """The middle round of CPU seconds."""
+        return statistics.median(self.cpu_seconds)
 
     def median_beyond(self, other: Timing) -> float:
         """How many seconds more than `other`, the middle of all rounds."""
@@ -53,21 +64,24 @@ def interleave(
         warm_up: run each once more after its pause, not counted: an idle processor needs about
             100 ms to reach its full speed, which is a third of some of these times.
 
-    A contender may return its own seconds as a float, where only part of the call should count.
+    A contender may return what it Spent itself, where only part of the call should count.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    spent: dict[str, list[Spent]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         for name, run in contenders.items():
             time.sleep(pause_s)
             if warm_up:
                 run()
-            start = time.perf_counter()
+            stopwatch = Stopwatch()
             own: object = run()
-            elapsed = own if isinstance(own, float) else time.perf_counter() - start
+            counted = own if isinstance(own, Spent) else stopwatch.spent()
             own = None  # what a contender returned is freed here, not in the next one's time
             if number > 0:
-                seconds[name].append(elapsed)
-    return {name: Timing(tuple(values)) for name, values in seconds.items()}
+                spent[name].append(counted)
+    return {
+        name: Timing(tuple(one.wall_s for one in rounds), tuple(one.cpu_s for one in rounds))
+        for name, rounds in spent.items()
+    }
 
 
 def show_ratio(ratio: Ratio) -> str:

@@ -6,7 +6,6 @@ llama_edu (a slow test compares the logits), so that the times of the two can be
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 import llama_edu
+from llama_edu.bench.stopwatch import Spent, Stopwatch
 from llama_edu.quants.blocks import dequantize
 
 
@@ -22,7 +22,7 @@ class TorchLoop:
 
     def __init__(self, path: Path, n_positions: int, threads: int) -> None:
         torch.set_num_threads(threads)
-        with llama_edu.load(path) as llama:
+        with llama_edu.load(path, arithmetic="float32") as llama:
             c = self._config = llama.config
             self._w = {name: torch.tensor(dequantize(w)) for name, w in llama.weights.items()}
             angles = torch.outer(
@@ -39,15 +39,15 @@ class TorchLoop:
         self._length = 0
         self.logits(tokens)
 
-    def decode(self, n_tokens: int) -> float:
-        """Seconds for n_tokens single tokens after the last prefill."""
+    def decode(self, n_tokens: int) -> Spent:
+        """What n_tokens single tokens after the last prefill take."""
         length = self._length
-        start = time.perf_counter()
+        stopwatch = Stopwatch()
         for token in range(5, 5 + n_tokens):
             self.logits([token])
-        elapsed = time.perf_counter() - start
+        spent = stopwatch.spent()
         self._length = length
-        return elapsed
+        return spent
 
     @torch.inference_mode()
     def logits(self, tokens: Sequence[int]) -> torch.Tensor:

@@ -25,7 +25,7 @@ BRITISH = re.compile(
 )
 PAGES = [
     *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/*.ipynb"),
-    *ROOT.glob("benchmarks/*"), *ROOT.glob("llama_edu/**/*.py"),
+    *ROOT.glob("benchmarks/**/*"), *ROOT.glob("llama_edu/**/*.py"),
 ]  # fmt: skip
 TEXTS = [page for page in PAGES if page.suffix in (".md", ".py", ".ipynb")]
 

@@ -29,6 +29,10 @@ NOT_SHOWN = ("storage name of legacy pth", "magic of ggml", "tokenizer config js
 SHOWN = re.compile(r"\\x1b|\\u001b|\\u202e|\\x9b|\\r|\\udc9b")
 
 
+#: For llama-edu bench.
+_QUICK = ("--kernels", "numpy", "-p", "2", "-n", "0", "-r", "1")
+
+
 def obeyed(text: str, kept: str = "\n") -> list[str]:
     """The characters of a text that a terminal could obey, or that turn its direction."""
     forbidden = {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -54,6 +58,8 @@ def commands(model) -> dict[str, list[object]]:
         "logits --text": ["logits", path, "--text", model.prompt, "--out", f"{out}.npy", *own],
         "perplexity": ["perplexity", path, "--text-file", f"{out}.txt", "--context", "5", *own],
         "perplexity of nothing": ["perplexity", path, "--text-file", f"{out}-none", *own],
+        "bench": ["bench", path, *_QUICK],
+        "bench --json": ["bench", path, "--json", *_QUICK],
         "compare": ["compare", path, path],
         "compare --steps": ["compare", path, path, "--steps"],
         "trace": ["trace", path, "--text", model.prompt, "--out", f"{out}.npz", *own],

@@ -49,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "slimmer": _GROUND
     | {"quants", "models", "files", "stated", "convert", "tokenizer", "matmul", "transformer",
        "pages", "llama", "loading"},
+    "bench": _GROUND | {"files", "matmul", "transformer", "llama", "loading"},
     "compare": _GROUND | {"quants", "files", "stated", "llama", "loading", "reconcile"},
 }  # fmt: skip
 MAY_IMPORT["experiments"] = set(MAY_IMPORT)

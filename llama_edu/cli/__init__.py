@@ -35,6 +35,7 @@ COMMANDS = (
     "pages",
     "residency",
     "experiment",
+    "bench",
     "perplexity",
     "compare",
     "logits",

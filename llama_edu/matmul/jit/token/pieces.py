@@ -19,7 +19,7 @@ from llama_edu.matmul.jit.memory import (
 )
 from llama_edu.matmul.jit.token import places as at
 
-#: A matrix has this many pieces at most, and a piece this many bytes at least: a microsecond's work.
+#: A matrix has this many pieces at most, and a piece this many bytes at least, for a microsecond.
 _MOST_PIECES, _PIECE_BYTES = 32, 16 * 1024
 
 #: Rows of a piece are a multiple of this, so that no two threads write to one cache line.
