@@ -41,9 +41,9 @@ while os.getppid() == int(sys.argv[1]):
 
 def run(rounds: int = ROUNDS) -> str:
     """A table for each file, as Markdown."""
-    cores = cores().usable
+    n_cores = cores().usable
     parts = [
-        f"{cores} cores; {N_DECODE} single tokens after a prompt of {len(PROMPT)}. The busy "
+        f"{n_cores} cores; {N_DECODE} single tokens after a prompt of {len(PROMPT)}. The busy "
         f"processes compute in a loop and read no memory. {llama_cpp_or_why()[1]}"
     ]
     for title, find in (

@@ -9,6 +9,7 @@ import pytest
 from llama_edu.bench import other_programs
 from llama_edu.bench.other_programs import OtherProgramsWatch
 from llama_edu.bench.stopwatch import Spent
+from llama_edu.matmul.cores import Cores
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "sched_getaffinity"), reason="only Linux says which cores are ours"
@@ -21,7 +22,7 @@ def watch(tmp_path, monkeypatch):
     stat = tmp_path / "stat"
     monkeypatch.setattr(other_programs, "_STAT", stat)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
-    monkeypatch.setattr(other_programs, "usable_cores", lambda: 1)
+    monkeypatch.setattr(other_programs, "cores", lambda: Cores(1, 1, ""))
     ticks = os.sysconf("SC_CLK_TCK")
 
     def write(user_s, stolen_s):

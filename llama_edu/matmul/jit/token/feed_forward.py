@@ -88,21 +88,24 @@ def _choose(run, router, h, mark, chosen, shares):
             run.control[at.NOT_FINITE] = 1
     for e in range(n):
         p[e] = exp(p[e] - most)
-    rank = 0
     total = np.float32(0)
     for e in range(n):
-        better = 0
-        for other in range(n):
-            better += p[other] > p[e] or (p[other] == p[e] and other < e)
-        if better < len(chosen) and rank < len(chosen):
-            chosen[rank], shares[rank] = e, p[e]
+        if _better_than(p, e) < len(chosen):
             total += p[e]
+    rank = 0
+    for e in range(n):
+        if _better_than(p, e) < len(chosen) and rank < len(chosen):
+            chosen[rank], shares[rank] = e, p[e] / total  # once: another thread writes the same
             rank += 1
-    if rank < len(chosen):
-        run.control[at.NOT_FINITE] = 1
-        chosen[:] = 0
-    for e in range(rank):
-        shares[e] /= total
+
+
+@njit(**OPTIONS)
+def _better_than(p, e):
+    """How many experts come before expert e; with NaN any number."""
+    better = 0
+    for other in range(len(p)):
+        better += p[other] > p[e] or (p[other] == p[e] and other < e)
+    return better
 
 
 @njit(**OPTIONS)

@@ -12,14 +12,18 @@ import os
 import threading
 import time
 import weakref
+from pathlib import Path
 
 import numpy as np
 
-from llama_edu.matmul.jit.machine_code import call
+from llama_edu.matmul.jit import product
+from llama_edu.matmul.jit.machine_code import call, forget_stale_code
 from llama_edu.matmul.jit.token import decode
 from llama_edu.matmul.jit.token import places as at
 from llama_edu.matmul.jit.token.pace import Pace
 from llama_edu.matmul.jit.token.tables import Tables
+
+forget_stale_code(decode.lead, (*Path(__file__).parent.glob("*.py"), *product.SOURCES))
 
 _LINE = 64
 
