@@ -95,8 +95,8 @@ class _Terminal:
 def _notebook() -> Callable[[str], None] | None:
     """Show and replace an output of the cell that runs, if someone looks at it; or None.
 
-    IPython is asked and not imported: where a cell runs, it is there. Programs that execute
-    notebooks say that nobody can be asked for input.
+    IPython is asked and not imported: where a cell runs, it is there. A program that executes a
+    notebook tells the kernel that there is no one to ask for input.
     """
     ipython: Any = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
