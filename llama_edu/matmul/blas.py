@@ -44,11 +44,18 @@ class _Limit:
                 self._apply()
             else:
                 self.restore()
+                self._now = 0
 
     def restore(self) -> None:
         """Give each library back the setting from before the first computation."""
         for library, n in zip(_libraries(), self._before, strict=True):
             _set(library, n)
+
+    def obey(self) -> None:
+        """Set the limit in this thread too, in libraries that keep one for each thread."""
+        for library in _libraries_of_threads():
+            if self._now:
+                _set(library, self._now)
 
     def _apply(self) -> None:
         n = min(self._wishes)
@@ -56,6 +63,7 @@ class _Limit:
             for library in _libraries():
                 _set(library, n)
             self._now = n
+        self.obey()
 
 
 _limit = _Limit()
@@ -74,6 +82,14 @@ def blas_threads(n: int) -> Iterator[None]:
     finally:
         if limit is _limit:
             limit.remove(n)
+
+
+def obey_blas_threads() -> None:
+    """In a thread that helps another one to compute: keep to the limit that holds there.
+
+    A BLAS with OpenMP's threads has a setting for each thread that calls it.
+    """
+    _limit.obey()
 
 
 @cache
@@ -112,6 +128,12 @@ def _libraries() -> Sequence[Any]:
     except ImportError:
         return ()
     return tuple(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+@cache
+def _libraries_of_threads() -> Sequence[Any]:
+    """Those whose setting belongs to a thread and not to the process."""
+    return tuple(x for x in _libraries() if getattr(x, "threading_layer", "") == "openmp")
 
 
 def _in_child() -> None:

@@ -39,7 +39,7 @@ def cores() -> Cores:
     """The smallest of what the machine has and what affinity, quota and OMP_NUM_THREADS allow.
 
     A quota counts whole cores: with two threads on one and a half, both would be stopped for a
-    quarter of the time. It is looked up anew each time, as it can change.
+    quarter of the time. It may change, so it is read each time.
     """
     machine = os.cpu_count() or 1
     found = Cores(machine, machine, "")

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 import numpy as np
 
 from llama_edu.errors import RequestError
-from llama_edu.matmul.blas import blas_threads
+from llama_edu.matmul.blas import blas_threads, obey_blas_threads
 from llama_edu.matmul.cores import cores
 
 #: Fewer positions than this are not worth a second thread where numpy works in steps: the steps are
@@ -96,6 +96,7 @@ class _Pieces:
             self._n_helpers += 1
         raised = None
         try:
+            obey_blas_threads()
             with np.errstate(**self._numpy_errors):
                 self._take_pieces()
         except BaseException as error:

@@ -17,7 +17,7 @@ from llama_edu.matmul.threads import FEW_POSITIONS, run_shares
 TILE_BYTES = 2 * 1024 * 1024
 
 #: Rows and numbers that a thread takes at a time, if that leaves enough for all: BLAS prepares x
-#: for each product anew, and short steps in numpy keep the threads waiting for Python's lock.
+#: for each product again, and short steps in numpy keep the threads waiting for Python's lock.
 SMALLEST_ROWS, _SMALLEST_NUMBERS = 256, 128 * 1024
 
 

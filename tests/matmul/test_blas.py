@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from llama_edu.matmul import blas
+from llama_edu.matmul.threads import run_shares
 
 pytestmark = pytest.mark.skipif(
     not blas.can_control_blas(), reason="the threads of this BLAS cannot be set"
@@ -103,3 +104,42 @@ def test_without_threadpoolctl_nothing_is_changed(monkeypatch):
     with blas.blas_threads(1):
         pass
     assert not blas.can_control_blas.__wrapped__()
+
+
+class BlasOfThreads:
+    """A library with OpenMP's threads: each thread that calls it has its own setting."""
+
+    threading_layer = "openmp"
+
+    def __init__(self) -> None:
+        self._own = threading.local()
+
+    def get_num_threads(self) -> int:
+        return getattr(self._own, "n", 4)
+
+    def set_num_threads(self, n: int) -> None:
+        self._own.n = n
+
+
+def test_a_library_with_a_setting_for_each_thread_obeys_in_all_of_them(monkeypatch):
+    library = BlasOfThreads()
+    monkeypatch.setattr(blas, "_libraries", lambda: (library,))
+    monkeypatch.setattr(blas, "_libraries_of_threads", blas._libraries_of_threads.__wrapped__)
+
+    def limited() -> int:
+        with blas.blas_threads(1):
+            return library.get_num_threads()
+
+    with blas.blas_threads(1):
+        assert library.get_num_threads() == 1
+        assert in_thread(limited) == 1
+    assert library.get_num_threads() == 4
+    both, seen = threading.Barrier(2), set()
+
+    def work(start: int, stop: int) -> None:
+        if start < 2:
+            both.wait(20)
+        seen.add(library.get_num_threads())
+
+    run_shares(work, 12, 2)
+    assert seen == {1}

@@ -31,6 +31,7 @@ from numba.core.caching import (
 )
 
 from llama_edu.errors import LlamaEduWarning
+from llama_edu.matmul.jit.progress import compiles
 
 
 def cache_of(function: Any) -> Any:
@@ -174,11 +175,14 @@ class DiskCache(FunctionCache):  # type: ignore[misc]
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         """The machine code for these types, or None."""
+        found = None
         try:
-            return super().load_overload(signature, target_context)
+            found = super().load_overload(signature, target_context)
         except Exception:  # a damaged file raises whatever its bytes happen to mean
             self._files.forget()
-            return None
+        if found is None:
+            compiles()
+        return found
 
     def save_overload(self, signature: Any, data: Any) -> None:
         """Keep the machine code for these types, if that is possible."""
@@ -194,6 +198,10 @@ class NoCache(NullCache):  # type: ignore[misc]
 
     def __init__(self, why: str) -> None:
         self._why = why
+
+    def load_overload(self, signature: Any, target_context: Any) -> None:
+        """Nothing; it will be compiled."""
+        compiles()
 
     def save_overload(self, signature: Any, data: Any) -> None:
         """Say that the machine code is lost when this process ends."""

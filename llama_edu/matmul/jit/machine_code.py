@@ -1,10 +1,8 @@
-"""Machine code that numba compiles once and keeps on disk: when it is stale, and what is said."""
+"""Functions that numba compiles once: their machine code on disk, and when it is stale."""
 
 from __future__ import annotations
 
 import contextlib
-import sys
-import time
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -14,6 +12,7 @@ import numba
 from numba.core.ccallback import CFunc
 
 from llama_edu.matmul.jit.disk_cache import cache_of
+from llama_edu.matmul.jit.progress import steps
 
 #: Functions that have been compiled, or loaded from disk, in this process.
 _ready: set[Any] = set()
@@ -52,18 +51,17 @@ def forget_stale_code(function: Any, sources: Iterable[Path]) -> None:
 
 
 def call(what: str, function: Any, *arguments: object) -> None:
-    """Call a compiled function; before its first use, tell a terminal why it takes a while."""
+    """Call a compiled function; if it must be compiled first, that is shown.
+
+    Args:
+        what: what it is, after "compiling".
+    """
     if function in _ready:
         function(*arguments)
         return
-    start = time.perf_counter()
-    if sys.stderr.isatty():
-        print(f"loading the loop for {what}; compiling it takes a few seconds, once ...", end="",
-              file=sys.stderr, flush=True)  # fmt: skip
-    function(*arguments)
-    if sys.stderr.isatty():
-        compiled = "from disk" if function.stats.cache_hits else "compiled"
-        print(f" {compiled}, {time.perf_counter() - start:.1f} s", file=sys.stderr)
+    with steps(what) as next_step:
+        next_step()
+        function(*arguments)
     _ready.add(function)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from itertools import product as product_of
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ try:
 
     from llama_edu.matmul.jit import loops, loops_k, tiles
     from llama_edu.matmul.jit.machine_code import call, forget_stale_code
+    from llama_edu.matmul.jit.progress import steps
 except Exception as error:  # a numba that is installed and broken fails in many ways
     raise RequestError(
         f"kernels 'jit' need numba, which cannot be imported ({type(error).__name__}: {error}); "
@@ -52,6 +54,9 @@ TYPES = ("f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", 
 
 #: With more positions than this, BLAS on tiles is faster than one pass over the blocks for each.
 MOST_POSITIONS = 4
+
+#: As many as the loops for prompts need.
+_MANY_POSITIONS = MOST_POSITIONS + 1
 
 #: Products of single numbers below which waking a thread takes longer than computing them.
 WORTH_WAKING = 4 * 1024 * 1024
@@ -91,21 +96,24 @@ def matmul(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
 
 
 def check(types: Iterable[str], threads: int, multiply: Matmul = matmul) -> None:
-    """Compile, or load from disk, the loops for single positions of these types.
+    """Compile, or load from disk, the loops for single positions and for prompts of these types.
 
     Raises:
-        RequestError: numba cannot compile here, or cannot keep or load what it compiled.
+        RequestError: numba cannot compile here.
     """
-    for name in sorted(types):
-        block = BLOCK_TYPES[name]
-        zeros = np.zeros((1, 1), block.dtype)
-        try:
-            multiply(np.zeros((1, block.block_size), np.float32), zeros, threads)
-        except Exception as error:
-            raise RequestError(
-                f"kernels 'jit': numba cannot be used here ({type(error).__name__}: {error}); "
-                f"choose kernels='numpy', or set NUMBA_CACHE_DIR to a folder that can be written"
-            ) from None
+    names = sorted(types)
+    with steps(f"the loops for {', '.join(names)}", 2 * len(names)) as next_step:
+        for name, n_positions in product_of(names, (1, _MANY_POSITIONS)):
+            next_step()
+            block = BLOCK_TYPES[name]
+            zeros = np.zeros((16, 1), block.dtype)
+            try:
+                multiply(np.zeros((n_positions, block.block_size), np.float32), zeros, threads)
+            except Exception as error:
+                raise RequestError(
+                    f"kernels 'jit': numba cannot be used here ({type(error).__name__}: {error}); "
+                    f"choose kernels='numpy'"
+                ) from None
 
 
 def share(

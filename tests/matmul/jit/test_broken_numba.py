@@ -66,6 +66,22 @@ def test_a_numba_that_cannot_be_imported(tmp_path, error):
     check_refused(run(tmp_path, PYTHONPATH=path), error.partition("(")[0])
 
 
+def test_a_numba_whose_compiler_cannot_be_imported(tmp_path):
+    (tmp_path / "llvmlite.py").write_text("raise OSError('libLLVM-22.so: cannot open')\n")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    check_refused(run(tmp_path, PYTHONPATH=path), "libLLVM-22.so")
+
+
+def test_a_numba_that_cannot_compile_for_this_processor(tmp_path):
+    broken = """
+import numba.core.dispatcher as dispatcher
+def compile(*arguments):
+    raise RuntimeError("LLVM ERROR: unknown target")
+dispatcher._FunctionCompiler.compile = compile
+"""
+    check_refused(run(tmp_path, broken + PROGRAM), "unknown target")
+
+
 def test_a_numba_that_is_switched_off(tmp_path):
     check_refused(run(tmp_path, NUMBA_DISABLE_JIT="1"), "NUMBA_DISABLE_JIT")
 
