@@ -141,12 +141,12 @@ def call_at(typing_context: Any, address: Any, a: Any, b: Any, c: Any, d: Any, e
 
 
 @intrinsic
-def yield_at(typing_context: Any, address: Any) -> Any:
-    """Call a C function without arguments, such as sched_yield."""
+def call_c(typing_context: Any, address: Any, argument: Any) -> Any:
+    """Call a C function of one int, such as usleep; one without arguments ignores it."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        function = ir.FunctionType(ir.IntType(32), []).as_pointer()
-        builder.call(builder.inttoptr(arguments[0], function), [])
+        function = ir.FunctionType(ir.IntType(32), [ir.IntType(32)]).as_pointer()
+        builder.call(builder.inttoptr(arguments[0], function), arguments[1:])
         return context.get_dummy_value()
 
-    return types.void(types.int64), code
+    return types.void(types.int64, types.int32), code

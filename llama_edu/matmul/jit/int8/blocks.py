@@ -14,9 +14,11 @@ from llama_edu.matmul.jit.int8.lanes import (
     looked_up,
     masked,
     right,
+    right_in_second_half,
 )
 from llama_edu.matmul.jit.int8.vectors import (
     bytes_16,
+    bytes_16_twice,
     uneven,
     word,
 )
@@ -26,8 +28,7 @@ from llama_edu.matmul.jit.loops import inlined
 @inlined
 def nibbles(w, r, o):
     """32 codes of 4 bits: the lower halves of 16 bytes at o, then the upper halves."""
-    packed = bytes_16(w, r, o)
-    return joined(masked(packed, 15), right(packed, 4))
+    return masked(right_in_second_half(bytes_16_twice(w, r, o), 4), 15)
 
 
 @inlined

@@ -83,6 +83,23 @@ unsigned_ints = _of_one(lambda v: v.of(types.int32), lambda b, x, to: b.zext(x, 
 signed_ints = _of_one(lambda v: v.of(types.int32), lambda b, x, to: b.sext(x, to))
 
 
+@intrinsic
+def right_in_second_half(typing_context: Any, a: Any, places: Any) -> Any:
+    """Bits of 32-bit words moved right in the second half of a vector; mask what crosses bytes."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        words = ir.VectorType(_I32, a.n // 4)
+        some = builder.trunc(arguments[1], _I32)
+        by = ir.Constant(words, ir.Undefined)
+        for i in range(words.count):
+            n = some if i >= words.count // 2 else ir.Constant(_I32, 0)
+            by = builder.insert_element(by, n, ir.Constant(_I32, i))
+        moved = builder.lshr(builder.bitcast(arguments[0], words), by)
+        return builder.bitcast(moved, a.llvm)
+
+    return a(a, types.intp), code
+
+
 def _nearest_bytes(builder: Any, x: Any, to: Any) -> Any:
     function = llvm_function(builder, f"llvm.rint.v{to.count}f32", x.type, [x.type])
     whole = builder.call(function, [x])

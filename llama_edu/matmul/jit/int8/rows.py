@@ -62,19 +62,30 @@ def sum_of(x, t, n, b):
     return float_at(x, t, 2 * n + n // 8 + 4 * b)
 
 
+@inlined
+def q4_0_block(w, x, r, t, n, b, sums):
+    """Sums, and those of block b."""
+    dots = dot(centered(x, t, n, b, 3), nibbles(w, r, b * 18 + 2), codes(x, t, b))
+    return fma(as_floats(dots), spread_8(half(w, r, b * 18) * scale(x, t, n, b)), sums)
+
+
 @njit(**OPTIONS)
 def q4_0(w, x, out, start, stop):
-    """Blocks of a float16 scale and 32 codes of 4 bits, centered on 8."""
+    """Blocks of a float16 scale and 32 codes of 4 bits, centered on 8.
+
+    Two sums take turns, so that one addition need not wait for the last.
+    """
     n_blocks = w.shape[1] // 18
     n = n_blocks * 32
     for r in range(start, stop):
         for t in range(len(x)):
-            sums = no_floats_8()
-            for b in range(n_blocks):
-                o = b * 18
-                dots = dot(centered(x, t, n, b, 3), nibbles(w, r, o + 2), codes(x, t, b))
-                sums = fma(as_floats(dots), spread_8(half(w, r, o) * scale(x, t, n, b)), sums)
-            out[t, r] = total(sums)
+            sums, others = no_floats_8(), no_floats_8()
+            for b in range(0, n_blocks - 1, 2):
+                sums = q4_0_block(w, x, r, t, n, b, sums)
+                others = q4_0_block(w, x, r, t, n, b + 1, others)
+            if n_blocks % 2:
+                sums = q4_0_block(w, x, r, t, n, n_blocks - 1, sums)
+            out[t, r] = total(sums) + total(others)
 
 
 @njit(**OPTIONS)

@@ -108,6 +108,23 @@ half = _loads(types.float32, _F16)
 
 
 @intrinsic
+def bytes_16_twice(typing_context: Any, w: Any, r: Any, o: Any) -> Any:
+    """16 bytes, and the same again."""
+    vector = Vector(types.uint8, 32)
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        at = _address(context, builder, signature.args[0], arguments)
+        value = builder.load(
+            builder.bitcast(at, ir.VectorType(_LLVM[types.uint8], 16).as_pointer())
+        )
+        value.align = 1
+        places = ir.Constant(ir.VectorType(_I32, 32), [*range(16)] * 2)
+        return builder.shuffle_vector(value, value, places)
+
+    return vector(w, types.intp, types.intp), code
+
+
+@intrinsic
 def store(typing_context: Any, w: Any, r: Any, o: Any, vector: Any) -> Any:
     """Write a vector to byte o of row r."""
 

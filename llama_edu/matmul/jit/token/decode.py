@@ -13,7 +13,7 @@ from llama_edu.matmul.jit.machine_code import njit
 from llama_edu.matmul.jit.memory import float_rows_at, floats_at, load_shared, store_shared
 from llama_edu.matmul.jit.token import places as at
 from llama_edu.matmul.jit.token.feed_forward import added, feed_forward, mixture
-from llama_edu.matmul.jit.token.pieces import give_back, pieces_of, rows_of_piece, take, wait
+from llama_edu.matmul.jit.token.pieces import give_back, pieces_of, rows_of, take, wait
 from llama_edu.matmul.jit.token.places import Run
 from llama_edu.matmul.jit.token.rows import multiply, normed
 from llama_edu.matmul.jit.token.steps import attend, turned
@@ -78,9 +78,10 @@ def _layers(run):
 def _queries_keys_values(run, weights, norm, step, mark):
     """q, k and v: three matrices, one input, and one row of pieces."""
     q, k, v = weights[at.WQ], weights[at.WK], weights[at.WV]
-    to_k = pieces_of(q)
-    to_v = to_k + pieces_of(k)
-    n_pieces = to_v + pieces_of(v)
+    threads = run.sizes[at.THREADS]
+    to_k = pieces_of(q, threads)
+    to_v = to_k + pieces_of(k, threads)
+    n_pieces = to_v + pieces_of(v, threads)
     while True:
         piece = take(run.control, step, run.token, n_pieces)
         if piece < 0:
@@ -92,8 +93,7 @@ def _queries_keys_values(run, weights, norm, step, mark):
             matrix, out, piece = k, run.shared[at.K], piece - to_k
         else:
             matrix, out, piece = v, run.shared[at.V], piece - to_v
-        start = piece * rows_of_piece(matrix)
-        stop = min(start + rows_of_piece(matrix), matrix[at.ROWS])
+        start, stop = rows_of(matrix, threads, piece)
         multiply(matrix, run.private, mark, h, out, start, stop)
         give_back(run.control, step)
     wait(run.control, step, run.token, n_pieces)
@@ -128,14 +128,14 @@ def _attention(run, layer, step):
 @njit(**OPTIONS)
 def _logits(run, matrix, norm, step, mark):
     """The scores of all tokens that may follow."""
-    n_pieces, per_piece = pieces_of(matrix), rows_of_piece(matrix)
+    threads = run.sizes[at.THREADS]
+    n_pieces = pieces_of(matrix, threads)
     while True:
         piece = take(run.control, step, run.token, n_pieces)
         if piece < 0:
             break
         h = normed(run, norm, mark)
-        start = piece * per_piece
-        stop = min(start + per_piece, matrix[at.ROWS])
+        start, stop = rows_of(matrix, threads, piece)
         multiply(matrix, run.private, mark, h, run.control[at.LOGITS], start, stop)
         give_back(run.control, step)
     wait(run.control, step, run.token, n_pieces)

@@ -11,7 +11,7 @@ from llama_edu.matmul.jit.loops import OPTIONS
 from llama_edu.matmul.jit.machine_code import njit
 from llama_edu.matmul.jit.memory import floats_at, words_at
 from llama_edu.matmul.jit.token import places as at
-from llama_edu.matmul.jit.token.pieces import give_back, pieces_of, rows_of_piece, take, wait
+from llama_edu.matmul.jit.token.pieces import give_back, pieces_of, rows_of, take, wait
 from llama_edu.matmul.jit.token.rows import multiply, normed
 from llama_edu.matmul.jit.token.steps import exp, gated
 
@@ -20,7 +20,7 @@ from llama_edu.matmul.jit.token.steps import exp, gated
 def feed_forward(run, weights, norm, step, mark):
     """Gate and up, then down; a piece of the first step is the same rows of both matrices."""
     gate, up = weights[at.GATE], weights[at.UP]
-    n_pieces = pieces_of(gate)
+    n_pieces = pieces_of(gate, run.sizes[at.THREADS])
     while True:
         piece = take(run.control, step, run.token, n_pieces)
         if piece < 0:
@@ -39,7 +39,7 @@ def mixture(run, weights, norm, step, mark):
     hidden_bytes = 4 * run.sizes[at.HIDDEN_DIM]
     chosen = words_at(run.shared[at.CHOSEN], n_used)
     shares = floats_at(run.shared[at.SHARES], n_used)
-    per_expert = pieces_of(weights[at.FIRST_EXPERT])
+    per_expert = pieces_of(weights[at.FIRST_EXPERT], run.sizes[at.THREADS])
     n_pieces = per_expert * n_used
     is_chosen = False
     while True:
@@ -65,8 +65,7 @@ def mixture(run, weights, norm, step, mark):
 @njit(**OPTIONS)
 def _activated(run, gate, up, h, piece, out, mark):
     """Some numbers of one network's gated activation."""
-    start = piece * rows_of_piece(gate)
-    stop = min(start + rows_of_piece(gate), gate[at.ROWS])
+    start, stop = rows_of(gate, run.sizes[at.THREADS], piece)
     a, b = run.private[at.ROWS_A], run.private[at.ROWS_B]
     multiply(gate, run.private, mark, h, a, start, stop)
     multiply(up, run.private, mark, h, b, start, stop)
@@ -111,14 +110,14 @@ def _better_than(p, e):
 @njit(**OPTIONS)
 def added(run, matrix, x, share, step, mark):
     """The product of x with one matrix, times a share, added to the position's vector."""
-    n_pieces, per_piece = pieces_of(matrix), rows_of_piece(matrix)
+    threads = run.sizes[at.THREADS]
+    n_pieces = pieces_of(matrix, threads)
     rows = run.private[at.ROWS_A]
     while True:
         piece = take(run.control, step, run.token, n_pieces)
         if piece < 0:
             break
-        start = piece * per_piece
-        stop = min(start + per_piece, matrix[at.ROWS])
+        start, stop = rows_of(matrix, threads, piece)
         multiply(matrix, run.private, mark, x, rows, start, stop)
         n = stop - start
         to, found = floats_at(run.shared[at.X] + 4 * start, n), floats_at(rows + 4 * start, n)

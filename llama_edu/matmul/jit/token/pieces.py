@@ -13,20 +13,22 @@ from llama_edu.matmul.jit.loops import OPTIONS
 from llama_edu.matmul.jit.machine_code import njit
 from llama_edu.matmul.jit.memory import (
     add_shared,
+    call_c,
     load_shared,
     replace_shared,
-    yield_at,
 )
 from llama_edu.matmul.jit.token import places as at
 
-#: A matrix has this many pieces at most, and a piece this many bytes at least, for a microsecond.
-_MOST_PIECES, _PIECE_BYTES = 32, 16 * 1024
+#: Every thread first takes one large piece of a matrix, which it reads in one go; together they are
+#: this share of it. The rest is small pieces of about so many bytes, a microsecond each.
+_LARGE_SHARE, _SMALL_BYTES = 0.75, 16 * 1024
 
 #: Rows of a piece are a multiple of this, so that no two threads write to one cache line.
 _ROWS_TOGETHER = 16
 
-#: Looks at a counter before the processor is offered to another thread: some 20 microseconds.
-_PATIENCE = 20000
+#: Looks at a counter, some 5 microseconds, before the processor is offered to another thread. If so
+#: many offers are not enough, the wait counts as long, and the thread sleeps, in microseconds.
+_LOOKS, _OFFERS, _SLEEP = 20_000, 40, 100
 
 
 @njit(**OPTIONS)
@@ -52,25 +54,42 @@ def give_back(control, step):
 def wait(control, step, token, n_pieces):
     """Until all pieces of a step are done."""
     word = at.FIRST_STEP + at.STEP_WORDS * step + at.DONE
-    looks = 0
+    looks = offers = 0
     while load_shared(control, word) < token * n_pieces:
         looks += 1
-        if looks == _PATIENCE:
-            looks = 0
+        if looks < _LOOKS and offers <= _OFFERS:
+            continue
+        looks = 0
+        offers += 1
+        if offers == _OFFERS:
             add_shared(control, at.LONG_WAITS, np.int64(1))
-            if control[at.YIELD] != 0:
-                yield_at(control[at.YIELD])
+        if offers <= _OFFERS and control[at.YIELD] != 0:
+            call_c(control[at.YIELD], np.int32(0))
+        elif control[at.SLEEP] != 0:
+            call_c(control[at.SLEEP], np.int32(_SLEEP))
 
 
 @njit(**OPTIONS)
-def rows_of_piece(matrix):
-    """How many rows of a stored matrix make a piece."""
-    rows = max(1, _PIECE_BYTES // matrix[at.ROW_BYTES], matrix[at.ROWS] // _MOST_PIECES)
-    return (rows + _ROWS_TOGETHER - 1) // _ROWS_TOGETHER * _ROWS_TOGETHER
+def pieces_of(matrix, threads):
+    """How many pieces a stored matrix has, for a team of so many threads."""
+    large, small = _rows_of_pieces(matrix, threads)
+    rest = matrix[at.ROWS] - large * threads
+    return (rest + small - 1) // small + (threads if large else 0)
 
 
 @njit(**OPTIONS)
-def pieces_of(matrix):
-    """How many pieces a stored matrix has."""
-    per_piece = rows_of_piece(matrix)
-    return (matrix[at.ROWS] + per_piece - 1) // per_piece
+def rows_of(matrix, threads, piece):
+    """Which rows of a stored matrix a piece is: from the first to before the second."""
+    large, small = _rows_of_pieces(matrix, threads)
+    if large and piece < threads:
+        return piece * large, (piece + 1) * large
+    start = large * threads + (piece - (threads if large else 0)) * small
+    return start, min(start + small, matrix[at.ROWS])
+
+
+@njit(**OPTIONS)
+def _rows_of_pieces(matrix, threads):
+    """Rows of a large piece, 0 if there are none, and of a small one."""
+    small = max(1, _SMALL_BYTES // matrix[at.ROW_BYTES] // _ROWS_TOGETHER) * _ROWS_TOGETHER
+    large = np.int64(matrix[at.ROWS] * _LARGE_SHARE / threads) // _ROWS_TOGETHER * _ROWS_TOGETHER
+    return (large if large > small else 0), small

@@ -30,7 +30,7 @@ class Run(NamedTuple):
 
 #: sizes
 N_LAYERS, DIM, HIDDEN_DIM, N_HEADS, N_KV_HEADS, HEAD_DIM, HALVES, RELU = range(8)
-N_EXPERTS, N_USED, PER_LAYER, STEPS_OF_LAYER, N_SIZES = range(8, 13)
+N_EXPERTS, N_USED, PER_LAYER, STEPS_OF_LAYER, THREADS, N_SIZES = range(8, 14)
 
 #: matrices, rows of a layer: of a model without experts, and what follows a router with them
 WQ, WK, WV, WO, GATE, UP, DOWN = range(7)
@@ -43,8 +43,9 @@ PLAIN, HALVED, HALVED_F16, BF16, Q8_1, Q8_K_32, Q8_K_16, N_KINDS = range(8)
 
 #: control: the number of the token, and what belongs to it
 TOKEN, WANTED, INPUT, ROTATIONS, KEYS, VALUES, CAPACITY, POSITION, LOGITS = range(9)
-#: control: the address of sched_yield or 0; how often a thread waited long; a router without choice
-YIELD, LONG_WAITS, NOT_FINITE = range(9, 12)
+#: control: addresses of sched_yield and usleep, or 0; how often a thread waited long; whether a
+#: router could not choose
+YIELD, SLEEP, LONG_WAITS, NOT_FINITE = range(9, 13)
 #: control: words of each helper: whether it is in compiled code
 FIRST_HELPER, MOST_HELPERS = 16, 240
 #: control: of each step, pieces taken and pieces done, each on a cache line of its own

@@ -32,11 +32,13 @@ class _Memory:
     """What the threads of a team read and write; helpers hold this and not the team."""
 
     def __init__(self, tables: Tables, threads: int) -> None:
-        sizes = tables.sizes
+        sizes = tables.sizes.copy()
+        sizes[at.THREADS] = threads
         n_steps = int(sizes[at.N_LAYERS] * sizes[at.STEPS_OF_LAYER]) + 1
-        self.model = tables[:4]
+        self.model = (sizes, *tables[1:4])
         self.control = np.zeros(at.FIRST_STEP + at.STEP_WORDS * n_steps, np.int64)
-        self.control[at.YIELD] = _yield_address()
+        self.control[at.YIELD] = _in_c_library("sched_yield")
+        self.control[at.SLEEP] = _in_c_library("usleep")
         self.words = memoryview(self.control)  # quicker than the array, a number at a time
         self.shared, self._of_shared = _buffers(_shared_bytes(sizes))
         start = int(self.shared[at.X]) - self._of_shared.ctypes.data
@@ -165,10 +167,10 @@ def _buffers(n_bytes: list[int]) -> tuple[np.ndarray, np.ndarray]:
     return (first + starts).astype(np.int64), memory
 
 
-def _yield_address() -> int:
-    """Of the C library's sched_yield; 0 where it has none."""
+def _in_c_library(name: str) -> int:
+    """The address of a function; 0 where the system has none."""
     try:
-        function = ctypes.CDLL(None).sched_yield
+        function = getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):
         return 0
     return ctypes.cast(function, ctypes.c_void_p).value or 0
