@@ -17,8 +17,8 @@ Two more give the product of rounded x, if `arithmetic="int8"` asks for it:
 | arithmetic.py | any of the above | rounds x first, then multiplies in float32 |
 | jit/int8/ | quantized types, processors with 8-bit instructions (numba) | multiplies integers |
 
-`matmul_for` selects the numpy or the compiled implementation; cores.py says how many cores
-may be used, threads.py shares work among them, heap.py keeps freed memory for the next layer.
+`matmul_for` selects the numpy or the compiled implementation; cores.py says how many cores may be
+used, threads.py shares work among them; workspace.py and heap.py keep memory for the next product.
 """
 
 from llama_edu.matmul.choice import KERNELS, Kernels, check_kernels, matmul_for
