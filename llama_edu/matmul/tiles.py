@@ -19,7 +19,7 @@ TILE_BYTES = 2 * 1024 * 1024
 
 #: Rows and numbers that a thread takes at a time, if that leaves enough for all: BLAS prepares x
 #: for each product again, and short steps in numpy keep the threads waiting for Python's lock.
-SMALLEST_ROWS, _SMALLEST_NUMBERS = 256, 128 * 1024
+SMALLEST_ROWS, SMALLEST_NUMBERS = 256, 128 * 1024
 
 
 def by_tiles(
@@ -50,11 +50,11 @@ def by_tiles(
             products = np.matmul(rows, x.T, out=scratch("tile @ x.T", (last - first, len(x))))
             out[:, first:last] = products.T
 
-    if len(w) * in_features < _SMALLEST_NUMBERS:
+    if len(w) * in_features < SMALLEST_NUMBERS:
         threads = 1
     if threads == 1 or len(x) < FEW_POSITIONS or not can_control_blas():
         multiply_rows(0, len(w))
     else:
-        smallest = max(SMALLEST_ROWS, _SMALLEST_NUMBERS // in_features)
+        smallest = max(SMALLEST_ROWS, SMALLEST_NUMBERS // in_features)
         run_shares(multiply_rows, len(w), threads, smallest)
     return out

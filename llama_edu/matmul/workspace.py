@@ -1,7 +1,7 @@
 """Memory for a product's temporary numbers, which each thread keeps for its next product.
 
-Allocated anew, a megabyte often comes from the system as pages that it fills with zeros at the
-first touch, one fault each; for a prompt, the tiles alone are as many pages as the whole model has
+A megabyte that is allocated again each time often comes from the system as pages that it fills with
+zeros at the first touch, one fault each; for a prompt, the tiles alone are as many pages as the whole model has
 in float32.
 """
 
