@@ -1,8 +1,8 @@
 """Memory for a product's temporary numbers, which each thread keeps for its next product.
 
 A megabyte that is allocated again each time often comes from the system as pages that it fills with
-zeros at the first touch, one fault each; for a prompt, the tiles alone are as many pages as the whole model has
-in float32.
+zeros at the first touch, one fault each. For a prompt, the tiles alone are as many pages as the
+whole model has in float32.
 """
 
 from __future__ import annotations
