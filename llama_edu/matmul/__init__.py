@@ -20,8 +20,8 @@ Two more give the product of rounded x, as `arithmetic="int8"` asks for it:
 `choose` selects the numpy or the compiled implementation, and the arithmetic where it is left open:
 "auto" is int8 where compiled loops are faster with it (auto.py), so what a file computes depends on
 the machine; "float32" is the same everywhere. `matmul_for` is `choose` for those who need the
-function alone. cores.py says how many cores may be used, threads.py shares work among them, heap.py
-keeps freed memory for the next layer.
+function alone. cores.py says how many cores may be used, threads.py shares work among them;
+workspace.py and heap.py keep memory for the next product.
 """
 
 from llama_edu.matmul.choice import KERNELS, Kernels, check_kernels, choose, matmul_for

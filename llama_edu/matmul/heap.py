@@ -3,6 +3,7 @@
 Every layer frees the same few megabytes that the next one allocates. By default, glibc returns each
 large array to the system at once, and the system provides new pages, zeroed one fault at a time:
 for 128 positions of a model with 134M weights, that cost 29,000 page faults and half of the time.
+What products need for themselves does not depend on this, see workspace.py; what they return does.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ def keep_freed_memory() -> None:
     """Let the C library keep freed arrays of up to 31 MiB for later ones.
 
     glibc keeps arrays that are no larger than the largest one freed so far. So one is allocated and
-    freed here; it is never touched, so it has no pages. On other systems this does nothing.
+    freed here; it is never touched, so it has no pages. On other systems this does nothing, nor
+    where the environment sets a threshold, as MALLOC_TRIM_THRESHOLD_ does for dask's workers.
 
     Source: mallopt(3), "dynamic mmap threshold".
     """

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from llama_edu.matmul.threads import run_shares
+from llama_edu.matmul.workspace import scratch
 from llama_edu.quants.bitfields import HALF_BITS, Groups, has_infinity_or_nan
 from llama_edu.quants.blocks import BlockType
 
@@ -87,10 +88,10 @@ def _of_groups(
         n_groups = len(x) // group_size
         n_together = math.gcd(n_groups, _GROUPS_TOGETHER)
         width = n_together * group_size
-        columns = np.empty((len(rows), n_groups // n_together, width), np.float32)
+        columns = scratch("columns", (len(rows), n_groups // n_together, width))
         columns[...] = codes.reshape(columns.shape)
         # the sum of every group; each BLAS product gives `n_together` of them for all rows
-        sums = np.empty((len(rows), n_groups // n_together, n_together), np.float32)
+        sums = scratch("sums", (len(rows), n_groups // n_together, n_together))
         np.matmul(
             columns.transpose(1, 0, 2),
             _side_by_side(x, group_size, n_together),
@@ -129,7 +130,7 @@ def _of_pairs(x: np.ndarray, name: str) -> Callable[[np.ndarray, np.ndarray], No
             np.matmul(rows.astype(np.float32), x, out=out)
             return
         pairs = rows.view(np.int32)
-        bits = np.empty(pairs.shape, np.int32)
+        bits = scratch("bits", pairs.shape, np.int32)
         if is_f16:
             np.right_shift(pairs, 3, out=bits)
             bits &= HALF_BITS

@@ -1,7 +1,7 @@
 """The product in numpy: x @ w.T, by the method that suits the type and the number of positions.
 
-BLAS reads float32 weights in place. One position (decode) uses one_position.py; several positions
-(prefill) use tiles.py.
+BLAS reads float32 weights in place, for a prompt in several of our threads. One position (decode)
+uses one_position.py; several positions (prefill) use tiles.py.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from llama_edu.errors import ShapeError
 from llama_edu.matmul import one_position
 from llama_edu.matmul.blas import can_control_blas
-from llama_edu.matmul.threads import run_shares
-from llama_edu.matmul.tiles import by_tiles
+from llama_edu.matmul.threads import FEW_POSITIONS, run_shares
+from llama_edu.matmul.tiles import SMALLEST_NUMBERS, SMALLEST_ROWS, by_tiles
 from llama_edu.quants.blocks import BlockType, block_type_of, dequantize_into
 
 #: (x, w, threads) -> x @ w.T for stored weights.
@@ -30,8 +30,8 @@ def matmul(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
     Args:
         x: (T, in_features) float32.
         w: (out_features, in_features / block_size), a view of any stored dtype, not copied.
-        threads: the largest number of threads that share the rows; BLAS's own threads multiply
-            float32.
+        threads: the largest number of threads that share the rows; for float32 and fewer than
+            FEW_POSITIONS, BLAS's own threads multiply.
     Returns:
         (T, out_features) float32, a new array.
     Raises:
@@ -40,10 +40,26 @@ def matmul(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
     block = block_type_of(w)
     check_widths(x, w, block)
     if blas_can_read(w):
-        return x @ w.T
+        is_shared = threads > 1 and len(x) >= FEW_POSITIONS and w.size >= SMALLEST_NUMBERS
+        return _by_rows(x, w, threads) if is_shared and can_control_blas() else x @ w.T
     if len(x) == 1 and one_position.can_multiply(w, block):
         return one_position.multiply(x[0], w, block, threads)[np.newaxis]
     return by_tiles(x, w, threads, dequantize_into)
+
+
+def _by_rows(x: np.ndarray, w: np.ndarray, threads: int) -> np.ndarray:
+    """X @ w.T for float32, whose rows our own threads share instead of those of BLAS.
+
+    BLAS's threads wait for each other by spinning. Where other programs run as well, they take
+    several times as long as one thread alone.
+    """
+    out = np.empty((len(x), len(w)), np.float32)
+
+    def some_rows(start: int, stop: int) -> None:
+        out[:, start:stop] = x @ w[start:stop].T
+
+    run_shares(some_rows, len(w), threads, SMALLEST_ROWS)
+    return out
 
 
 def products(

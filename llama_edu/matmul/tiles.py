@@ -11,6 +11,7 @@ import numpy as np
 
 from llama_edu.matmul.blas import can_control_blas
 from llama_edu.matmul.threads import FEW_POSITIONS, run_shares
+from llama_edu.matmul.workspace import scratch
 
 #: Bytes of the float32 tile. Measured on cores with 1 MiB of cache each, with numpy converting 256
 #: Ki numbers per call: sizes from 512 KiB to 4 MiB are within a tenth of each other.
@@ -18,7 +19,7 @@ TILE_BYTES = 2 * 1024 * 1024
 
 #: Rows and numbers that a thread takes at a time, if that leaves enough for all: BLAS prepares x
 #: for each product again, and short steps in numpy keep the threads waiting for Python's lock.
-SMALLEST_ROWS, _SMALLEST_NUMBERS = 256, 128 * 1024
+SMALLEST_ROWS, SMALLEST_NUMBERS = 256, 128 * 1024
 
 
 def by_tiles(
@@ -41,18 +42,19 @@ def by_tiles(
     rows_per_tile = max(1, TILE_BYTES // (4 * in_features))
 
     def multiply_rows(start: int, stop: int) -> None:
-        tile = np.empty((min(rows_per_tile, stop - start), in_features), np.float32)
         for first in range(start, stop, rows_per_tile):
             last = min(first + rows_per_tile, stop)
-            rows = tile[: last - first]
+            rows = scratch("tile", (last - first, in_features))
             fill(w[first:last], rows)
-            out[:, first:last] = (rows @ x.T).T  # a tenth faster than x @ rows.T, copy included
+            # a tenth faster than x @ rows.T, copy included
+            products = np.matmul(rows, x.T, out=scratch("tile @ x.T", (last - first, len(x))))
+            out[:, first:last] = products.T
 
-    if len(w) * in_features < _SMALLEST_NUMBERS:
+    if len(w) * in_features < SMALLEST_NUMBERS:
         threads = 1
     if threads == 1 or len(x) < FEW_POSITIONS or not can_control_blas():
         multiply_rows(0, len(w))
     else:
-        smallest = max(SMALLEST_ROWS, _SMALLEST_NUMBERS // in_features)
+        smallest = max(SMALLEST_ROWS, SMALLEST_NUMBERS // in_features)
         run_shares(multiply_rows, len(w), threads, smallest)
     return out

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from llama_edu.errors import ShapeError
+from llama_edu.matmul import product
+from llama_edu.matmul import threads as threads_module
 from llama_edu.matmul.one_position import TILE_NUMBERS
 from llama_edu.matmul.product import matmul, products
 from llama_edu.matmul.tiles import TILE_BYTES
@@ -68,6 +70,28 @@ def test_no_matrix_is_copied_whole(type_name, T, n_bytes):
     assert peak < n_bytes + T * 4 * 16384 + 60_000 < 4 * 16384 * 1024 / 6  # a copy's float32
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("T", [3, 17])
+def test_float32_rows_are_shared_by_our_own_threads_for_a_prompt(rng, monkeypatch, T, threads):
+    shared = []
+
+    def run_shares(work, n_items, n_threads, smallest):
+        shared.append(n_threads)
+        threads_module.run_shares(work, n_items, n_threads, smallest)
+
+    monkeypatch.setattr(product, "run_shares", run_shares)
+    monkeypatch.setattr(product, "can_control_blas", lambda: True)
+    x = rng.standard_normal((T, 200)).astype(np.float32)
+    w = rng.standard_normal((1037, 200)).astype(np.float32)
+    np.testing.assert_allclose(matmul(x, w, threads), x @ w.T, rtol=1e-4, atol=1e-4)
+    assert shared == ([threads] if T > 16 and threads > 1 else [])
+    small = w[:, :100].copy()
+    np.testing.assert_allclose(
+        matmul(x[:, :100], small, threads), x[:, :100] @ small.T, rtol=1e-4, atol=1e-4
+    )
+    assert len(shared) <= 1
+
+
 def test_widths_that_differ_are_named():
     with pytest.raises(ShapeError, match="x has 5 features, expected 4"):
         matmul(np.ones((1, 5), np.float32), np.ones((3, 4), np.float16))
@@ -82,9 +106,9 @@ def test_several_matrices_side_by_side_are_each_multiplied(rng, type_name, T, th
     numbers = [rng.standard_normal((height, 640)).astype(np.float32) for height in heights]
     matrices = numbers if type_name == "f32" else [quantize(n, type_name) for n in numbers]
     results = products(matmul, x, matrices, threads)
-    assert [product.shape for product in results] == [(T, height) for height in heights]
-    for product, w in zip(results, matrices, strict=True):
-        np.testing.assert_allclose(product, x @ dequantize(w).T, rtol=1e-4, atol=1e-3)
+    assert [result.shape for result in results] == [(T, height) for height in heights]
+    for result, w in zip(results, matrices, strict=True):
+        np.testing.assert_allclose(result, x @ dequantize(w).T, rtol=1e-4, atol=1e-3)
 
 
 def test_an_error_in_one_of_several_matrices_is_raised(rng):

@@ -25,6 +25,7 @@ from llama_edu.matmul.jit.int8 import (
 from llama_edu.matmul.jit.machine_code import call, forget_stale_code
 from llama_edu.matmul.product import Matmul, check_widths
 from llama_edu.matmul.threads import run_shares
+from llama_edu.matmul.workspace import scratch
 from llama_edu.quants import table_quants
 from llama_edu.quants.blocks import block_type_of
 
@@ -112,7 +113,7 @@ def int8_matmul(otherwise: Matmul) -> Matmul:
 
 def _rounded(x: np.ndarray, layout: Layout) -> np.ndarray:
     """(T, row_bytes) uint8: x as rounding.py lays it out."""
-    rounded = np.empty((len(x), rounding.row_bytes(x.shape[1], layout.group)), np.uint8)
+    rounded = scratch("x", (len(x), rounding.row_bytes(x.shape[1], layout.group)), np.uint8)
     if layout.in_256:
         call("rounding to 8 bits", rounding.to_q8_k, x, rounded, layout.group)
     else:
@@ -132,9 +133,10 @@ def _by_tiles(
     width = _TILE_ROWS * n // layout.group
 
     def multiply_tiles(first_tile: int, stop_tile: int) -> None:
-        packed = np.empty((min(together, stop_tile - first_tile), _TILE_ROWS * n), np.uint8)
-        scales = np.empty((len(packed), width), np.float32)
-        minimums = np.empty((len(packed), width if layout.has_minimums else 0), np.float32)
+        n_packed = min(together, stop_tile - first_tile)
+        packed = scratch("packed", (n_packed, _TILE_ROWS * n), np.uint8)
+        scales = scratch("scales", (n_packed, width))
+        minimums = scratch("minimums", (n_packed, width if layout.has_minimums else 0))
         for tile in range(first_tile, stop_tile, together):
             parts = [a[: stop_tile - tile] for a in (packed, scales, minimums)]
             start = tile * _TILE_ROWS
