@@ -1,9 +1,10 @@
 """x @ w.T for stored weights, compiled by numba: the fast sibling of matmul/product.py.
 
 For a few positions (decode), each type in TYPES has a loop that reads the blocks in place; the
-float32 weights never exist in memory. For many (prefill), BLAS multiplies tiles, as in
-matmul/tiles.py, but compiled code fills the tiles in a single pass. Other types go to
-matmul/product.py.
+float32 weights never exist in memory. For many (prefill), positions are laid side by side and
+multiplied by float32, or by a few rows that became float32: panels/. On processors without fused
+multiplications BLAS does that, as in matmul/tiles.py, but compiled code fills the tiles in a single
+pass. Other types go to matmul/product.py.
 
 Needs the extra `jit`. The machine code of each type is compiled once and kept on disk, see
 machine_code.py.
@@ -11,7 +12,7 @@ machine_code.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import numpy as np
 
 from llama_edu.errors import RequestError
 from llama_edu.matmul import product
-from llama_edu.matmul.product import Matmul
+from llama_edu.matmul.product import Matmul, SharedInput
 from llama_edu.matmul.threads import run_shares
 from llama_edu.matmul.tiles import by_tiles
 from llama_edu.quants import bitfields
@@ -31,6 +32,8 @@ try:
 
     from llama_edu.matmul.jit import loops, loops_k, tiles
     from llama_edu.matmul.jit.machine_code import call, forget_stale_code
+    from llama_edu.matmul.jit.panels import jobs, positions
+    from llama_edu.matmul.jit.panels import product as panels
 except Exception as error:  # a numba that is installed and broken fails in many ways
     raise RequestError(
         f"kernels 'jit' need numba, which cannot be imported ({type(error).__name__}: {error}); "
@@ -44,20 +47,21 @@ if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
 
 
 #: What the float32 loops are made of.
-SOURCES = (*Path(__file__).parent.glob("*.py"), Path(bitfields.__file__))
+SOURCES = (*Path(__file__).parent.rglob("*.py"), Path(bitfields.__file__))
 forget_stale_code(loops.f16, SOURCES)
+forget_stale_code(positions.to_f16, SOURCES)
 
 #: Stored types that have loops of their own.
 TYPES = ("f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k")
 
-#: With more positions than this, BLAS on tiles is faster than one pass over the blocks for each.
+#: With more positions than this, tiles are faster than one pass over the blocks for each.
 MOST_POSITIONS = 4
 
 #: Products of single numbers below which waking a thread takes longer than computing them.
 WORTH_WAKING = 4 * 1024 * 1024
 
 
-def matmul(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
+def _one(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
     """Multiply every position by a stored matrix: x @ w.T.
 
     Args:
@@ -65,26 +69,73 @@ def matmul(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
         w: (out_features, in_features / block_size), a view of any stored dtype, not copied.
         threads: the largest number of threads that share the rows.
     Returns:
-        (T, out_features) float32, a new array.
+        (T, out_features) float32, a new array or a view of one.
     Raises:
         ShapeError: the two widths differ.
     """
     block = block_type_of(w)
-    if block.name not in TYPES or not (w.flags.c_contiguous and w.dtype.isnative):
+    if len(x) > MOST_POSITIONS and has_tiles(w, block):
+        return _several(x, [w], threads)[0]
+    if block.name not in TYPES or not _is_readable(w, block):
         return product.matmul(x, w, threads)
     product.check_widths(x, w, block)
-    stored = _stored(w, block)
-    if not stored.flags.aligned:
-        return product.matmul(x, w, threads)
     if len(x) > MOST_POSITIONS:
         return by_tiles(x, w, threads, partial(_fill, block))
     if block.name == "f16":
         x = x * np.float32(loops.HALF_REBIAS)
+    stored = stored_numbers(w, block)
     out = np.empty((len(x), len(w)), np.float32)
     loop = getattr(loops_k if block.name.endswith("_k") else loops, block.name)
     for t in range(len(x)):
         share(block.name, loop, stored, x[t], out[t], threads)
     return out
+
+
+def _several(x: np.ndarray, matrices: Sequence[np.ndarray], threads: int) -> list[np.ndarray]:
+    """The same for several matrices; x is laid side by side once for those that have tiles."""
+    blocks = [block_type_of(w) for w in matrices]
+    with_tiles = [
+        len(x) > MOST_POSITIONS and has_tiles(w, block)
+        for w, block in zip(matrices, blocks, strict=True)
+    ]
+    results, work = [], []
+    laid = panels.side_by_side(x, "float32") if any(with_tiles) else x
+    for w, block, by_panels in zip(matrices, blocks, with_tiles, strict=True):
+        product.check_widths(x, w, block)
+        if by_panels:
+            out, wanted = panels.results(len(x), len(w))
+            work.append(float_job(laid, w, block, out))
+            results.append(wanted)
+        else:
+            results.append(_one(x, w, threads))
+    jobs.run(work, threads)
+    return results
+
+
+#: x @ w.T, and for several matrices with one x.
+matmul = SharedInput(_one, _several)
+
+
+def has_tiles(w: np.ndarray, block: BlockType) -> bool:
+    """Whether panels/ multiplies such a matrix."""
+    known = block.name in TYPES or block.name == "f32"
+    return known and panels.can_multiply(len(w)) and _is_readable(w, block)
+
+
+def _is_readable(w: np.ndarray, block: BlockType) -> bool:
+    """Whether compiled code can read a matrix where it lies."""
+    return w.flags.c_contiguous and w.dtype.isnative and stored_numbers(w, block).flags.aligned
+
+
+def float_job(x: np.ndarray, w: np.ndarray, block: BlockType, out: np.ndarray) -> jobs.Job:
+    """The product of panels of float32 with a matrix that has tiles.
+
+    Args:
+        x: from panels.side_by_side. out: (padded T, out_features) float32, filled by the job.
+    """
+    if block.name == "f32":
+        return panels.float32_job(x, stored_numbers(w, block), out)
+    return panels.filled_job(x, w, w.shape[1] * block.block_size, out, partial(_fill, block))
 
 
 def check(types: Iterable[str], threads: int, multiply: Matmul = matmul) -> None:
@@ -123,12 +174,15 @@ def share(
 
 def _fill(block: BlockType, w: np.ndarray, tile: np.ndarray) -> None:
     """Turn rows of stored weights into float32, (rows, in_features)."""
-    call(f"tiles of {block.name}", getattr(tiles, block.name), _stored(w, block), tile, 32)
+    loop, stored = getattr(tiles, block.name), stored_numbers(w, block)
+    call(f"tiles of {block.name}", loop, stored, tile, 32)
 
 
-def _stored(w: np.ndarray, block: BlockType) -> np.ndarray:
-    """What the loops read: int16 for 16-bit floats, bytes for blocks; a view."""
-    stored = w.view(np.int16 if block.block_size == 1 else np.uint8)
-    if stored.flags.writeable:
-        stored.flags.writeable = False  # one compiled form for views and copies
+def stored_numbers(w: np.ndarray, block: BlockType) -> np.ndarray:
+    """What the loops read: float32, int16 for 16-bit floats, bytes for blocks; a view."""
+    if block.name == "f32":
+        stored = w.view()
+    else:
+        stored = w.view(np.int16 if block.block_size == 1 else np.uint8)
+    stored.flags.writeable = False  # one compiled form for views and copies
     return stored

@@ -1,12 +1,14 @@
 """x @ w.T with x rounded to 8 bits and integer products: the fast sibling of matmul/arithmetic.py.
 
 For a few positions (decode), each type has a loop that reads the blocks in place. For more
-(prefill), 16 rows at a time are laid side by side first. Other types, byte orders and processors
-without the instructions go another way, which the caller names.
+(prefill), positions are laid side by side and multiplied by a few rows whose codes became bytes;
+for weights of 16 bits, x is rounded to their type then, as llama.cpp does. Other types, byte orders
+and processors without the instructions go another way, which the caller names.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,21 +17,21 @@ import numpy as np
 from llama_edu.matmul.jit import product as floats
 from llama_edu.matmul.jit.int8 import (
     instructions,
-    repack,
-    repack_k,
     rounding,
     rows,
     rows_k,
     tiles,
+    unpack,
+    unpack_k,
 )
 from llama_edu.matmul.jit.machine_code import call, forget_stale_code
-from llama_edu.matmul.product import Matmul, check_widths
-from llama_edu.matmul.threads import run_shares
+from llama_edu.matmul.jit.panels import jobs, positions
+from llama_edu.matmul.jit.panels import product as panels
+from llama_edu.matmul.product import Matmul, SharedInput, check_widths
 from llama_edu.quants import table_quants
-from llama_edu.quants.blocks import block_type_of
+from llama_edu.quants.blocks import BlockType, block_type_of
 
-_HERE = Path(__file__).parent
-forget_stale_code(rows.q4_0, (*_HERE.glob("*.py"), *floats.SOURCES, Path(table_quants.__file__)))
+forget_stale_code(rows.q4_0, (*floats.SOURCES, Path(table_quants.__file__)))
 
 
 class _Layout(NamedTuple):
@@ -66,17 +68,14 @@ _LAYOUTS = {
 #: Stored types that have int8 loops.
 TYPES = tuple(_LAYOUTS)
 
-#: With more positions than this, laying rows side by side pays off.
+#: With more positions than this, laying them side by side pays off.
 MOST_POSITIONS = 4
 
-#: Rows that tiles.py works on together.
-_TILE_ROWS = 16
+#: Bytes of unpacked codes, which should stay in a core's own cache until they are multiplied.
+_UNPACKED_BYTES = 256 * 1024
 
-#: Bytes of repacked codes, which should stay in a core's own cache until they are multiplied.
-_REPACKED_BYTES = 256 * 1024
-
-#: Products of single numbers below which waking a thread takes longer than computing them.
-_WORTH_WAKING = 8 * 1024 * 1024
+#: Numbers of x below which waking a thread takes longer than rounding them.
+_WORTH_WAKING = 256 * 1024
 
 
 def int8_matmul(otherwise: Matmul) -> Matmul:
@@ -87,24 +86,72 @@ def int8_matmul(otherwise: Matmul) -> Matmul:
     if instructions.host_instructions() is None:
         return otherwise
 
-    def multiply(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
+    def one(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
         block = block_type_of(w)
+        if len(x) > MOST_POSITIONS and _way_of(w, block):
+            return several(x, [w], threads)[0]
         if block.name not in _LAYOUTS or not (w.flags.c_contiguous and w.dtype.isnative):
             return otherwise(x, w, threads)
         check_widths(x, w, block)
-        stored = w.view(np.uint8)
-        if stored.flags.writeable:
-            stored.flags.writeable = False  # one compiled form for views and copies
+        layout = _LAYOUTS[block.name]
         out = np.empty((len(x), len(w)), np.float32)
-        rounded = _rounded(np.ascontiguousarray(x), _LAYOUTS[block.name])
-        if len(x) > MOST_POSITIONS and len(w) >= _TILE_ROWS:
-            _by_tiles(block.name, stored, rounded, out, threads)
-        else:
-            loop = getattr(rows_k if _LAYOUTS[block.name].in_256 else rows, block.name)
-            floats.share(f"{block.name}, int8", loop, stored, rounded, out, threads)
+        loop = getattr(rows_k if layout.in_256 else rows, block.name)
+        rounded = _rounded(np.ascontiguousarray(x), layout)
+        stored = floats.stored_numbers(w, block)
+        floats.share(f"{block.name}, int8", loop, stored, rounded, out, threads)
         return out
 
-    return multiply
+    def several(x: np.ndarray, matrices: Sequence[np.ndarray], threads: int) -> list[np.ndarray]:
+        laid: dict[str, np.ndarray] = {}
+        results, work = [], []
+        for w in matrices:
+            block = block_type_of(w)
+            way = _way_of(w, block) if len(x) > MOST_POSITIONS else ""
+            if not way:
+                results.append(one(x, w, threads))
+                continue
+            check_widths(x, w, block)
+            if way not in laid:
+                laid[way] = _side_by_side(x, way, threads)
+            out, wanted = panels.results(len(x), len(w))
+            work.append(_job(laid[way], w, block, out))
+            results.append(wanted)
+        jobs.run(work, threads)
+        return results
+
+    return SharedInput(one, several)
+
+
+def _way_of(w: np.ndarray, block: BlockType) -> str:
+    """How x is rounded and laid out for a matrix of many positions; "" if there are no tiles."""
+    if not panels.can_multiply(len(w)) or not (w.flags.c_contiguous and w.dtype.isnative):
+        return ""
+    if block.name in _LAYOUTS:
+        layout = _LAYOUTS[block.name]
+        return f"Q8_K/{layout.group}" if layout.in_256 else "Q8_1"
+    if block.name == "f16" and floats.has_tiles(w, block):
+        return "f16"
+    if block.name == "bf16" and panels.can_multiply_bf16(floats.stored_numbers(w, block)):
+        return "bf16"
+    return ""
+
+
+def _side_by_side(x: np.ndarray, way: str, threads: int) -> np.ndarray:
+    """(1, bytes) uint8: x, rounded, in panels."""
+    if way in panels.ROUNDINGS:
+        return panels.side_by_side(x, way)
+    x = np.ascontiguousarray(x)
+    n = x.shape[1]
+    layout = _Layout(group=int(way[5:] or 32), in_256=way.startswith("Q8_K"))
+
+    def fill(first: int, stop: int, panel: np.ndarray) -> None:
+        rounded = _rounded(x[first:stop], layout).view(np.float32)
+        # without the sums of each four codes, which only rows.py needs
+        call("panels", positions.lay_side_by_side, rounded, 0, n // 4, panel, 0)
+        call("panels", positions.lay_side_by_side, rounded, n // 2, rounded.shape[1], panel, n // 4)
+
+    width = n // 4 + 3 * (n // layout.group)
+    return positions.panels(len(x), width, fill, threads if x.size >= _WORTH_WAKING else 1)
 
 
 def _rounded(x: np.ndarray, layout: _Layout) -> np.ndarray:
@@ -117,34 +164,26 @@ def _rounded(x: np.ndarray, layout: _Layout) -> np.ndarray:
     return rounded
 
 
-def _by_tiles(
-    name: str, stored: np.ndarray, rounded: np.ndarray, out: np.ndarray, threads: int
-) -> None:
-    """Repack some rows, multiply them by all positions, and so on."""
-    layout = _LAYOUTS[name]
-    repacking = getattr(repack_k if layout.in_256 else repack, name)
-    n = _numbers_of(rounded, layout.group)
-    n_tiles = -(-len(stored) // _TILE_ROWS)
-    together = max(1, _REPACKED_BYTES // (_TILE_ROWS * n))
-    width = _TILE_ROWS * n // layout.group
+def _job(x: np.ndarray, w: np.ndarray, block: BlockType, out: np.ndarray) -> jobs.Job:
+    """Multiply panels, rounded for this matrix, by its rows."""
+    if block.name == "bf16":
+        return panels.bf16_job(x, floats.stored_numbers(w, block), out)
+    if block.name not in _LAYOUTS:
+        return floats.float_job(x, w, block, out)
+    layout, stored = _LAYOUTS[block.name], floats.stored_numbers(w, block)
+    unpacking = getattr(unpack_k if layout.in_256 else unpack, block.name)
+    n = w.shape[1] * block.block_size
+    together = max(1, _UNPACKED_BYTES // (jobs.TILE_ROWS * n))
 
-    def multiply_tiles(first_tile: int, stop_tile: int) -> None:
-        packed = np.empty((min(together, stop_tile - first_tile), _TILE_ROWS * n), np.uint8)
-        scales = np.empty((len(packed), width), np.float32)
-        minimums = np.empty((len(packed), width if layout.has_minimums else 0), np.float32)
-        for tile in range(first_tile, stop_tile, together):
-            parts = [a[: stop_tile - tile] for a in (packed, scales, minimums)]
-            start = tile * _TILE_ROWS
-            call(f"tiles of {name}, int8", repacking, stored, start, *parts)
-            call("tiles, int8", tiles.multiply, *parts, rounded, layout.group, layout.bias,
-                        out, start)  # fmt: skip
+    def run(first: int, stop: int) -> None:
+        n_rows = min(together, stop - first) * jobs.TILE_ROWS
+        codes = np.empty((n_rows, n), np.uint8)
+        scales = np.empty((n_rows, n // layout.group), np.float32)
+        minimums = np.empty((n_rows, n // layout.group if layout.has_minimums else 0), np.float32)
+        for tile in range(first, stop, together):
+            start, end = jobs.rows_of(tile, min(tile + together, stop), len(w))
+            parts = [a[: end - start] for a in (codes, scales, minimums)]
+            call(f"tiles of {block.name}, int8", unpacking, stored, start, *parts)
+            call("tiles, int8", tiles.multiply, *parts, x, layout.group, layout.bias, out, start)
 
-    if threads == 1 or out.size * n < _WORTH_WAKING:
-        multiply_tiles(0, n_tiles)
-    else:
-        run_shares(multiply_tiles, n_tiles, threads)
-
-
-def _numbers_of(rounded: np.ndarray, group: int) -> int:
-    """How many numbers a rounded position has."""
-    return rounded.shape[1] * group // (2 * group + 12)
+    return jobs.Job(jobs.tiles_of(len(w)), n * out.size, run)
