@@ -26,6 +26,7 @@ from llama_edu.tokenizer.prompt import prompt_ids
 from llama_edu.tokenizer.protocol import Tokenizer
 from llama_edu.transformer.access_log import AccessLog
 from llama_edu.transformer.cache import KVCache
+from llama_edu.transformer.functions import functions_for
 from llama_edu.transformer.generate import PREFILL_CHUNK, Generation
 from llama_edu.transformer.generated_text import GeneratedText
 from llama_edu.transformer.model import Model, check_tokens, forward
@@ -118,7 +119,9 @@ class Llama(Unsendable, ClosedAtExit):
     def _with_kernels(self, model: Model) -> Model:
         weights = model.weights.values()
         chosen = matmul_for(self.kernels, weights, model.threads, self.arithmetic)
-        return model if chosen is matmul else replace(model, matmul=chosen)
+        if chosen is matmul:
+            return model
+        return replace(model, matmul=chosen, functions=functions_for(chosen))
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -35,6 +35,7 @@ class SharedInput:
     several: Callable[[np.ndarray, Sequence[np.ndarray], int], list[np.ndarray]]
 
     def __call__(self, x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
+        """Multiply by one matrix: x @ w.T."""
         return self.one(x, w, threads)
 
 

@@ -79,11 +79,35 @@ def multiply(codes, scales, minimums, x, group, bias, out, shift):
         t = 0
         while t + WIDE <= len(out):
             for q in range(0, 16, 4):
-                _four_rows(no_floats_wide(), codes, scales, minimums, r + q, x, t * n_bytes, group, bias, tile, q)
+                _four_rows(
+                    no_floats_wide(),
+                    codes,
+                    scales,
+                    minimums,
+                    r + q,
+                    x,
+                    t * n_bytes,
+                    group,
+                    bias,
+                    tile,
+                    q,
+                )
             write(tile, WIDE, out, t, shift + r)
             t += WIDE
         while t < len(out):
             for q in range(0, 16, 4):
-                _four_rows(no_floats_16(), codes, scales, minimums, r + q, x, t * n_bytes, group, bias, tile, q)
+                _four_rows(
+                    no_floats_16(),
+                    codes,
+                    scales,
+                    minimums,
+                    r + q,
+                    x,
+                    t * n_bytes,
+                    group,
+                    bias,
+                    tile,
+                    q,
+                )
             write(tile, 16, out, t, shift + r)
             t += 16

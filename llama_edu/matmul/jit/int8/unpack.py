@@ -1,14 +1,12 @@
-"""16 rows of stored blocks side by side, so that tiles.py can work on all of them at once.
+"""Rows of stored blocks as bytes and numbers, which tiles.py multiplies.
 
-For each four columns, the codes of 16 rows follow each other: 64 bytes. Beside them stand the
-scales of 16 rows for each group, and what each group adds to its numbers, if the type has that.
-Every function takes w (rows, bytes of a row) uint8 with at least 16 rows and a first row, and fills
+Every function takes w (rows, bytes of a row) uint8 and a first row, and fills for the rows from
+there on
 
-- packed: (n_tiles, 16 n) uint8;
-- scales, minimums: (n_tiles, 16 n / 32) float32; minimums have no columns for other types.
-
-The last tile may begin earlier, to end with the matrix. Signed codes become what the processor's
-instruction takes (instructions.py).
+- codes: (rows, n) uint8, in order; signed ones as the processor's instruction takes them
+  (instructions.py);
+- scales, minimums: (rows, n / 32) float32, what each group of codes is multiplied by and what it
+  adds; minimums have no columns for types that have none.
 """
 
 from __future__ import annotations

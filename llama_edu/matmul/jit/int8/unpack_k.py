@@ -1,7 +1,7 @@
-"""16 rows of k-quants or iq4_xs side by side; repack.py explains the arguments.
+"""Rows of k-quants or iq4_xs as bytes and numbers; unpack.py explains the arguments.
 
 Scales and minimums are multiplied out to float32 here. Groups are of 16 numbers for q2_k, q3_k and
-q6_k, whose scales are (n_tiles, 16 n / 16), and of 32 for the others.
+q6_k, whose scales are (rows, n / 16), and of 32 for the others.
 """
 
 from __future__ import annotations

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 
-from llama_edu.matmul.jit.int8.lanes import llvm_function
-from llama_edu.matmul.jit.int8.vectors import Vector, _address, _constant, intrinsic, same
+from llama_edu.matmul.jit.int8.lanes import float_times, fma, llvm_function
+from llama_edu.matmul.jit.int8.vectors import Vector, address, constant, intrinsic, same
+from llama_edu.matmul.jit.loops import inlined
 from llama_edu.matmul.jit.panels import host
 
-_I16, _I32, _F32 = ir.IntType(16), ir.IntType(32), ir.FloatType()
+_I32, _F32 = ir.IntType(32), ir.FloatType()
 
 #: Positions of the widest panel here.
 WIDE = host.host()[0] or host.NARROW
 
-no_floats_wide = _constant(types.float32, [0] * WIDE)
+no_floats_wide = constant(types.float32, [0] * WIDE)
 
 
 @intrinsic
@@ -40,7 +42,7 @@ def _loads_like(element: Any, per_lane: int) -> Any:
         vector = Vector(element, per_lane * like.n)
 
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            at = _address(context, builder, signature.args[1], arguments[1:])
+            at = address(context, builder, signature.args[1], arguments[1:])
             value = builder.load(builder.bitcast(at, vector.llvm.as_pointer()))
             value.align = 4
             return value
@@ -71,7 +73,7 @@ def scaled_ints(typing_context: Any, like: Any, w: Any, r: Any, o: Any, factor: 
     vector = like.of(types.int32)
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        at = _address(context, builder, signature.args[1], arguments[1:])
+        at = address(context, builder, signature.args[1], arguments[1:])
         value = builder.load(builder.bitcast(at, vector.llvm.as_pointer()))
         value.align = 4
         short = builder.trunc(arguments[4], _I32)
@@ -86,7 +88,7 @@ def four_bytes(typing_context: Any, like: Any, w: Any, r: Any, o: Any) -> Any:
     vector = Vector(types.uint8, 4 * like.n)
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        at = _address(context, builder, signature.args[1], arguments[1:])
+        at = address(context, builder, signature.args[1], arguments[1:])
         four = builder.load(builder.bitcast(at, _I32.as_pointer()))
         four.align = 4
         return builder.bitcast(same(builder, four, ir.VectorType(_I32, like.n)), vector.llvm)
@@ -122,7 +124,7 @@ def store_four(typing_context: Any, w: Any, r: Any, o: Any, a: Any, b: Any, c: A
     """Write lane i of four vectors side by side, to byte o of row r + i."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        at = _address(context, builder, signature.args[0], arguments)
+        at = address(context, builder, signature.args[0], arguments)
         matrix = context.make_array(signature.args[0])(context, builder, arguments[0])
         width = builder.mul(builder.extract_value(matrix.shape, 1), matrix.itemsize)
         four = ir.VectorType(_F32, 4)
@@ -137,6 +139,82 @@ def store_four(typing_context: Any, w: Any, r: Any, o: Any, a: Any, b: Any, c: A
         return context.get_dummy_value()
 
     return types.void(w, types.intp, types.intp, a, a, a, a), code
+
+
+def _of_floats(build: Any) -> Any:
+    """A function of two float vectors that gives a third."""
+
+    @intrinsic
+    def function(typing_context: Any, a: Any, b: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return build(builder, *arguments)
+
+        return a(a, a), code
+
+    return function
+
+
+plus = _of_floats(lambda b, x, y: b.fadd(x, y))
+less = _of_floats(lambda b, x, y: b.fsub(x, y))
+over = _of_floats(lambda b, x, y: b.fdiv(x, y))
+#: The larger of two, and the first where there is none because it is NaN.
+larger = _of_floats(lambda b, x, y: b.select(b.fcmp_ordered("<", x, y), y, x))
+
+
+@intrinsic
+def hidden_before(typing_context: Any, a: Any, n: Any) -> Any:
+    """The first n lanes become -inf."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector = ir.VectorType(_I32, a.n)
+        count = same(builder, builder.trunc(arguments[1], _I32), vector)
+        is_hidden = builder.icmp_signed("<", ir.Constant(vector, [*range(a.n)]), count)
+        return builder.select(is_hidden, ir.Constant(a.llvm, [float("-inf")] * a.n), arguments[0])
+
+    return a(a, types.intp), code
+
+
+@intrinsic
+def _rounded(typing_context: Any, a: Any) -> Any:
+    """The nearest integers, as floats."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        function = llvm_function(builder, f"llvm.rint.v{a.n}f32", a.llvm, [a.llvm])
+        return builder.call(function, arguments)
+
+    return a(a), code
+
+
+@intrinsic
+def _power_of_two(typing_context: Any, a: Any) -> Any:
+    """2 ** a for integers as floats, -126 to 127."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector = ir.VectorType(_I32, a.n)
+        whole = builder.fptosi(arguments[0], vector)
+        exponent = builder.add(whole, ir.Constant(vector, [127] * a.n))
+        return builder.bitcast(builder.shl(exponent, ir.Constant(vector, [23] * a.n)), a.llvm)
+
+    return a(a), code
+
+
+@inlined
+def exp(x):
+    """E ** x of each lane, for x of at most 88: within 2e-7; below -87, that of -87. NaN stays.
+
+    Source: Cephes, expf; https://www.netlib.org/cephes/.
+    """
+    x = larger(x, spread(x, np.float32(-87)))
+    whole = _rounded(float_times(x, spread(x, np.float32(1.4426950408889634))))
+    rest = fma(whole, spread(x, np.float32(-0.693359375)), x)
+    rest = fma(whole, spread(x, np.float32(2.12194440e-4)), rest)
+    p = fma(spread(x, np.float32(1.9875691500e-4)), rest, spread(x, np.float32(1.3981999507e-3)))
+    p = fma(p, rest, spread(x, np.float32(8.3334519073e-3)))
+    p = fma(p, rest, spread(x, np.float32(4.1665795894e-2)))
+    p = fma(p, rest, spread(x, np.float32(1.6666665459e-1)))
+    p = fma(p, rest, spread(x, np.float32(5.0000001201e-1)))
+    p = fma(float_times(p, rest), rest, plus(rest, spread(x, np.float32(1))))
+    return float_times(p, _power_of_two(whole))
 
 
 def _shuffled(builder: Any, a: Any, b: Any, places: list[int]) -> Any:

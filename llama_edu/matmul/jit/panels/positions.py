@@ -44,7 +44,7 @@ def lay_side_by_side(x, first, stop, panel, row):
     for k in range(whole_columns, stop):
         for t in range(T):
             panel[row + k - first, t] = x[t, k]
-    if T < panel.shape[1]:
+    if panel.shape[1] > T:
         for k in range(row, row + stop - first):
             for t in range(T, panel.shape[1]):
                 panel[k, t] = 0
@@ -52,13 +52,18 @@ def lay_side_by_side(x, first, stop, panel, row):
 
 @njit(**OPTIONS)
 def to_bf16(x, out):
-    """Round float32 to bfloat16 as quants/quantize.py does: x (T, n), out (T, n) uint16."""
+    """Round to the nearest bfloat16, ties to even, as quants/quantize.py does.
+
+    Args:
+        x: (T, n) uint32, the bits of float32. out: (T, n) uint16.
+    """
     for t in range(len(x)):
         for k in range(x.shape[1]):
             bits = x[t, k]
-            rounded = np.uint32(np.uint32(bits + np.uint32(0x7FFF)) + np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1)))
+            odd = np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1))
+            rounded = np.uint32(np.uint32(bits + np.uint32(0x7FFF)) + odd)
             if np.uint32(bits & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000):
-                rounded = np.uint32(bits | np.uint32(0x400000))
+                rounded = np.uint32(bits | np.uint32(0x400000))  # NaN stays one
             out[t, k] = np.uint16(np.uint32(rounded >> np.uint32(16)))
 
 
