@@ -9,22 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 from llama_edu.matmul.jit.machine_code import call
-from llama_edu.matmul.jit.panels import host, steps
+from llama_edu.matmul.jit.panels import steps
 from llama_edu.matmul.threads import run_shares
 from llama_edu.transformer import kernels
 from llama_edu.transformer.attention import attend as numpy_attend
-from llama_edu.transformer.functions import Functions
 from llama_edu.transformer.tap import Tap, untouched
 
 #: Positions for which numpy is as fast.
 _FEW = 4
-
-
-def functions() -> Functions | None:
-    """The compiled ones; None on a processor without fused multiplications."""
-    if not host.host()[0]:
-        return None
-    return Functions(rms_norm, {**kernels.GATED, "silu": swiglu}, attend)
 
 
 def rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:

@@ -38,6 +38,11 @@ def functions_for(multiply: Matmul) -> Functions:
     """Compiled functions beside compiled products, where the processor has what they need."""
     if not isinstance(multiply, SharedInput):
         return NUMPY
-    from llama_edu.transformer import for_prompts  # imports a compiler: only when wanted
+    # imports a compiler: only when wanted
+    from llama_edu.matmul.jit.panels import host
+    from llama_edu.transformer import for_prompts
 
-    return for_prompts.functions() or NUMPY
+    if not host.host()[0]:
+        return NUMPY
+    gated = {**kernels.GATED, "silu": for_prompts.swiglu}
+    return Functions(for_prompts.rms_norm, gated, for_prompts.attend)

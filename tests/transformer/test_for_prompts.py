@@ -19,7 +19,6 @@ pytest.importorskip("numba")
 
 from llama_edu.matmul.jit import product as jit
 from llama_edu.matmul.jit.panels import host, steps
-from llama_edu.transformer import for_prompts
 
 COMPILED = functions_for(jit.matmul)
 pytestmark = pytest.mark.skipif(COMPILED is NUMPY, reason="no fused multiplications here")
@@ -148,4 +147,3 @@ def test_a_prompt_has_the_logits_of_numpy(tmp_path, type_name, arithmetic):
     scale = np.abs(logits["numpy"]).max()
     for name in ("jit", "mixed"):
         assert np.abs(logits[name] - logits["numpy"]).max() <= 1e-5 * scale
-    assert for_prompts.functions() == COMPILED
