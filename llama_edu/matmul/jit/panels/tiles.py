@@ -22,9 +22,13 @@ from llama_edu.matmul.jit.panels.lanes import (
     ints,
     lanes_of,
     no_floats_wide,
+    plus,
     spread,
     store_four,
 )
+
+#: Products that are added up before their sum goes to the others: long sums lose digits.
+PARTIAL = 128
 
 
 @inlined
@@ -37,15 +41,18 @@ def write(tile, n_positions, out, t, r):
 @inlined
 def _four_rows(zero, w, r, x, at, tile, column):
     """Rows r to r + 3 times the panel at byte `at` of x, to four columns of the tile."""
-    a = b = c = d = zero
+    sum_a = sum_b = sum_c = sum_d = zero
     n_bytes = 4 * lanes_of(zero)
-    for k in range(w.shape[1]):
-        there = floats(zero, x, 0, at + k * n_bytes)
-        a = fma(spread(zero, float_at(w, r, 4 * k)), there, a)
-        b = fma(spread(zero, float_at(w, r + 1, 4 * k)), there, b)
-        c = fma(spread(zero, float_at(w, r + 2, 4 * k)), there, c)
-        d = fma(spread(zero, float_at(w, r + 3, 4 * k)), there, d)
-    store_four(tile, 0, 4 * column, a, b, c, d)
+    for first in range(0, w.shape[1], PARTIAL):
+        a = b = c = d = zero
+        for k in range(first, min(first + PARTIAL, w.shape[1])):
+            there = floats(zero, x, 0, at + k * n_bytes)
+            a = fma(spread(zero, float_at(w, r, 4 * k)), there, a)
+            b = fma(spread(zero, float_at(w, r + 1, 4 * k)), there, b)
+            c = fma(spread(zero, float_at(w, r + 2, 4 * k)), there, c)
+            d = fma(spread(zero, float_at(w, r + 3, 4 * k)), there, d)
+        sum_a, sum_b, sum_c, sum_d = plus(sum_a, a), plus(sum_b, b), plus(sum_c, c), plus(sum_d, d)
+    store_four(tile, 0, 4 * column, sum_a, sum_b, sum_c, sum_d)
 
 
 @njit(**OPTIONS)
