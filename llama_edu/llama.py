@@ -25,6 +25,7 @@ from llama_edu.tokenizer.prompt import prompt_ids
 from llama_edu.tokenizer.protocol import Tokenizer
 from llama_edu.transformer.access_log import AccessLog
 from llama_edu.transformer.cache import KVCache
+from llama_edu.transformer.functions import functions_for
 from llama_edu.transformer.generate import PREFILL_CHUNK, Generation
 from llama_edu.transformer.generated_text import GeneratedText
 from llama_edu.transformer.model import Model, check_tokens, forward
@@ -113,12 +114,13 @@ class Llama(Unsendable, ClosedAtExit):
 
         Made when something is computed for the first time, because importing a compiler takes time.
         """
-        model = replace(self._without_kernels, matmul=self._chosen.matmul)
-        if not self._chosen.is_compiled:
+        multiply, arithmetic, is_compiled = self._chosen
+        model = replace(self._without_kernels, matmul=multiply, functions=functions_for(multiply))
+        if not is_compiled:
             return model
-        from llama_edu.transformer.compiled import one_token_of  # imports a compiler
+        from llama_edu.transformer.jit.one_token import one_token_of  # imports a compiler
 
-        return replace(model, one_token=one_token_of(model, self._chosen.arithmetic))
+        return replace(model, one_token=one_token_of(model, arithmetic))
 
     @property
     def arithmetic(self) -> Arithmetic:

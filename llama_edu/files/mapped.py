@@ -7,6 +7,7 @@ when a number on it is first used. `read` is the old way, kept for comparison: i
 
 from __future__ import annotations
 
+import gc
 import mmap
 import os
 import stat
@@ -246,9 +247,11 @@ class MappedFile(ClosedAtExit):
         Raises BufferError, naming the tensors, if views are still held.
         """
         try:
-            if isinstance(self.data, Mapping):
-                self.data.close()
-            self._file.close()
+            self._unmap()
+        except BufferError:
+            gc.collect()  # a view may be left in a cycle of objects that nothing else refers to
+        try:
+            self._unmap()
         except BufferError:
             held = self.held_views
             names = visible(", ".join(held[:3]))
@@ -257,6 +260,11 @@ class MappedFile(ClosedAtExit):
                 f"{visible(str(self.path))}: {len(held)} views are still held ({names}); "
                 f"delete them before closing the file"
             ) from None
+
+    def _unmap(self) -> None:
+        if isinstance(self.data, Mapping):
+            self.data.close()
+        self._file.close()
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self.n_bytes:,} bytes"

@@ -11,8 +11,10 @@ then exact, up to the order of its sums. So rounding x and multiplying as usual 
 | K-quants, iq4_xs, tq1_0, tq2_0 | Q8_K | 256 numbers | float32 scale |
 | f16, bf16 | the same type | 1 number | |
 
-jit/int8/ multiplies integers as llama.cpp does, for the types that it has loops for; this module is
-its definition. Where that is faster, it is what load() computes unless told otherwise (auto.py).
+jit/int8/ multiplies integers as llama.cpp does, for the types that it has loops for, and
+jit/panels/ bfloat16 for many positions; this module is their definition. Where they are faster,
+they are what load() computes unless told otherwise (auto.py). Rounding to bfloat16 changes a number
+by up to 2^-9 of it, and the logits of a real model by up to 9e-3 of the largest (docs/steps.md).
 
 Source: `vec_dot_type` in ggml-cpu.c of llama.cpp, and quantize_row_q8_0, _q8_1 and _q8_K in its
 quants.c for x86; for 4 bits, ggml.c at PR #613.

@@ -7,6 +7,7 @@ uses one_position.py; several positions (prefill) use tiles.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,6 +20,24 @@ from llama_edu.quants.blocks import BlockType, block_type_of, dequantize_into
 
 #: (x, w, threads) -> x @ w.T for stored weights.
 Matmul = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class SharedInput:
+    """A Matmul for which several matrices with one input are less work than each of them alone.
+
+    Attributes:
+        one: the product with one matrix.
+        several: (x, matrices, threads) -> their products, in order.
+    """
+
+    one: Matmul
+    several: Callable[[np.ndarray, Sequence[np.ndarray], int], list[np.ndarray]]
+
+    def __call__(self, x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
+        """Multiply by one matrix: x @ w.T."""
+        return self.one(x, w, threads)
+
 
 #: Bytes of a stored matrix below which waking another thread takes longer than multiplying it.
 _WORTH_WAKING = 256 * 1024
@@ -70,6 +89,8 @@ def products(
     With numpy's kernels and one position, each thread takes whole matrices: steps on a part of one
     matrix are too short to occupy two threads.
     """
+    if isinstance(multiply, SharedInput):
+        return multiply.several(x, matrices, threads)
     sharing = multiply is matmul and threads > 1 and len(x) == 1 and can_control_blas()
     if not sharing or any(blas_can_read(w) or w.nbytes < _WORTH_WAKING for w in matrices):
         return [multiply(x, w, threads) for w in matrices]

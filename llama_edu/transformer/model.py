@@ -17,9 +17,9 @@ from llama_edu.matmul.product import Matmul, matmul, products
 from llama_edu.quants.blocks import block_type_of, by_column, dequantize
 from llama_edu.transformer import kernels
 from llama_edu.transformer.access_log import NO_LOG, AccessLog
-from llama_edu.transformer.attention import attend
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.experts import mixture
+from llama_edu.transformer.functions import NUMPY, Functions
 from llama_edu.transformer.tap import Tap, checked, in_layer, untouched
 
 #: ModelConfig.rope_pairing -> the function that rotates such pairs.
@@ -96,6 +96,7 @@ def attention(
     v = see("v", v.reshape(-1, config.n_kv_heads, config.head_dim))
     q, k = see("q_rope", rope(q, rotations)), see("k_rope", rope(k, rotations))
     keys, values = cache.extend(layer, k, v)  # (n_kv_heads, S, head_dim) each
+    attend = model.functions.attend
     mixed = see("mixed", attend(q, keys, values, model.threads, see))  # (T, n_heads * head_dim)
     return see("wo", model.linear(mixed, f"{name}.wo"))
 
@@ -111,7 +112,8 @@ def feed_forward(model: Model, layer: int, x: np.ndarray, see: Tap = untouched) 
     config, name = model.config, f"layers.{layer}"
     h = see("ffn_norm", model.norm(x, f"{name}.ffn_norm"))
     gate, up = model.linears(h, f"{name}.w_gate", f"{name}.w_up")  # (T, hidden_dim) each
-    activated = see("activated", kernels.GATED[config.activation](see("gate", gate), see("up", up)))
+    gated = model.functions.gated[config.activation]
+    activated = see("activated", gated(see("gate", gate), see("up", up)))
     return see("down", model.linear(activated, f"{name}.w_down"))
 
 
@@ -133,13 +135,14 @@ class Model:
         weights: our name -> view of a stored dtype, (out_features, in_features / block_size).
         frequencies: (head_dim / 2,) float64, RoPE's radians per position; see rope.py.
         matmul: (x, w, threads) -> x @ w.T for stored weights; `matmul.choice` selects one.
+        functions: what computes besides products, see functions.py.
         threads: the largest number of threads.
         blas_threads: how many threads BLAS may use; the caller of forward() sets BLAS to it. It is
             1 where our own threads convert tiles, because BLAS's threads keep a core busy waiting
             long after their work is done.
         log: receives the name of each weight that is read.
         one_token: (token, cache) -> (vocab_size,) logits, one call in place of forward() for one
-            position; see compiled.py. None where only forward() can compute the model.
+            position; see jit/one_token.py. None where only forward() can compute the model.
         check_files: raises FormatError where the bytes of the weights changed; the caller of
             forward() asks it, see step.py.
     """
@@ -148,6 +151,7 @@ class Model:
     weights: Mapping[str, np.ndarray]
     frequencies: np.ndarray
     matmul: Matmul = matmul
+    functions: Functions = NUMPY
     threads: int = 1
     blas_threads: int = 1
     log: AccessLog = NO_LOG
@@ -212,7 +216,7 @@ class Model:
         weight = self.weights[name]
         if weight.dtype != np.float32:
             weight = dequantize(weight)
-        return kernels.rms_norm(x, weight, self.config.norm_eps)
+        return self.functions.rms_norm(x, weight, self.config.norm_eps)
 
 
 def check_tokens(tokens: Sequence[int], config: ModelConfig) -> None:

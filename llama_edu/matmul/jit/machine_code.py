@@ -77,9 +77,12 @@ def address_of(what: str, function: Any) -> int:
         what: its name in messages.
         function: of kernels.py or int8/kernels.py.
     """
-    compiled = CFunc(function, _OF_NINE, {}, {"error_model": "numpy", "fastmath": {"contract"}})
+    options = {"error_model": "numpy", "fastmath": {"contract"}}
+    compiled: Any = CFunc(function, _OF_NINE, {}, options)
     compiled._cache = cache_of(function)
-    compiled.compile()
+    with steps(what) as next_step:
+        next_step()
+        compiled.compile()
     _kept.append(compiled)
     return int(compiled.address)
 

@@ -1,4 +1,6 @@
-"""Tiles of stored weights as float32, filled by code that numba compiles; BLAS multiplies them.
+"""Tiles of stored weights as float32, filled by code that numba compiles.
+
+panels/ multiplies them, or BLAS where the processor has no fused multiplications.
 
 Each function gives the same bits as `dequantize_into`, in one pass over the blocks. `width` is
 always 32; as an argument, it keeps the compiler from unrolling the inner loops. Unrolled, they

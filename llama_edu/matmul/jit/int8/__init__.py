@@ -10,7 +10,7 @@ added up as integers, four at a time, which is exact and faster than float32.
 | rounding.py | x as codes of 8 bits, scales and sums |
 | blocks.py blocks_k.py | the codes of each stored type as vectors |
 | rows.py rows_k.py | decode: each row of blocks times x, in place |
-| repack.py repack_k.py | prefill: 16 rows side by side |
-| tiles.py | prefill: 16 rows times 4 positions |
+| unpack.py unpack_k.py | prefill: rows as bytes and scales |
+| tiles.py | prefill: 16 rows times all positions, which lie side by side (jit/panels/) |
 | product.py | the product, which chooses among these |
 """

@@ -1,6 +1,6 @@
 """The codes of 32 numbers of each stored type as one vector, from the bytes of a block.
 
-rows.py and repack.py share them. Codes are unsigned and not centered; only those of q8_0 and of the
+rows.py and unpack.py share them. Codes are unsigned and not centered; only those of q8_0 and of the
 table are signed. Layouts: quants/legacy_quants.py and quants/table_quants.py.
 """
 

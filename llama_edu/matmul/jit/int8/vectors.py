@@ -62,7 +62,7 @@ def same(builder: Any, value: Any, like: Any) -> Any:
     )
 
 
-def _address(context: Any, builder: Any, array: Any, arguments: Any) -> Any:
+def address(context: Any, builder: Any, array: Any, arguments: Any) -> Any:
     """LLVM: a pointer to byte o of row r."""
     matrix = context.make_array(array)(context, builder, arguments[0])
     width = builder.mul(builder.extract_value(matrix.shape, 1), matrix.itemsize)
@@ -76,7 +76,7 @@ def _loads(result: Any, llvm: Any) -> Any:
     @intrinsic
     def load(typing_context: Any, w: Any, r: Any, o: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            at = _address(context, builder, signature.args[0], arguments)
+            at = address(context, builder, signature.args[0], arguments)
             value = builder.load(builder.bitcast(at, llvm.as_pointer()))
             value.align = 1
             return builder.fpext(value, _F32) if llvm == _F16 else value
@@ -93,7 +93,6 @@ def _loads_vector(element: Any, n: int) -> Any:
 
 bytes_16 = _loads_vector(types.uint8, 16)
 bytes_32 = _loads_vector(types.uint8, 32)
-bytes_64 = _loads_vector(types.uint8, 64)
 signed_16 = _loads_vector(types.int8, 16)
 ints_4 = _loads_vector(types.int32, 4)
 ints_8 = _loads_vector(types.int32, 8)
@@ -113,7 +112,7 @@ def bytes_16_twice(typing_context: Any, w: Any, r: Any, o: Any) -> Any:
     vector = Vector(types.uint8, 32)
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        at = _address(context, builder, signature.args[0], arguments)
+        at = address(context, builder, signature.args[0], arguments)
         value = builder.load(
             builder.bitcast(at, ir.VectorType(_LLVM[types.uint8], 16).as_pointer())
         )
@@ -129,7 +128,7 @@ def store(typing_context: Any, w: Any, r: Any, o: Any, vector: Any) -> Any:
     """Write a vector to byte o of row r."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        at = _address(context, builder, signature.args[0], arguments)
+        at = address(context, builder, signature.args[0], arguments)
         builder.store(arguments[3], builder.bitcast(at, vector.llvm.as_pointer())).align = 1
         return context.get_dummy_value()
 
@@ -141,7 +140,7 @@ def store_number(typing_context: Any, w: Any, r: Any, o: Any, x: Any) -> Any:
     """Write a float32 or an int32 to byte o of row r."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        at = _address(context, builder, signature.args[0], arguments)
+        at = address(context, builder, signature.args[0], arguments)
         builder.store(arguments[3], builder.bitcast(at, _LLVM[x].as_pointer())).align = 1
         return context.get_dummy_value()
 
@@ -164,57 +163,25 @@ spread_8 = _spreads(types.float32, 8)
 spread_16 = _spreads(types.float32, 16)
 spread_32 = _spreads(types.float32, 32)
 spread_ints_8 = _spreads(types.int32, 8)
-spread_ints_16 = _spreads(types.int32, 16)
 spread_bytes_32 = _spreads(types.uint8, 32)
 
 
-def _constant(element: Any, numbers: list[int]) -> Any:
+def constant(element: Any, numbers: list[int]) -> Any:
     """A function without arguments: these numbers."""
     vector = Vector(element, len(numbers))
 
     @intrinsic
-    def constant(typing_context: Any) -> Any:
+    def numbers_there(typing_context: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             return ir.Constant(vector.llvm, numbers)
 
         return vector(), code
 
-    return constant
+    return numbers_there
 
 
-no_floats_8, no_floats_16 = _constant(types.float32, [0] * 8), _constant(types.float32, [0] * 16)
-no_ints_8 = _constant(types.int32, [0] * 8)
+no_floats_8, no_floats_16 = constant(types.float32, [0] * 8), constant(types.float32, [0] * 16)
+no_ints_8 = constant(types.int32, [0] * 8)
 
 #: The sixteen values of iq4_nl and iq4_xs.
-uneven = _constant(types.uint8, [value & 255 for value in UNEVEN])
-
-
-@intrinsic
-def store_apart(typing_context: Any, w: Any, r: Any, o: Any, codes: Any) -> Any:
-    """Write four bytes each to byte o, o + 64, o + 128 ... of row r."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        at = _address(context, builder, signature.args[0], arguments)
-        n = codes.n // 4
-        words = builder.bitcast(arguments[3], ir.VectorType(_I32, n))
-        for i in range(n):
-            there = builder.gep(at, [ir.Constant(ir.IntType(64), 64 * i)])
-            value = builder.extract_element(words, ir.Constant(_I32, i))
-            builder.store(value, builder.bitcast(there, _I32.as_pointer())).align = 4
-        return context.get_dummy_value()
-
-    return types.void(w, types.intp, types.intp, codes), code
-
-
-@intrinsic
-def four_times_16(typing_context: Any, w: Any, r: Any, o: Any) -> Any:
-    """Four bytes, 16 times, as 64 bytes."""
-    vector = Vector(types.uint8, 64)
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        at = _address(context, builder, signature.args[0], arguments)
-        four = builder.load(builder.bitcast(at, _I32.as_pointer()))
-        four.align = 4
-        return builder.bitcast(same(builder, four, ir.VectorType(_I32, 16)), vector.llvm)
-
-    return vector(w, types.intp, types.intp), code
+uneven = constant(types.uint8, [value & 255 for value in UNEVEN])

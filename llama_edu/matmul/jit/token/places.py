@@ -38,8 +38,9 @@ ROUTER, FIRST_EXPERT = 4, 5
 #: matrices, columns
 ADDRESS, ROW_BYTES, COLUMNS, ROWS, KERNEL, KIND, FORM, FORM_BYTES, N_COLUMNS = range(9)
 
-#: KIND: what the kernel takes x as; FORM is the function that makes it of float32, FORM_BYTES long
-PLAIN, HALVED, HALVED_F16, BF16, Q8_1, Q8_K_32, Q8_K_16, N_KINDS = range(8)
+#: KIND: what the kernel takes x as, a place in few.FORMS, of which the first is float32 itself;
+#: FORM is the function that makes it of float32, FORM_BYTES long
+PLAIN, N_KINDS = 0, 7
 
 #: control: the number of the token, and what belongs to it
 TOKEN, WANTED, INPUT, ROTATIONS, KEYS, VALUES, CAPACITY, POSITION, LOGITS = range(9)

@@ -39,7 +39,7 @@ class _Memory:
         self.control = np.zeros(at.FIRST_STEP + at.STEP_WORDS * n_steps, np.int64)
         self.control[at.YIELD] = _in_c_library("sched_yield")
         self.control[at.SLEEP] = _in_c_library("usleep")
-        self.words = memoryview(self.control)  # quicker than the array, a number at a time
+        self.words = memoryview(self.control.data)  # quicker than the array, a number at a time
         self.shared, self._of_shared = _buffers(_shared_bytes(sizes))
         start = int(self.shared[at.X]) - self._of_shared.ctypes.data
         self.x = self._of_shared[start : start + 4 * sizes[at.DIM]].view(np.float32)[np.newaxis]

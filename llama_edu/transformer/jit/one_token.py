@@ -36,8 +36,10 @@ class CompiledToken:
     def __init__(self, model: Model, tables: Tables) -> None:
         self._model, self._tables = model, tables
         self._teams: list[Team] = []
-        block = block_type_of(model.weights["token_embedding"])
-        has_loop = block.name in TYPES and model.weights["token_embedding"].flags.c_contiguous
+        table = model.weights["token_embedding"]
+        block = block_type_of(table)
+        is_plain = type(table) is np.ndarray and table.flags.c_contiguous and table.dtype.isnative
+        has_loop = block.name in TYPES and is_plain
         self._embed = partial(fill, block) if has_loop else dequantize_into
         self._rotations = (0, np.empty((0, 0), np.complex64))  # first position, and from it on
 

@@ -32,7 +32,7 @@ pytest.importorskip("numba")
 from llama_edu.matmul.jit import product
 from llama_edu.matmul.jit.int8 import instructions
 from llama_edu.matmul.jit.int8 import product as int8_product
-from llama_edu.transformer.compiled import one_token_of
+from llama_edu.transformer.jit.one_token import one_token_of
 
 TOKENS = [1, 17, 203, 4, 99, 5, 270, 31]
 
@@ -46,7 +46,7 @@ def stored_model(type_name: str, seed: int = 0, **changes) -> Model:
         if w.ndim == 2:
             weights[name] = random_blocks(type_name, *w.shape, seed=seed + i)
             if type_name in ("f16", "bf16"):  # of the size of those made of blocks
-                scaled = w.astype(np.float16)
+                scaled = (w / 2).astype(np.float16)
                 weights[name] = scaled if type_name == "f16" else weights[name]
     return Model(config, weights, rope_frequencies(config))
 
