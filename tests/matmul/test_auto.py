@@ -93,7 +93,8 @@ def test_auto_needs_compiled_kernels_that_work(processor, monkeypatch):
         changed.setattr(floats, "check", fails)
         with pytest.warns(choice.LlamaEduWarning, match="Going on with numpy"):
             chosen = choice.choose("auto", [q4], 1, "auto")
-        assert chosen == (choice.matmul, "float32")  # exact, not the slow way to round
+        assert chosen.matmul is choice.matmul  # exact, not the slow way to round
+        assert chosen.arithmetic == "float32"
 
 
 def test_a_real_choice_multiplies_as_the_arithmetic_that_was_asked_for():
