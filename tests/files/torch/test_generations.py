@@ -189,7 +189,8 @@ def test_the_command_line_states_them_too(tmp_path, config, rng, run_cli):
     assert "context     99 positions; norm_eps 0.001" in out and "theta 777" in out
     assert "rope_scaling linear 2: stated with --rope-factor" in out
     code, *_ = run_cli("logits", folder, "--tokens", "1,5,3", "--out", tmp_path / "a.npy", *options)
-    with load(folder, context=99, rope_theta=777.0, rope_factor=2.0, norm_eps=1e-3) as llama:
+    same = {"rope_theta": 777.0, "rope_factor": 2.0, "norm_eps": 1e-3, "kernels": "numpy"}
+    with load(folder, context=99, **same) as llama:
         np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), llama.logits([1, 5, 3]))
 
 
