@@ -21,7 +21,7 @@ from llama_edu.matmul.jit.token import places as at
 
 #: Every thread first takes one large piece of a matrix, which it reads in one go; together they are
 #: this share of it. The rest is small pieces of about so many bytes, a microsecond each.
-_LARGE_SHARE, _SMALL_BYTES = 0.75, 16 * 1024
+_LARGE_SHARE, _SMALL_BYTES = 0.9, 16 * 1024
 
 #: Rows of a piece are a multiple of this, so that no two threads write to one cache line.
 _ROWS_TOGETHER = 16
