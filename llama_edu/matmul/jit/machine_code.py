@@ -65,6 +65,13 @@ def call(what: str, function: Any, *arguments: object) -> None:
     _ready.add(function)
 
 
+def compile_for(what: str, function: Any, n_integers: int) -> None:
+    """Make a compiled function ready for arguments that are int64, without calling it."""
+    with steps(what) as next_step:
+        next_step()
+        function.compile((numba.types.int64,) * n_integers)
+
+
 #: The form of all functions that compiled code calls by their address.
 _OF_NINE = ((numba.types.int64,) * 9, numba.types.void)
 

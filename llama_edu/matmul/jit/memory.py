@@ -33,8 +33,7 @@ def _pointer_to(element: Any) -> Any:
 
 
 _floats, _bytes = _pointer_to(types.float32), _pointer_to(types.uint8)
-_shorts, _words = _pointer_to(types.int16), _pointer_to(types.int64)
-_integers = _pointer_to(types.int32)
+_shorts, _integers = _pointer_to(types.int16), _pointer_to(types.int32)
 
 
 @inlined
@@ -67,64 +66,75 @@ def short_rows_at(address, rows, n):
     return carray(_shorts(address), (rows, n))
 
 
-@inlined
-def words_at(address, n):
-    """(n,) int64."""
-    return carray(_words(address), n)
-
-
-def _word(context: Any, builder: Any, array: Any, arguments: Any) -> Any:
-    """LLVM: a pointer to word arguments[1] of the array."""
-    data = context.make_array(array)(context, builder, arguments[0]).data
-    return builder.gep(data, [arguments[1]])
+def _word(builder: Any, arguments: Any) -> Any:
+    """LLVM: a pointer to word arguments[1] from address arguments[0] on."""
+    start = builder.inttoptr(arguments[0], _I64.as_pointer())
+    return builder.gep(start, [arguments[1]])
 
 
 @intrinsic
-def load_shared(typing_context: Any, words: Any, i: Any) -> Any:
+def word(typing_context: Any, address: Any, i: Any) -> Any:
+    """Word i of a table of int64."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load(_word(builder, arguments))
+
+    return types.int64(types.int64, types.int64), code
+
+
+@intrinsic
+def set_word(typing_context: Any, address: Any, i: Any, value: Any) -> Any:
+    """Set word i of a table of int64."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.store(arguments[2], _word(builder, arguments))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), code
+
+
+@intrinsic
+def load_shared(typing_context: Any, address: Any, i: Any) -> Any:
     """Word i, and with it all that a thread wrote before it stored this value there."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load_atomic(
-            _word(context, builder, signature.args[0], arguments), "acquire", 8, typ=_I64
-        )
+        return builder.load_atomic(_word(builder, arguments), "acquire", 8, typ=_I64)
 
-    return types.int64(words, types.intp), code
+    return types.int64(types.int64, types.int64), code
 
 
 @intrinsic
-def store_shared(typing_context: Any, words: Any, i: Any, value: Any) -> Any:
+def store_shared(typing_context: Any, address: Any, i: Any, value: Any) -> Any:
     """Set word i; who loads it sees all that was written before."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        at = _word(context, builder, signature.args[0], arguments)
-        builder.store_atomic(arguments[2], at, "release", 8)
+        builder.store_atomic(arguments[2], _word(builder, arguments), "release", 8)
         return context.get_dummy_value()
 
-    return types.void(words, types.intp, types.int64), code
+    return types.void(types.int64, types.int64, types.int64), code
 
 
 @intrinsic
-def add_shared(typing_context: Any, words: Any, i: Any, value: Any) -> Any:
+def add_shared(typing_context: Any, address: Any, i: Any, value: Any) -> Any:
     """Add to word i in one step; who loads the sum sees all that was written before."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        at = _word(context, builder, signature.args[0], arguments)
-        builder.atomic_rmw("add", at, arguments[2], "acq_rel")
+        builder.atomic_rmw("add", _word(builder, arguments), arguments[2], "acq_rel")
         return context.get_dummy_value()
 
-    return types.void(words, types.intp, types.int64), code
+    return types.void(types.int64, types.int64, types.int64), code
 
 
 @intrinsic
-def replace_shared(typing_context: Any, words: Any, i: Any, old: Any, new: Any) -> Any:
+def replace_shared(typing_context: Any, address: Any, i: Any, old: Any, new: Any) -> Any:
     """Set word i to `new` if it is `old`, in one step; whether it was."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        at = _word(context, builder, signature.args[0], arguments)
+        at = _word(builder, arguments)
         found = builder.cmpxchg(at, arguments[2], arguments[3], "acq_rel", "acquire")
         return builder.extract_value(found, 1)
 
-    return types.boolean(words, types.intp, types.int64, types.int64), code
+    return types.boolean(*[types.int64] * 4), code
 
 
 @intrinsic

@@ -118,7 +118,8 @@ def tables_of(model: Model, arithmetic: str) -> Tables | None:
     sizes[at.HALVES] = config.rope_pairing == "halves"
     sizes[at.RELU] = config.activation == "relu"
     sizes[[at.N_EXPERTS, at.N_USED]] = config.n_experts, config.n_experts_per_token
-    sizes[at.PER_LAYER] = at.GATE + 3 * n_networks + (config.n_experts > 0)
+    sizes[at.EPS_BITS] = np.float32(config.norm_eps).view(np.int32)
+    sizes[at.PER_LAYER] = at.GATES + 3 * n_networks + (config.n_experts > 0)
     sizes[at.STEPS_OF_LAYER] = 4 + max(1, config.n_experts_per_token)
     copies = tuple(n for n, name in zip(norms, (*names, "final_norm"), strict=True)
                    if n is not model.weights[name])  # fmt: skip
@@ -126,7 +127,6 @@ def tables_of(model: Model, arithmetic: str) -> Tables | None:
         sizes,
         np.array(rows, np.int64),
         np.array([norm.ctypes.data for norm in norms], np.int64),
-        np.float32(config.norm_eps),
         copies,
     )
 

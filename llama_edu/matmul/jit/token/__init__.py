@@ -9,8 +9,9 @@ It reads like the `forward` of llama2.c, with one addition: threads that take pi
 | steps.py | norm, RoPE, attention of one head, gates |
 | pieces.py | how threads share a step: a counter of pieces taken, one of pieces done |
 | rows.py | x as each stored type wants it; rows of a matrix times x |
-| feed_forward.py | the second block of a layer, with experts or without |
+| functions.py | the steps of a layer, each of which all threads share |
 | decode.py | the layers |
-| plan.py | the tables of one model |
-| team.py | the threads, and how many of them are worth it at the moment |
+| tables.py | the tables of one model |
+| team.py | the threads |
+| pace.py | how many of them are worth it at the moment |
 """

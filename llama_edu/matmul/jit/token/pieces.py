@@ -11,12 +11,7 @@ import numpy as np
 
 from llama_edu.matmul.jit.loops import OPTIONS
 from llama_edu.matmul.jit.machine_code import njit
-from llama_edu.matmul.jit.memory import (
-    add_shared,
-    call_c,
-    load_shared,
-    replace_shared,
-)
+from llama_edu.matmul.jit.memory import add_shared, call_c, load_shared, replace_shared, word
 from llama_edu.matmul.jit.token import places as at
 
 #: Every thread first takes one large piece of a matrix, which it reads in one go; together they are
@@ -34,13 +29,13 @@ _LOOKS, _OFFERS, _SLEEP = 20_000, 40, 100
 @njit(**OPTIONS)
 def take(control, step, token, n_pieces):
     """The number of a piece that nobody has taken, or -1."""
-    word = at.FIRST_STEP + at.STEP_WORDS * step
+    counter = at.FIRST_STEP + at.STEP_WORDS * step
     end = token * n_pieces
     while True:
-        taken = load_shared(control, word)
+        taken = load_shared(control, counter)
         if taken >= end:
             return np.int64(-1)
-        if replace_shared(control, word, taken, taken + 1):
+        if replace_shared(control, counter, taken, taken + 1):
             return taken - (end - n_pieces)
 
 
@@ -53,9 +48,9 @@ def give_back(control, step):
 @njit(**OPTIONS)
 def wait(control, step, token, n_pieces):
     """Until all pieces of a step are done."""
-    word = at.FIRST_STEP + at.STEP_WORDS * step + at.DONE
+    counter = at.FIRST_STEP + at.STEP_WORDS * step + at.DONE
     looks = offers = 0
-    while load_shared(control, word) < token * n_pieces:
+    while load_shared(control, counter) < token * n_pieces:
         looks += 1
         if looks < _LOOKS and offers <= _OFFERS:
             continue
@@ -63,17 +58,17 @@ def wait(control, step, token, n_pieces):
         offers += 1
         if offers == _OFFERS:
             add_shared(control, at.LONG_WAITS, np.int64(1))
-        if offers <= _OFFERS and control[at.YIELD] != 0:
-            call_c(control[at.YIELD], np.int32(0))
-        elif control[at.SLEEP] != 0:
-            call_c(control[at.SLEEP], np.int32(_SLEEP))
+        if offers <= _OFFERS and word(control, at.YIELD) != 0:
+            call_c(word(control, at.YIELD), np.int32(0))
+        elif word(control, at.SLEEP) != 0:
+            call_c(word(control, at.SLEEP), np.int32(_SLEEP))
 
 
 @njit(**OPTIONS)
 def pieces_of(matrix, threads):
     """How many pieces a stored matrix has, for a team of so many threads."""
     large, small = _rows_of_pieces(matrix, threads)
-    rest = matrix[at.ROWS] - large * threads
+    rest = word(matrix, at.ROWS) - large * threads
     return (rest + small - 1) // small + (threads if large else 0)
 
 
@@ -84,12 +79,13 @@ def rows_of(matrix, threads, piece):
     if large and piece < threads:
         return piece * large, (piece + 1) * large
     start = large * threads + (piece - (threads if large else 0)) * small
-    return start, min(start + small, matrix[at.ROWS])
+    return start, min(start + small, word(matrix, at.ROWS))
 
 
 @njit(**OPTIONS)
 def _rows_of_pieces(matrix, threads):
     """Rows of a large piece, 0 if there are none, and of a small one."""
-    small = max(1, _SMALL_BYTES // matrix[at.ROW_BYTES] // _ROWS_TOGETHER) * _ROWS_TOGETHER
-    large = np.int64(matrix[at.ROWS] * _LARGE_SHARE / threads) // _ROWS_TOGETHER * _ROWS_TOGETHER
+    rows, row_bytes = word(matrix, at.ROWS), word(matrix, at.ROW_BYTES)
+    small = max(1, _SMALL_BYTES // row_bytes // _ROWS_TOGETHER) * _ROWS_TOGETHER
+    large = np.int64(rows * _LARGE_SHARE / threads) // _ROWS_TOGETHER * _ROWS_TOGETHER
     return (large if large > small else 0), small

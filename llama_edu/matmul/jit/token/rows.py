@@ -1,7 +1,8 @@
 """x in the form that each stored type wants, and some rows of a stored matrix times x.
 
 A thread prepares x for itself when it takes its first piece of a step: that is one microsecond, and
-spares all threads a meeting.
+spares all threads a meeting. A mark numbers the x of each step of each token, so that nothing stale
+is used.
 """
 
 from __future__ import annotations
@@ -10,23 +11,22 @@ import numpy as np
 
 from llama_edu.matmul.jit.loops import OPTIONS
 from llama_edu.matmul.jit.machine_code import njit
-from llama_edu.matmul.jit.memory import call_at, floats_at, words_at
+from llama_edu.matmul.jit.memory import call_at, set_word, word
 from llama_edu.matmul.jit.token import places as at
-from llama_edu.matmul.jit.token.steps import rms_norm
 
 
 @njit(**OPTIONS)
 def _prepared(matrix, private, mark, x):
     """The address of x in the form that a matrix wants, made once for each mark."""
-    kind = matrix[at.KIND]
+    kind = word(matrix, at.KIND)
     if kind == at.PLAIN:
         return x
-    ready = words_at(private[at.READY], at.N_KINDS)
-    out = private[at.BY_KIND + kind]
-    if ready[kind] != mark:
-        ready[kind] = mark
-        n_bytes, one = 4 * matrix[at.COLUMNS], np.int64(1)
-        call_at(matrix[at.FORM], x, matrix[at.FORM_BYTES], x, n_bytes, one, out, one, one, one)
+    ready, out = word(private, at.READY), word(private, at.BY_KIND + kind)
+    if word(ready, kind) != mark:
+        set_word(ready, kind, mark)
+        n_bytes, one = 4 * word(matrix, at.COLUMNS), np.int64(1)
+        function, form_bytes = word(matrix, at.FORM), word(matrix, at.FORM_BYTES)
+        call_at(function, x, form_bytes, x, n_bytes, one, out, one, one, one)
     return out
 
 
@@ -35,24 +35,28 @@ def multiply(matrix, private, mark, x, out, start, stop):
     """Rows start to stop of one stored matrix times x.
 
     Args:
-        matrix: its row of the table. mark: a number that belongs to this x alone.
+        matrix: the address of its row of the table. mark: a number that belongs to this x alone.
         x: the address of float32, as many as the matrix has columns.
         out: the address of float32, as many as it has rows.
     """
     form = _prepared(matrix, private, mark, x)
-    call_at(
-        matrix[at.KERNEL], matrix[at.ADDRESS], matrix[at.ROW_BYTES], form, matrix[at.FORM_BYTES],
-        np.int64(1), out, matrix[at.ROWS], start, stop,
+    w, row_bytes, n_rows = (
+        word(matrix, at.ADDRESS), word(matrix, at.ROW_BYTES), word(matrix, at.ROWS),
     )  # fmt: skip
+    kernel, n_bytes = word(matrix, at.KERNEL), word(matrix, at.FORM_BYTES)
+    call_at(kernel, w, row_bytes, form, n_bytes, np.int64(1), out, n_rows, start, stop)
 
 
 @njit(**OPTIONS)
-def normed(run, weight, mark):
+def normed(team, private, weight, mark):
     """The address of this thread's copy of the position's vector after a norm."""
-    private, n = run.private, run.sizes[at.DIM]
-    ready = words_at(private[at.READY], at.N_KINDS)
-    if ready[at.PLAIN] != mark:
-        ready[at.PLAIN] = mark
-        x, out = floats_at(run.shared[at.X], n), floats_at(private[at.NORMED], n)
-        rms_norm(x, floats_at(weight, n), run.eps, out)
-    return private[at.NORMED]
+    ready, out, zero = word(private, at.READY), word(private, at.NORMED), np.int64(0)
+    if word(ready, at.PLAIN) != mark:
+        set_word(ready, at.PLAIN, mark)
+        x, n, eps_bits = (
+            word(word(team, at.SHARED), at.X),
+            word(team, at.DIM),
+            word(team, at.EPS_BITS),
+        )
+        call_at(word(team, at.NORM), x, weight, n, eps_bits, out, zero, zero, zero, zero)
+    return out

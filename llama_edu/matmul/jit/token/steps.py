@@ -8,6 +8,8 @@ import numpy as np
 
 from llama_edu.matmul.jit.loops import OPTIONS, as_float, inlined
 from llama_edu.matmul.jit.machine_code import njit
+from llama_edu.matmul.jit.memory import float_rows_at, floats_at, word
+from llama_edu.matmul.jit.token import places as at
 
 #: Sums whose order is free; NaN and infinity keep their meaning.
 ANY_ORDER: dict[str, Any] = {**OPTIONS, "fastmath": {"contract", "reassoc", "nsz"}}
@@ -115,3 +117,44 @@ def _average(weights, values, scale, out):
             out[i] += a * first[i]
     for i in range(size):
         out[i] *= scale
+
+
+# --- the same as C functions of nine int64, addresses and counts -------------------------------
+
+
+def norm_at(x, weight, n, eps_bits, out, _a, _b, _c, _d):
+    """rms_norm; eps as the bits of a float32."""
+    rms_norm(floats_at(x, n), floats_at(weight, n), as_float(np.int32(eps_bits)), floats_at(out, n))
+
+
+def gated_at(gate, up, n, relu, out, _a, _b, _c, _d):
+    """Gated."""
+    gated(floats_at(gate, n), floats_at(up, n), relu, floats_at(out, n))
+
+
+def head_at(team, private, layer, head, _a, _b, _c, _d, _e):
+    """One head of one layer: RoPE, the cache, attention.
+
+    Heads that share a key all store it, and all the same numbers.
+    """
+    control, shared = word(team, at.CONTROL), word(team, at.SHARED)
+    n_kv_heads, size, halves = (
+        word(team, at.N_KV_HEADS),
+        word(team, at.HEAD_DIM),
+        word(team, at.HALVES),
+    )
+    position = word(control, at.POSITION)
+    kv_head = head // (word(team, at.N_HEADS) // n_kv_heads)
+    start = (layer * n_kv_heads + kv_head) * word(control, at.CAPACITY) * size * 4
+    keys = float_rows_at(word(control, at.KEYS) + start, position + 1, size)
+    values = float_rows_at(word(control, at.VALUES) + start, position + 1, size)
+    rotations = floats_at(word(control, at.ROTATIONS), size)
+    k = floats_at(word(shared, at.K) + kv_head * size * 4, size)
+    v = floats_at(word(shared, at.V) + kv_head * size * 4, size)
+    turned(k, rotations, halves, keys[position])
+    for i in range(size):
+        values[position, i] = v[i]
+    q = floats_at(word(shared, at.Q) + head * size * 4, size)
+    turned(q, rotations, halves, q)
+    scores = floats_at(word(private, at.SCORES), position + 1)
+    attend(q, keys, values, scores, floats_at(word(shared, at.MIXED) + head * size * 4, size))

@@ -19,13 +19,12 @@ class Tables(NamedTuple):
 
     Attributes:
         sizes: (N_SIZES,) int64. matrices: (n, N_COLUMNS) int64. norms: (n,) int64 addresses.
-        eps: float32. keep: what the addresses need and no file holds.
+        keep: what the addresses need and no file holds.
     """
 
     sizes: np.ndarray
     matrices: np.ndarray
     norms: np.ndarray
-    eps: np.float32
     keep: tuple[Any, ...]
 
 

@@ -12,18 +12,19 @@ import os
 import threading
 import time
 import weakref
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from llama_edu.matmul.jit import product
-from llama_edu.matmul.jit.machine_code import call, forget_stale_code
-from llama_edu.matmul.jit.token import decode
+from llama_edu.matmul.jit.machine_code import address_of, compile_for, forget_stale_code
+from llama_edu.matmul.jit.token import decode, functions, steps
 from llama_edu.matmul.jit.token import places as at
 from llama_edu.matmul.jit.token.pace import Pace
 from llama_edu.matmul.jit.token.tables import Tables
 
-forget_stale_code(decode.lead, (*Path(__file__).parent.glob("*.py"), *product.SOURCES))
+forget_stale_code(decode.compute, (*Path(__file__).parent.glob("*.py"), *product.SOURCES))
 
 _LINE = 64
 
@@ -32,10 +33,8 @@ class _Memory:
     """What the threads of a team read and write; helpers hold this and not the team."""
 
     def __init__(self, tables: Tables, threads: int) -> None:
-        sizes = tables.sizes.copy()
-        sizes[at.THREADS] = threads
+        sizes = tables.sizes
         n_steps = int(sizes[at.N_LAYERS] * sizes[at.STEPS_OF_LAYER]) + 1
-        self.model = (sizes, *tables[1:4])
         self.control = np.zeros(at.FIRST_STEP + at.STEP_WORDS * n_steps, np.int64)
         self.control[at.YIELD] = _in_c_library("sched_yield")
         self.control[at.SLEEP] = _in_c_library("usleep")
@@ -52,7 +51,12 @@ class _Memory:
             self.privates.append(addresses)
             self._of_private.append(buffer)
         self._scores = np.empty((0, 0), np.float32)
-        self.lead = (*self.model, self.control, self.shared, self.privates[0])
+        self._tables = tables
+        parts = (tables.matrices, tables.norms, self.control, self.shared)
+        self.team = np.array(
+            [*sizes, threads, *map(_address, parts), *_functions(bool(sizes[at.N_EXPERTS]))],
+            np.int64,
+        )
         self.bells = [threading.Lock() for _ in range(threads)]
         self.is_over = False
 
@@ -75,6 +79,9 @@ class Team:
         threads = min(threads, at.MOST_HELPERS)
         self._tables = tables
         self._memory = _Memory(tables, threads)
+        self._compute = partial(
+            decode.compute, _address(self._memory.team), _address(self._memory.privates[0]), 0, 0
+        )
         self._pid = os.getpid()
         self._is_working = threading.Lock()
         self.pace = Pace(threads)
@@ -121,21 +128,19 @@ class Team:
         for me in range(1, threads):
             if not words[at.FIRST_HELPER + me] and memory.bells[me].locked():
                 memory.bells[me].release()
-        call("a whole token", decode.lead, *memory.lead)
+        self._compute()
         self.pace.record(time.perf_counter() - start, words[at.LONG_WAITS])
         return not words[at.NOT_FINITE]
 
 
 def _serve(memory: _Memory, me: int) -> None:
     """The life of a helper."""
-    token = 0
+    team, private, token = _address(memory.team), _address(memory.privates[me]), 0
     while True:
         memory.bells[me].acquire()
         if memory.is_over:
             return
-        token = decode.help_out(
-            *memory.model, memory.control, memory.shared, memory.privates[me], me, token
-        )
+        token = decode.compute(team, private, me, token)
 
 
 def _dismiss(memory: _Memory) -> None:
@@ -143,6 +148,18 @@ def _dismiss(memory: _Memory) -> None:
     for bell in memory.bells[1:]:
         if bell.locked():
             bell.release()
+
+
+@cache
+def _functions(has_experts: bool) -> tuple[int, ...]:
+    """Addresses of compiled functions, in the order of places.py from QUERIES on."""
+    compile_for("a whole token", decode.compute, 4)
+    second = functions.mixture if has_experts else functions.feed_forward
+    order = (
+        functions.queries_keys_values, functions.attention, functions.added, second,
+        functions.logits, steps.norm_at, steps.gated_at, steps.head_at,
+    )  # fmt: skip
+    return tuple(address_of("a whole token", function) for function in order)
 
 
 def _address(array: np.ndarray) -> int:
