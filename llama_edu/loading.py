@@ -59,7 +59,7 @@ def load(
         threads: the number of cores to use; None uses all that this process may: by affinity, by
             the quota of its control group, by OMP_NUM_THREADS.
         kernels: how stored weights are multiplied: "numpy"; "jit" (numba, the extra `jit`); or
-            "auto", which is jit where numba is installed and some matrix is not float32. numba is
+            "auto", which is jit where numba is installed. numba is
             imported when something is computed for the first time; for "jit", now.
         arithmetic: "float32" multiplies by the numbers as they are. "int8" rounds them before each
             product as llama.cpp does for these weights, and multiplies integers where the

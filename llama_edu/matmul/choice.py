@@ -52,9 +52,8 @@ def choose(
     With jit, the loops that the weights need are compiled now, or loaded from disk.
 
     Args:
-        kernels: "numpy"; "jit"; or "auto", which takes jit if numba is installed and some matrix is
-            not float32 (for float32, BLAS is best). If numba is installed but cannot be used, auto
-            takes numpy, with one LlamaEduWarning per process.
+        kernels: "numpy"; "jit"; or "auto", which takes jit if numba is installed. If numba is
+            installed but cannot be used, auto takes numpy, with one LlamaEduWarning per process.
         threads: the largest number of threads.
         arithmetic: what is multiplied; see arithmetic.py. jit has loops for "int8" where the
             processor has instructions for it; elsewhere its float32 loops multiply rounded x.
@@ -64,9 +63,7 @@ def choose(
     """
     weights = list(weights)
     types = {block_type_of(w).name for w in weights if w.ndim == 2 and w.dtype != np.float32}
-    if kernels == "numpy" or (kernels == "auto" and not (types and _numba_is_installed())):
-        return _in_numpy(arithmetic)
-    if kernels == "auto" and _refusal:
+    if kernels == "numpy" or (kernels == "auto" and (_refusal or not _numba_is_installed())):
         return _in_numpy(arithmetic)
     try:
         from llama_edu.matmul.jit import product  # imports a compiler: only when wanted

@@ -263,9 +263,10 @@ def score_next(model: Model, tokens: Sequence[int], cache: KVCache) -> np.ndarra
         FormatError: a mapped file of the weights was cut off or written over.
     """
     logits: np.ndarray
-    if model.one_token is not None and len(tokens) == 1:
+    one_token = model.one_token if len(tokens) == 1 else None
+    if one_token is not None and one_token.computes(model):
         with unchanged_files(model):
-            logits = model.one_token(tokens[0], cache)
+            logits = one_token(tokens[0], cache)
     else:
         with step(model):
             logits = forward(model, tokens, cache, last_only=True)[0]

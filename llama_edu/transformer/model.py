@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -121,6 +122,16 @@ def feed_forward(model: Model, layer: int, x: np.ndarray, see: Tap = untouched) 
 FeedForward = Callable[["Model", int, np.ndarray, Tap], np.ndarray]
 
 
+class OneToken(Protocol):
+    """forward() for one position of one model."""
+
+    def computes(self, model: Model, /) -> bool:
+        """Whether it computes this model: nothing of it was replaced since."""
+
+    def __call__(self, token: int, cache: KVCache, /) -> np.ndarray:
+        """(vocab_size,) float32 logits after one more token."""
+
+
 def _in_memory() -> None:
     """Weights that are in no file cannot change."""
 
@@ -141,8 +152,9 @@ class Model:
             1 where our own threads convert tiles, because BLAS's threads keep a core busy waiting
             long after their work is done.
         log: receives the name of each weight that is read.
-        one_token: (token, cache) -> (vocab_size,) logits, one call in place of forward() for one
-            position; see jit/one_token.py. None where only forward() can compute the model.
+        one_token: one call in place of forward() for one position, see jit/one_token.py; None
+            where only forward() can compute the model. It is asked whether it still computes this
+            one, since other weights or products may have taken the place of its own.
         check_files: raises FormatError where the bytes of the weights changed; the caller of
             forward() asks it, see step.py.
     """
@@ -155,7 +167,7 @@ class Model:
     threads: int = 1
     blas_threads: int = 1
     log: AccessLog = NO_LOG
-    one_token: Callable[[int, KVCache], np.ndarray] | None = None
+    one_token: OneToken | None = None
     check_files: Callable[[], object] = _in_memory
 
     def embed(self, tokens: Sequence[int]) -> np.ndarray:

@@ -156,7 +156,7 @@ def test_an_answer_that_nobody_reads_is_empty_and_the_next_turn_goes_on(chat, ll
 def test_ctrl_c_anywhere_keeps_the_conversation_and_its_cache(chat, monkeypatch, at_call):
     conversation = chat("ab", n_tokens=8)
     str(conversation.say("x"))
-    original, calls = generate.forward, []
+    original, calls = generate.score_next, []
 
     def interrupted(*args, **kwargs):
         calls.append(1)
@@ -165,7 +165,7 @@ def test_ctrl_c_anywhere_keeps_the_conversation_and_its_cache(chat, monkeypatch,
         return original(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(generate, "forward", interrupted)
+        patch.setattr(generate, "score_next", interrupted)
         with pytest.raises(KeyboardInterrupt):
             str(conversation.say("cd"))
     assert [role for role, _ in said(conversation)] == ["system", *["user", "assistant"] * 2]

@@ -313,7 +313,7 @@ def test_an_interrupt_ends_quietly_with_130(run_cli, model, monkeypatch):
         view = model.weights["output"]
         raise KeyboardInterrupt(view.shape)
 
-    monkeypatch.setattr("llama_edu.transformer.generate.forward", interrupted)
+    monkeypatch.setattr("llama_edu.transformer.generate.score_next", interrupted)
     code, _, err = run_cli("generate", *model, "--n-tokens", 5)
     assert code == 130 and err.strip() == ""
 

@@ -1,7 +1,7 @@
 """Memory by its address in compiled code: arrays, words that threads share, functions to call.
 
 A model becomes a table of numbers (token/tables.py), so that one compiled form serves all models.
-Nothing here checks an address: whoever makes the table keeps what lies there alive and in range.
+Nothing here checks an address: the maker of a table keeps what lies there alive and in range.
 """
 
 from __future__ import annotations

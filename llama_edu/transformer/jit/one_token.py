@@ -26,6 +26,10 @@ from llama_edu.transformer.model import Model, check_tokens, forward
 _TOGETHER = 64
 
 
+#: What of a Model it takes the place of.
+_OF_A_MODEL = ("config", "weights", "frequencies", "matmul", "functions", "log")
+
+
 class CompiledToken:
     """forward() for one token of one model, with its weights' addresses.
 
@@ -42,6 +46,11 @@ class CompiledToken:
         has_loop = block.name in TYPES and is_plain
         self._embed = partial(fill, block) if has_loop else dequantize_into
         self._rotations = (0, np.empty((0, 0), np.complex64))  # first position, and from it on
+
+    def computes(self, model: Model) -> bool:
+        """Whether it computes this model: nothing of it was replaced since."""
+        own = self._model
+        return all(getattr(model, field) is getattr(own, field) for field in _OF_A_MODEL)
 
     def __call__(self, token: int, cache: KVCache) -> np.ndarray:
         """Read one token after those in the cache, and score what may follow.

@@ -226,7 +226,7 @@ def test_ctrl_c_in_the_middle_of_an_answer_keeps_what_was_said(chat_model, monke
     lines = iter(["x y", "ab", "cd", None])
     monkeypatch.setattr(talk, "is_terminal", lambda: True)
     monkeypatch.setattr(talk, "lines_from", lambda _: contextlib.nullcontext(lambda _: next(lines)))
-    original, calls = generate.forward, []
+    original, calls = generate.score_next, []
 
     def interrupted(*args, **kwargs):
         calls.append(1)
@@ -234,7 +234,7 @@ def test_ctrl_c_in_the_middle_of_an_answer_keeps_what_was_said(chat_model, monke
             raise KeyboardInterrupt
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(generate, "forward", interrupted)
+    monkeypatch.setattr(generate, "score_next", interrupted)
     with chat_model.chat(temperature=0, n_tokens=6) as conversation:
         render = conversation._writer.prompt
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from llama_edu.matmul.jit import few
 from llama_edu.matmul.jit import product as floats
-from llama_edu.matmul.jit.int8 import instructions, rows, tiles, unpack, unpack_k
+from llama_edu.matmul.jit.int8 import instructions, tiles, unpack, unpack_k
 from llama_edu.matmul.jit.int8.layouts import LAYOUTS
 from llama_edu.matmul.jit.machine_code import call, forget_stale_code
 from llama_edu.matmul.jit.panels import jobs, positions
@@ -25,7 +25,7 @@ from llama_edu.matmul.workspace import scratch
 from llama_edu.quants import table_quants
 from llama_edu.quants.blocks import BlockType, block_type_of
 
-forget_stale_code(rows.q4_0, (*floats.SOURCES, Path(table_quants.__file__)))
+forget_stale_code(tiles.multiply, (*floats.SOURCES, Path(table_quants.__file__)))
 
 
 #: Stored types that have int8 loops.

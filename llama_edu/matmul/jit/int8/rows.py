@@ -28,8 +28,7 @@ from llama_edu.matmul.jit.int8.vectors import (
     no_ints_8,
     spread_8,
 )
-from llama_edu.matmul.jit.loops import OPTIONS, inlined
-from llama_edu.matmul.jit.machine_code import njit
+from llama_edu.matmul.jit.loops import inlined
 
 
 @inlined
@@ -69,7 +68,7 @@ def q4_0_block(w, x, r, t, n, b, sums):
     return fma(as_floats(dots), spread_8(half(w, r, b * 18) * scale(x, t, n, b)), sums)
 
 
-@njit(**OPTIONS)
+@inlined
 def q4_0(w, x, out, start, stop):
     """Blocks of a float16 scale and 32 codes of 4 bits, centered on 8.
 
@@ -88,7 +87,7 @@ def q4_0(w, x, out, start, stop):
             out[t, r] = total(sums) + total(others)
 
 
-@njit(**OPTIONS)
+@inlined
 def q4_1(w, x, out, start, stop):
     """Blocks of a float16 scale, a float16 minimum and 32 codes of 4 bits."""
     n_blocks = w.shape[1] // 20
@@ -105,7 +104,7 @@ def q4_1(w, x, out, start, stop):
             out[t, r] = total(sums) + low
 
 
-@njit(**OPTIONS)
+@inlined
 def q5_0(w, x, out, start, stop):
     """Blocks of a float16 scale and 32 codes of 5 bits, centered on 16."""
     n_blocks = w.shape[1] // 22
@@ -120,7 +119,7 @@ def q5_0(w, x, out, start, stop):
             out[t, r] = total(sums)
 
 
-@njit(**OPTIONS)
+@inlined
 def q5_1(w, x, out, start, stop):
     """Blocks of a float16 scale, a float16 minimum and 32 codes of 5 bits."""
     n_blocks = w.shape[1] // 24
@@ -137,7 +136,7 @@ def q5_1(w, x, out, start, stop):
             out[t, r] = total(sums) + low
 
 
-@njit(**OPTIONS)
+@inlined
 def q8_0(w, x, out, start, stop):
     """Blocks of a float16 scale and 32 signed bytes."""
     n_blocks = w.shape[1] // 34
@@ -152,7 +151,7 @@ def q8_0(w, x, out, start, stop):
             out[t, r] = total(sums)
 
 
-@njit(**OPTIONS)
+@inlined
 def iq4_nl(w, x, out, start, stop):
     """Blocks of a float16 scale and 32 places in a table."""
     n_blocks = w.shape[1] // 18

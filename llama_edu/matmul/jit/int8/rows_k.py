@@ -49,8 +49,7 @@ from llama_edu.matmul.jit.int8.vectors import (
     spread_16,
     spread_ints_8,
 )
-from llama_edu.matmul.jit.loops import OPTIONS, inlined
-from llama_edu.matmul.jit.machine_code import njit
+from llama_edu.matmul.jit.loops import inlined
 
 
 @inlined
@@ -59,7 +58,7 @@ def scale(x, t, n, b, group):
     return float_at(x, t, 2 * n + 4 * (256 // group) * b)
 
 
-@njit(**OPTIONS)
+@inlined
 def q4_k(w, x, out, start, stop):
     """8 sub-blocks of 32 codes of 4 bits, each with a scale and a minimum of 6 bits."""
     n_blocks = w.shape[1] // 144
@@ -81,7 +80,7 @@ def q4_k(w, x, out, start, stop):
             out[t, r] = total(sums) + total(low)
 
 
-@njit(**OPTIONS)
+@inlined
 def q5_k(w, x, out, start, stop):
     """Like q4_k, with codes of 5 bits."""
     n_blocks = w.shape[1] // 176
@@ -103,7 +102,7 @@ def q5_k(w, x, out, start, stop):
             out[t, r] = total(sums) + total(low)
 
 
-@njit(**OPTIONS)
+@inlined
 def q6_k(w, x, out, start, stop):
     """16 sub-blocks of 16 codes of 6 bits, centered on 32, each with a signed byte as scale."""
     n_blocks = w.shape[1] // 210
@@ -124,7 +123,7 @@ def q6_k(w, x, out, start, stop):
             out[t, r] = total(sums)
 
 
-@njit(**OPTIONS)
+@inlined
 def q3_k(w, x, out, start, stop):
     """16 sub-blocks of 16 codes of 3 bits, centered on 4, each with a scale of 6 bits less 32."""
     n_blocks = w.shape[1] // 110
@@ -145,7 +144,7 @@ def q3_k(w, x, out, start, stop):
             out[t, r] = total(sums)
 
 
-@njit(**OPTIONS)
+@inlined
 def q2_k(w, x, out, start, stop):
     """16 sub-blocks of 16 codes of 2 bits, each with a scale and a minimum of 4 bits."""
     n_blocks = w.shape[1] // 84
@@ -169,7 +168,7 @@ def q2_k(w, x, out, start, stop):
             out[t, r] = total(sums) + total(low)
 
 
-@njit(**OPTIONS)
+@inlined
 def iq4_xs(w, x, out, start, stop):
     """8 sub-blocks of 32 places in a table, each with a scale of 6 bits less 32."""
     n_blocks = w.shape[1] // 136

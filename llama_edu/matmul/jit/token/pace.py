@@ -1,7 +1,7 @@
 """How many threads a token is worth: all of them, unless one alone is faster at the moment.
 
-On a machine where other programs run, threads that work together wait for whoever the system does
-not let run. That shows as long waits; then one thread alone is tried, and the quicker way taken.
+On a machine where other programs run, threads that work together wait for the one that the system
+does not let run. That shows as long waits; one thread alone is then tried, and the quicker way kept.
 Later the other way is tried again, each time after a longer while.
 """
 

@@ -1,4 +1,4 @@
-"""How threads share a step without waiting for each other more than once: whoever is there takes.
+"""How threads share a step and wait for each other only once: the one that is there takes a piece.
 
 Each step has two words of `control` that only grow: pieces taken and pieces done. For token n they
 go from (n - 1) * pieces to n * pieces. A thread that comes late finds all pieces taken and goes on;
@@ -28,7 +28,7 @@ _LOOKS, _OFFERS, _SLEEP = 20_000, 40, 100
 
 @njit(**OPTIONS)
 def take(control, step, token, n_pieces):
-    """The number of a piece that nobody has taken, or -1."""
+    """The number of a piece that no thread has taken, or -1."""
     counter = at.FIRST_STEP + at.STEP_WORDS * step
     end = token * n_pieces
     while True:

@@ -49,7 +49,7 @@ def rms_norm(x, weight, eps, out):
         out[i] = x[i] * scale * weight[i]
 
 
-@njit(**OPTIONS)
+@inlined
 def gated(gate, up, relu, out):
     """kernels.swiglu, or kernels.reglu."""
     if relu:
@@ -62,7 +62,7 @@ def gated(gate, up, relu, out):
             out[i] = g / (np.float32(1) + exp(-g)) * up[i]
 
 
-@njit(**OPTIONS)
+@inlined
 def turned(x, rotations, halves, out):
     """RoPE of one head; rotations (head_dim,) are cosines and sines in turn. out may be x."""
     pairs = len(x) // 2
@@ -74,9 +74,17 @@ def turned(x, rotations, halves, out):
         out[second] = a * sine + b * cosine
 
 
-@njit(**ANY_ORDER)
+@inlined
 def attend(q, keys, values, scores, out):
     """What one head gathers: q (head_dim,), keys and values (S, head_dim), scores (S,)."""
+    most = _scores(q, keys, scores)
+    _exp_of_difference(scores, most)
+    _average(scores, values, np.float32(1) / _sum(scores), out)
+
+
+@njit(**ANY_ORDER)
+def _scores(q, keys, scores):
+    """How well q fits each key; the largest score."""
     n, size = keys.shape
     scale = np.float32(1) / np.sqrt(np.float32(size))
     most = np.float32(-np.inf)
@@ -85,13 +93,16 @@ def attend(q, keys, values, scores, out):
         for d in range(size):
             total += q[d] * keys[s, d]
         scores[s] = total * scale
-    for s in range(n):
         most = max(most, scores[s])
-    _exp_of_difference(scores, most)
+    return most
+
+
+@njit(**ANY_ORDER)
+def _sum(x):
     total = np.float32(0)
-    for s in range(n):
-        total += scores[s]
-    _average(scores, values, np.float32(1) / total, out)
+    for i in range(len(x)):
+        total += x[i]
+    return total
 
 
 @njit(**OPTIONS)
@@ -100,7 +111,7 @@ def _exp_of_difference(scores, most):
         scores[s] = exp(scores[s] - most)
 
 
-@njit(**OPTIONS)
+@inlined
 def _average(weights, values, scale, out):
     """Sum of weights * rows of values, times a scale; four rows in each pass over `out`."""
     n, size = values.shape

@@ -144,7 +144,7 @@ def test_the_loops_are_right_with_the_instructions_of_other_processors(tmp_path,
 AGAIN = """
 import numpy as np
 from llama_edu.matmul.jit import machine_code
-from llama_edu.matmul.jit.int8 import product, rounding, rows, tiles, unpack
+from llama_edu.matmul.jit.int8 import product, rounding, tiles, unpack
 
 multiply = product.int8_matmul(None)
 w = np.zeros((32, 1), product.block_type_of.__globals__["BLOCK_TYPES"]["q4_0"].dtype)
@@ -155,7 +155,7 @@ used = (unpack.q4_0, tiles.multiply)
 kept = [function.cache_hits for function in machine_code._kept]
 hits, misses = (sum(len(f.stats[what]) for f in used) for what in (1, 2))
 print(misses + kept.count(0), hits + kept.count(1))
-print(len(rows.q8_0.stats.cache_misses) + len(rounding.to_q8_k.stats.cache_misses))
+print(len(unpack.q8_0.stats.cache_misses) + len(rounding.to_q8_k.stats.cache_misses))
 """
 
 
