@@ -154,6 +154,7 @@ def race(tmp_path, monkeypatch):
     return lambda *only: speed.run(only, rounds=2)
 
 
+@pytest.mark.slow
 def test_a_part_can_be_repeated_and_the_other_numbers_stay(race):
     text = race()
     assert "### Small, F32" in text and "### Small, F16" in text and "Large" not in text

@@ -1,7 +1,8 @@
 """How many threads a token is worth: all of them, unless one alone is faster at the moment.
 
 On a machine where other programs run, threads that work together wait for the one that the system
-does not let run. That shows as long waits; one thread alone is then tried, and the quicker way kept.
+does not let run. That shows as long waits; one thread alone is then tried, and the quicker way
+kept.
 Later the other way is tried again, each time after a longer while.
 """
 
