@@ -65,12 +65,12 @@ class Ours:
         self.llama.close()
 
 
-def ways(*, quantized: bool) -> dict[str, tuple[Kernels, Arithmetic]]:
-    """Name -> kernels and arithmetic of ours; int8 for quantized weights, jit if it is there."""
+def ways(*, rounded: bool) -> dict[str, tuple[Kernels, Arithmetic]]:
+    """Name -> kernels and arithmetic of ours; int8 where it is a default, jit if it is there."""
     found: dict[str, tuple[Kernels, Arithmetic]] = {NUMPY: ("numpy", "float32")}
     if find_spec("numba") is not None:
         found[JIT] = ("jit", "float32")
-        if quantized:
+        if rounded:
             found[JIT_INT8] = ("jit", "int8")
     return found
 

@@ -44,7 +44,7 @@ def _open(
     path: Path, checkpoint: Checkpoint, opened: ExitStack, *, with_torch: bool
 ) -> dict[str, Peer]:
     threads, contenders = cores().usable, {}
-    for name, (kernels, arithmetic) in ways(quantized=is_quantized(checkpoint)).items():
+    for name, (kernels, arithmetic) in ways(rounded=is_rounded(checkpoint)).items():
         one = Ours(path, N_POSITIONS, threads, kernels=kernels, arithmetic=arithmetic)
         opened.callback(one.close)
         contenders[name] = one
@@ -60,9 +60,10 @@ def _open(
     return contenders
 
 
-def is_quantized(checkpoint: Checkpoint) -> bool:
-    """Whether some matrix is stored in blocks."""
-    return any(BLOCK_TYPES[t.type].is_quantized for t in checkpoint.tensors.values())
+def is_rounded(checkpoint: Checkpoint) -> bool:
+    """Whether int8 arithmetic is a default for some matrix: stored in blocks, or bf16."""
+    types = {t.type for t in checkpoint.tensors.values()}
+    return "bf16" in types or any(BLOCK_TYPES[name].is_quantized for name in types)
 
 
 def token_bytes(checkpoint: Checkpoint) -> int:

@@ -22,7 +22,7 @@ from benchmarks.speed.contenders import (
     NUMPY,
     ways,
 )
-from benchmarks.speed.race import is_quantized, token_bytes
+from benchmarks.speed.race import is_rounded, token_bytes
 from benchmarks.speed.results import DECODE, N_DECODE, PREFILL, Measured
 from benchmarks.speed.subjects import Subject
 from benchmarks.speed.tables import file_table, ratio_table, share_table
@@ -182,11 +182,11 @@ def test_int8_runs_where_weights_are_quantized(tmp_path):
     config = small_config(dim=96, hidden_dim=160, n_heads=6, n_kv_heads=2)
     for name, expected in (("f16", False), ("q4_0", True)):
         write_random_model(tmp_path / name, config, name)
-        assert is_quantized(read_checkpoint(tmp_path / name)) is expected
-    assert ways(quantized=False).keys() <= {NUMPY, JIT}
-    assert ways(quantized=True)[NUMPY] == ("numpy", "float32")
+        assert is_rounded(read_checkpoint(tmp_path / name)) is expected
+    assert ways(rounded=False).keys() <= {NUMPY, JIT}
+    assert ways(rounded=True)[NUMPY] == ("numpy", "float32")
     pytest.importorskip("numba")
-    assert ways(quantized=True)[JIT_INT8] == ("jit", "int8")
+    assert ways(rounded=True)[JIT_INT8] == ("jit", "int8")
 
 
 def test_a_peer_that_is_not_there_is_named(monkeypatch):
