@@ -148,8 +148,12 @@ def test_a_notebook_shows_it_only_to_someone_who_looks(monkeypatch, terminal, is
 
 
 @pytest.mark.parametrize("is_watched", [True, False])
-def test_in_a_kernel_a_notebook_that_a_program_executes_stores_nothing_of_it(tmp_path, is_watched):
+def test_in_a_kernel_a_notebook_that_a_program_executes_stores_nothing_of_it(
+    tmp_path, monkeypatch, is_watched
+):
     """A real kernel, asked as nbclient and nbval ask it, and as JupyterLab does."""
+    for name in ("HOME", "IPYTHONDIR"):  # where a kernel writes, whoever runs the tests
+        monkeypatch.setenv(name, str(tmp_path))
     manager = pytest.importorskip("jupyter_client.manager")
     pytest.importorskip("ipykernel")
     kernel, client = manager.start_new_kernel(env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)})
