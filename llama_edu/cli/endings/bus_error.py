@@ -5,8 +5,9 @@ has no other way to say it than this signal, which ends the process without a wo
 handlers run when the interpreter is back between two instructions, and the instruction that failed
 never ends. So a handler is set in C, which calls back into Python from where it happened.
 
-That thread may be one of BLAS or OpenMP, without Python's lock. It gets the lock, because numpy and
-the compiled loops release it before they multiply; a thread that holds it gets it at once.
+That thread may be one of BLAS or in compiled code, without Python's lock. It gets the lock, because
+numpy and the compiled loops release it before they multiply; a thread that holds it gets it at
+once.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Each loop reads the blocks in place in the file; the float32 weights exist only in registers. It
 keeps 32 sums side by side ("lanes"), as wide as the processor's vectors or wider, and adds them up
-at the end of the row. loops_k.py has the loops for k-quants; shares.py runs each loop on several
-threads. Tests compare every loop with matmul/product.py.
+at the end of the row. loops_k.py has the loops for k-quants; kernels.py makes C functions of
+them. Tests compare every loop with matmul/product.py.
 
 numba widens integers to 64 bits where it can, which defeats vectorization; hence the casts back to
 int32. Source of the layouts: see quants/legacy_quants.py.
@@ -31,7 +31,7 @@ OPTIONS: dict[str, Any] = {
 }
 
 #: For loops without blocks, where the compiler may choose the lanes itself.
-_ANY_ORDER: dict[str, Any] = {**OPTIONS, "fastmath": {"contract", "reassoc", "nsz"}}
+ANY_ORDER: dict[str, Any] = {**OPTIONS, "fastmath": {"contract", "reassoc", "nsz"}}
 
 #: Half the difference between the exponents of float16 and float32; see f16().
 HALF_REBIAS = 2.0**56
@@ -117,7 +117,7 @@ def high_nibble(byte):
     return np.float32(np.int32(np.int32(byte) >> np.int32(4)))
 
 
-@njit(**_ANY_ORDER)
+@njit(**ANY_ORDER)
 def f32(w, x, out, start, stop):
     """float32: what BLAS does, without its threads."""
     for r in range(start, stop):
@@ -127,7 +127,7 @@ def f32(w, x, out, start, stop):
         out[r] = total
 
 
-@njit(**_ANY_ORDER)
+@njit(**ANY_ORDER)
 def f16(w, x, out, start, stop):
     """float16 as int16: bits moved as in half(); x and the sum contribute 2^56 each."""
     for r in range(start, stop):
@@ -137,7 +137,7 @@ def f16(w, x, out, start, stop):
         out[r] = total * np.float32(HALF_REBIAS)
 
 
-@njit(**_ANY_ORDER)
+@njit(**ANY_ORDER)
 def bf16(w, x, out, start, stop):
     """bfloat16 as int16: each is the upper half of a float32."""
     for r in range(start, stop):

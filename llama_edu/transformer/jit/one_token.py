@@ -89,12 +89,14 @@ class CompiledToken:
         return rotations[position - first]
 
     def _free_team(self) -> Team:
-        for team in self._teams:
+        """A team that this thread has entered; a forked child cannot use those of its parent."""
+        own = [team for team in self._teams if team.is_of_this_process]
+        for team in own:
             if team.try_to_enter():
                 return team
-        team = Team(self._tables, self._model.threads if not self._teams else 1)
+        team = Team(self._tables, 1 if own else self._model.threads)
+        team.try_to_enter()  # before another thread can find it
         self._teams.append(team)
-        team.try_to_enter()
         return team
 
 

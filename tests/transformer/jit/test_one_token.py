@@ -203,6 +203,20 @@ def test_two_threads_of_a_program_may_generate_at_once():
         np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-4)
 
 
+def test_no_other_thread_can_enter_a_new_team_first():
+    model = random_model(1)
+    one_token = one_token_of(model, "float32")
+
+    class Seen(list):
+        def append(self, team):
+            assert not team.try_to_enter()  # what another thread would do that finds it
+            super().append(team)
+
+    one_token._teams = Seen()
+    one_token(5, KVCache(model.config))
+    assert len(one_token._teams) == 1
+
+
 def test_helpers_end_with_the_model():
     gc.collect()
     before = set(threading.enumerate())

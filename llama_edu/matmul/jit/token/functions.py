@@ -53,10 +53,10 @@ def attention(team, private, token, layer, step, _a, _b, _c, _d):
     wait(control, step, token, n_heads)
 
 
-def added(team, private, token, matrix, x, share_bits, step, mark, _a):
+def added(team, private, token, matrix, x, share, step, mark, _a):
     """The product of x with one matrix, times a share, added to the position's vector.
 
-    share_bits: the address of the share, or 0 for 1.
+    share: the address of the share, or 0 for 1.
     """
     control, threads = word(team, at.CONTROL), word(team, at.THREADS)
     n_pieces, rows = pieces_of(matrix, threads), word(private, at.ROWS_A)
@@ -66,13 +66,13 @@ def added(team, private, token, matrix, x, share_bits, step, mark, _a):
             break
         start, stop = rows_of(matrix, threads, piece)
         multiply(matrix, private, mark, x, rows, start, stop)
-        n, share = stop - start, np.float32(1)
-        if share_bits:
-            share = floats_at(share_bits, 1)[0]
+        n, factor = stop - start, np.float32(1)
+        if share:
+            factor = floats_at(share, 1)[0]
         to = floats_at(word(word(team, at.SHARED), at.X) + 4 * start, n)
         found = floats_at(rows + 4 * start, n)
         for i in range(n):
-            to[i] += share * found[i]
+            to[i] += factor * found[i]
         give_back(control, step)
     wait(control, step, token, n_pieces)
 

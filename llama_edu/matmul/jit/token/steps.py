@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from llama_edu.matmul.jit.loops import OPTIONS, as_float, inlined
+from llama_edu.matmul.jit.loops import ANY_ORDER, OPTIONS, as_float, inlined
 from llama_edu.matmul.jit.machine_code import njit
 from llama_edu.matmul.jit.memory import float_rows_at, floats_at, word
 from llama_edu.matmul.jit.token import places as at
-
-#: Sums whose order is free; NaN and infinity keep their meaning.
-ANY_ORDER: dict[str, Any] = {**OPTIONS, "fastmath": {"contract", "reassoc", "nsz"}}
 
 #: Adding and taking it away again rounds a float32 to an integer.
 _ROUNDS = np.float32(12582912.0)
@@ -139,7 +134,7 @@ def norm_at(x, weight, n, eps_bits, out, _a, _b, _c, _d):
 
 
 def gated_at(gate, up, n, relu, out, _a, _b, _c, _d):
-    """Gated."""
+    """The gated activation of n numbers."""
     gated(floats_at(gate, n), floats_at(up, n), relu, floats_at(out, n))
 
 

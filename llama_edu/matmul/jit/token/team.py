@@ -77,7 +77,6 @@ class Team:
 
     def __init__(self, tables: Tables, threads: int) -> None:
         threads = min(threads, at.MOST_HELPERS)
-        self._tables = tables
         self._memory = _Memory(tables, threads)
         self._compute = partial(
             decode.compute, _address(self._memory.team), _address(self._memory.privates[0]), 0, 0
@@ -92,9 +91,14 @@ class Team:
             ).start()
         weakref.finalize(self, _dismiss, self._memory)
 
+    @property
+    def is_of_this_process(self) -> bool:
+        """Whether its threads run here: those of a parent are not in a forked child."""
+        return self._pid == os.getpid()
+
     def try_to_enter(self) -> bool:
-        """Whether this team was free and belongs to this process; it is then taken."""
-        return self._pid == os.getpid() and self._is_working.acquire(blocking=False)
+        """Whether this team was free; it is then taken."""
+        return self._is_working.acquire(blocking=False)
 
     def leave(self) -> None:
         """Let others have it."""
