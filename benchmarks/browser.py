@@ -41,10 +41,12 @@ again = studio.writer.llama.generate_tokens(generation.tokens[:generation.n_prom
 next(iter(again))
 print(generation.prefill_s, again.prefill_s)"""
 
-#: Clicks a button and resolves with the milliseconds until `done` holds of the panel.
+#: Clicks a button and resolves with the milliseconds until `done` holds of the panel; with null
+#: where the button cannot be pressed, because a fast model has ended its text before Stop.
 _CLICK = """([name, done]) => new Promise((resolve, reject) => {
     const panel = document.querySelector('.llama-edu-generation');
     const button = [...panel.querySelectorAll('button')].find(b => b.innerText.includes(name));
+    if (button.disabled) return resolve(null);
     const isDone = new Function('panel', 'before', 'return ' + done);
     const before = panel.querySelector('pre[role=log]')?.innerText ?? '';
     const observer = new MutationObserver(() => {
@@ -101,7 +103,8 @@ _COUNT_FRAMES = """() => {
     document.querySelector('.llama-edu-page-map img').onload = () => { window.framesShown += 1; };
 }"""
 _FIRST_TEXT = "/[1-9]\\d* new tokens.*writing/.test(panel.innerText)"
-_STOPPED = "/stopped/.test(panel.innerText)"
+_WAS_STOPPED = "() => / stopped/.test(document.querySelector('.llama-edu-generation').innerText)"
+_ENDED = "/stopped|is reached|ended the text/.test(panel.innerText)"
 
 
 def run(rounds: int = ROUNDS) -> str:
@@ -164,7 +167,7 @@ def _first_tokens(lab: Lab, browser: Any, model: str, rounds: int) -> list[tuple
     seen, in_panel, in_cell = [], [], []
     for _ in range(rounds + 1):
         seen.append(page.evaluate(_CLICK, ["Generate", _FIRST_TEXT]))
-        page.evaluate(_CLICK, ["Stop", _STOPPED])
+        page.evaluate(_CLICK, ["Stop", _ENDED])
         page.wait_for_timeout(200)
         seconds = page.evaluate(_RUN_LAST, PROMPT_S).split()
         in_panel.append(1e3 * float(seconds[0]))
@@ -213,13 +216,18 @@ def _listen(socket: Any, received: list[int]) -> None:
 
 
 def _one_page(page: Any, rounds: int) -> tuple[list[float], list[float]]:
-    """Milliseconds to the first text and to the end; an uncounted first round loads the model."""
+    """Milliseconds to the first text and to the end; an uncounted first round loads the model.
+
+    Texts that ended by themselves before Stop took effect count as texts, not as stops.
+    """
     page.wait_for_selector(".llama-edu-generation")
     firsts, stops = [], []
-    for _ in range(rounds + 1):
+    while len(stops) < rounds + 1:
         firsts.append(page.evaluate(_CLICK, ["Generate", _FIRST_TEXT]))
-        page.wait_for_timeout(400)
-        stops.append(page.evaluate(_CLICK, ["Stop", _STOPPED]))
+        page.wait_for_timeout(20)
+        stop_ms = page.evaluate(_CLICK, ["Stop", _ENDED])
+        if stop_ms is not None and page.evaluate(_WAS_STOPPED):
+            stops.append(stop_ms)
         page.wait_for_timeout(200)
     return firsts[1:], stops[1:]
 
