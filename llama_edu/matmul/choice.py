@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from typing import Literal, NamedTuple, get_args
 
@@ -45,7 +45,11 @@ def matmul_for(
 
 
 def choose(
-    kernels: Kernels, weights: Iterable[np.ndarray], threads: int, arithmetic: ArithmeticChoice
+    kernels: Kernels,
+    weights: Iterable[np.ndarray],
+    threads: int,
+    arithmetic: ArithmeticChoice,
+    before_compiling: Callable[[], object] = lambda: None,
 ) -> Chosen:
     """The function that multiplies by these weights.
 
@@ -58,6 +62,7 @@ def choose(
         arithmetic: what is multiplied; see arithmetic.py. jit has loops for "int8" where the
             processor has instructions for it; elsewhere its float32 loops multiply rounded x.
             "auto" is what auto.py finds to be the fastest with jit, and "float32" with numpy.
+        before_compiling: called with jit, once the compiler was imported.
     Raises:
         RequestError: "jit" was requested and cannot be used; the message says why.
     """
@@ -68,6 +73,7 @@ def choose(
     try:
         from llama_edu.matmul.jit import product  # imports a compiler: only when wanted
 
+        before_compiling()
         settled = fastest(weights) if arithmetic == "auto" else arithmetic
         chosen = rounded_matmul(product.matmul, settled)
         compiled = types & {*product.TYPES}

@@ -1,11 +1,12 @@
 """The product in numpy: x @ w.T, by the method that suits the type and the number of positions.
 
-BLAS reads float32 weights in place, for a prompt in several of our threads. One position (decode)
-uses one_position.py; several positions (prefill) use tiles.py.
+BLAS reads float32 weights in place, for a prompt in its threads or in ours (quicker.py). One
+position (decode) uses one_position.py; several positions (prefill) use tiles.py.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ import numpy as np
 from llama_edu.errors import ShapeError
 from llama_edu.matmul import one_position
 from llama_edu.matmul.blas import can_control_blas
+from llama_edu.matmul.quicker import QuickerWay
 from llama_edu.matmul.threads import FEW_POSITIONS, run_shares
 from llama_edu.matmul.tiles import SMALLEST_NUMBERS, SMALLEST_ROWS, by_tiles
 from llama_edu.quants.blocks import BlockType, block_type_of, dequantize_into
@@ -60,22 +62,34 @@ def matmul(x: np.ndarray, w: np.ndarray, threads: int = 1) -> np.ndarray:
     check_widths(x, w, block)
     if blas_can_read(w):
         is_shared = threads > 1 and len(x) >= FEW_POSITIONS and w.size >= SMALLEST_NUMBERS
-        return _by_rows(x, w, threads) if is_shared and can_control_blas() else x @ w.T
+        return _in_float32(x, w, threads) if is_shared and can_control_blas() else x @ w.T
     if len(x) == 1 and one_position.can_multiply(w, block):
         return one_position.multiply(x[0], w, block, threads)[np.newaxis]
     return by_tiles(x, w, threads, dequantize_into)
 
 
-def _by_rows(x: np.ndarray, w: np.ndarray, threads: int) -> np.ndarray:
-    """X @ w.T for float32, whose rows our own threads share instead of those of BLAS.
+#: Whether our own threads share the rows of float32 weights (0), or BLAS's threads do (1).
+_quicker = QuickerWay(2)
 
-    BLAS's threads wait for each other by spinning. Where other programs run as well, they take
-    several times as long as one thread alone. One piece for each thread: BLAS is slower on less.
+
+def _in_float32(x: np.ndarray, w: np.ndarray, threads: int) -> np.ndarray:
+    """X @ w.T by whichever threads are quicker now.
+
+    BLAS's threads wait for each other by spinning. On an idle machine that makes them a fifth
+    faster; where other programs run, they take several times as long as ours.
     """
+    way, start = _quicker.choose(), time.perf_counter()
+    out = x @ w.T if way else _by_rows(x, w, threads)
+    _quicker.record(way, out.size * x.shape[1], time.perf_counter() - start)
+    return out
+
+
+def _by_rows(x: np.ndarray, w: np.ndarray, threads: int) -> np.ndarray:
+    """X @ w.T for float32, whose rows our own threads share; as many pieces as threads."""
     out = np.empty((len(x), len(w)), np.float32)
 
     def some_rows(start: int, stop: int) -> None:
-        out[:, start:stop] = (w[start:stop] @ x.T).T
+        np.matmul(x, w[start:stop].T, out=out[:, start:stop])  # BLAS writes it in place
 
     run_shares(some_rows, len(w), threads, max(SMALLEST_ROWS, len(w) // threads))
     return out

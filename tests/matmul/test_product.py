@@ -12,6 +12,7 @@ from llama_edu.matmul import product
 from llama_edu.matmul import threads as threads_module
 from llama_edu.matmul.one_position import TILE_NUMBERS
 from llama_edu.matmul.product import matmul, products
+from llama_edu.matmul.quicker import QuickerWay
 from llama_edu.matmul.tiles import TILE_BYTES
 from llama_edu.quants.blocks import BF16, BLOCK_TYPES, dequantize
 from llama_edu.quants.quantize import quantize
@@ -81,6 +82,7 @@ def test_float32_rows_are_shared_by_our_own_threads_for_a_prompt(rng, monkeypatc
 
     monkeypatch.setattr(product, "run_shares", run_shares)
     monkeypatch.setattr(product, "can_control_blas", lambda: True)
+    monkeypatch.setattr(product, "_quicker", QuickerWay(2))  # which tries ours first
     x = rng.standard_normal((T, 200)).astype(np.float32)
     w = rng.standard_normal((1037, 200)).astype(np.float32)
     np.testing.assert_allclose(matmul(x, w, threads), x @ w.T, rtol=1e-4, atol=1e-4)

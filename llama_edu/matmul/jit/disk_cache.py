@@ -155,6 +155,10 @@ class _Files(IndexDataCacheFile):  # type: ignore[misc]
         self._save_data(forms[key], data)
         self._save_index(forms)
 
+    def forms(self) -> Any:
+        """What the index names, by key; raises whatever a damaged file happens to mean."""
+        return self._load_index()
+
     def forget(self) -> None:
         """Remove an index that cannot be read, or that names code that cannot."""
         with contextlib.suppress(OSError):
@@ -172,6 +176,13 @@ class DiskCache(FunctionCache):  # type: ignore[misc]
         self._files = self._cache_file = _Files(
             locator.get_cache_path(), self._impl.filename_base, locator.get_source_stamp()
         )
+
+    def has(self, signature: Any, target_context: Any) -> bool:
+        """Whether there is machine code for these types; it may be damaged."""
+        try:
+            return self._index_key(signature, target_context.codegen()) in self._files.forms()
+        except Exception:  # a damaged index
+            return False
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         """The machine code for these types, or None."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+import gc
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numba
 from numba.core.ccallback import CFunc
 
-from llama_edu.matmul.jit.disk_cache import cache_of
+from llama_edu.matmul.jit.disk_cache import DiskCache, cache_of
 from llama_edu.matmul.jit.progress import steps
 
 #: Functions that have been compiled, or loaded from disk, in this process.
@@ -50,6 +51,18 @@ def forget_stale_code(function: Any, sources: Iterable[Path]) -> None:
                 file.unlink()
 
 
+@contextlib.contextmanager
+def _without_collecting() -> Iterator[None]:
+    """While numba compiles, looking for garbage would take a tenth of the time."""
+    was_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_collecting:
+            gc.enable()
+
+
 def call(what: str, function: Any, *arguments: object) -> None:
     """Call a compiled function; if it must be compiled first, that is shown.
 
@@ -59,7 +72,7 @@ def call(what: str, function: Any, *arguments: object) -> None:
     if function in _ready:
         function(*arguments)
         return
-    with steps(what) as next_step:
+    with steps(what) as next_step, _without_collecting():
         next_step()
         function(*arguments)
     _ready.add(function)
@@ -67,13 +80,14 @@ def call(what: str, function: Any, *arguments: object) -> None:
 
 def compile_for(what: str, function: Any, n_integers: int) -> None:
     """Make a compiled function ready for arguments that are int64, without calling it."""
-    with steps(what) as next_step:
+    with steps(what) as next_step, _without_collecting():
         next_step()
         function.compile((numba.types.int64,) * n_integers)
 
 
 #: The form of all functions that compiled code calls by their address.
 _OF_NINE = ((numba.types.int64,) * 9, numba.types.void)
+_C_OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}}
 
 
 @cache
@@ -84,14 +98,25 @@ def address_of(what: str, function: Any) -> int:
         what: its name in messages.
         function: of kernels.py or int8/kernels.py.
     """
-    options = {"error_model": "numpy", "fastmath": {"contract"}}
-    compiled: Any = CFunc(function, _OF_NINE, {}, options)
-    compiled._cache = cache_of(function)
-    with steps(what) as next_step:
+    compiled = _c_function(function)
+    with steps(what) as next_step, _without_collecting():
         next_step()
         compiled.compile()
     _kept.append(compiled)
     return int(compiled.address)
+
+
+def is_kept(function: Any) -> bool:
+    """Whether the machine code of a function of nine int64 is on disk, for this processor."""
+    compiled = _c_function(function)
+    cache, target = compiled._cache, compiled._targetdescr.target_context
+    return isinstance(cache, DiskCache) and cache.has(compiled._sig, target)
+
+
+def _c_function(function: Any) -> Any:
+    compiled: Any = CFunc(function, _OF_NINE, {}, _C_OPTIONS)
+    compiled._cache = cache_of(function)
+    return compiled
 
 
 #: Compiled functions whose addresses are in use.

@@ -14,6 +14,7 @@ from llama_edu.config import output_name
 from llama_edu.errors import NumericalError
 from llama_edu.matmul.jit.product import TYPES, fill
 from llama_edu.matmul.jit.token import places as at
+from llama_edu.matmul.jit.token import team
 from llama_edu.matmul.jit.token.tables import Tables, matrix_row
 from llama_edu.matmul.jit.token.team import Team
 from llama_edu.quants.blocks import block_type_of, dequantize, dequantize_into
@@ -100,10 +101,20 @@ class CompiledToken:
         return team
 
 
+def compile_ahead(model: Model, arithmetic: str) -> None:
+    """Let another process compile what single tokens need, if it is not on disk; see team.py."""
+    if _is_possible(model, arithmetic):
+        team.compile_ahead(model.config.n_experts > 0)
+
+
 def one_token_of(model: Model, arithmetic: str) -> CompiledToken | None:
     """What computes single tokens of this model; None if forward() must."""
     tables = tables_of(model, arithmetic)
     return None if tables is None else CompiledToken(model, tables)
+
+
+def _is_possible(model: Model, arithmetic: str) -> bool:
+    return model.log is NO_LOG and arithmetic != "int4"
 
 
 def tables_of(model: Model, arithmetic: str) -> Tables | None:
@@ -111,7 +122,7 @@ def tables_of(model: Model, arithmetic: str) -> Tables | None:
 
     Compiles what its weights need, or loads it from disk. Reads no matrix.
     """
-    if model.log is not NO_LOG or arithmetic == "int4":
+    if not _is_possible(model, arithmetic):
         return None
     config = model.config
     rows = [matrix_row(model.weights[name], arithmetic) for name in _matrix_names(model)]

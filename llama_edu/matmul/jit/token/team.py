@@ -12,14 +12,20 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from llama_edu.matmul.jit import product
-from llama_edu.matmul.jit.machine_code import address_of, compile_for, forget_stale_code
-from llama_edu.matmul.jit.token import decode, functions, steps
+from llama_edu.matmul.jit.machine_code import (
+    address_of,
+    compile_for,
+    forget_stale_code,
+    is_kept,
+)
+from llama_edu.matmul.jit.token import ahead, decode, functions, steps
 from llama_edu.matmul.jit.token import places as at
 from llama_edu.matmul.jit.token.pace import Pace
 from llama_edu.matmul.jit.token.tables import Tables
@@ -54,7 +60,12 @@ class _Memory:
         self._tables = tables
         parts = (tables.matrices, tables.norms, self.control, self.shared)
         self.team = np.array(
-            [*sizes, threads, *map(_address, parts), *_functions(bool(sizes[at.N_EXPERTS]))],
+            [
+                *sizes,
+                threads,
+                *map(_address, parts),
+                *functions_of_a_token(bool(sizes[at.N_EXPERTS])),
+            ],
             np.int64,
         )
         self.bells = [threading.Lock() for _ in range(threads)]
@@ -154,16 +165,26 @@ def _dismiss(memory: _Memory) -> None:
             bell.release()
 
 
+def compile_ahead(has_experts: bool) -> None:
+    """Let another process compile what tokens need, if it is not on disk; return at once."""
+    if not all(is_kept(function) for function in _order(has_experts)):
+        ahead.start(has_experts)
+
+
 @cache
-def _functions(has_experts: bool) -> tuple[int, ...]:
+def functions_of_a_token(has_experts: bool) -> tuple[int, ...]:
     """Addresses of compiled functions, in the order of places.py from QUERIES on."""
+    ahead.wait(has_experts)
     compile_for("a whole token", decode.compute, 4)
-    second = functions.mixture if has_experts else functions.feed_forward
-    order = (
-        functions.queries_keys_values, functions.attention, functions.added, second,
+    return tuple(address_of("a whole token", function) for function in _order(has_experts))
+
+
+def _order(has_experts: bool) -> tuple[Callable[..., None], ...]:
+    return (
+        functions.queries_keys_values, functions.attention, functions.added,
+        functions.mixture if has_experts else functions.feed_forward,
         functions.logits, steps.norm_at, steps.gated_at, steps.head_at,
     )  # fmt: skip
-    return tuple(address_of("a whole token", function) for function in order)
 
 
 def _address(array: np.ndarray) -> int:
