@@ -14,9 +14,9 @@ from llama_edu.config import output_name
 from llama_edu.errors import NumericalError
 from llama_edu.matmul.jit.product import TYPES, fill
 from llama_edu.matmul.jit.token import places as at
-from llama_edu.matmul.jit.token import team
 from llama_edu.matmul.jit.token.tables import Tables, matrix_row
 from llama_edu.matmul.jit.token.team import Team
+from llama_edu.matmul.jit.token.team import compile_ahead as compile_functions_ahead
 from llama_edu.quants.blocks import block_type_of, dequantize, dequantize_into
 from llama_edu.transformer import kernels
 from llama_edu.transformer.access_log import NO_LOG
@@ -104,7 +104,7 @@ class CompiledToken:
 def compile_ahead(model: Model, arithmetic: str) -> None:
     """Let another process compile what single tokens need, if it is not on disk; see team.py."""
     if _is_possible(model, arithmetic):
-        team.compile_ahead(model.config.n_experts > 0)
+        compile_functions_ahead(model.config.n_experts > 0)
 
 
 def one_token_of(model: Model, arithmetic: str) -> CompiledToken | None:
