@@ -10,6 +10,7 @@ import ctypes
 import mmap
 import os
 import struct
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -56,10 +57,10 @@ class FaultTrace:
             threads = [int(task.name) for task in Path("/proc/self/task").iterdir()]
         except OSError as error:
             raise linux.refusal("/proc/self/task", error.errno) from None
-        share = _BUFFER_PAGES[os.geteuid() == 0] // len(threads)
-        n_buffer_pages = 1 << max(0, share.bit_length() - 1)
+        room, me = _BUFFER_PAGES[os.geteuid() == 0], threading.get_native_id()
         try:
             for thread in threads:
+                n_buffer_pages = _buffer_pages(room, len(threads), thread == me)
                 fd = _open_counter(thread)
                 try:
                     buffer = mmap.mmap(fd, (1 + n_buffer_pages) * mmap.PAGESIZE)
@@ -100,6 +101,15 @@ class FaultTrace:
             buffer.close()
             os.close(fd)
         self._buffers = []
+
+
+def _buffer_pages(room: int, n_threads: int, is_own: bool) -> int:
+    """The buffer of one thread, a power of two: half of the room for the one that starts.
+
+    It computes, alone or with others; most of a process's threads only wait.
+    """
+    share = room // 2 if is_own else room // 2 // max(1, n_threads - 1)
+    return 1 << max(0, share.bit_length() - 1)
 
 
 def _open_counter(thread: int) -> int:

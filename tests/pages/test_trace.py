@@ -1,11 +1,13 @@
 """The order in which pages are first touched, where the system lets one see it."""
 
+import threading
+
 import numpy as np
 import pytest
 from helpers import ground_truth as gt
 
 from llama_edu.errors import MeasurementError
-from llama_edu.pages import linux
+from llama_edu.pages import linux, trace
 from llama_edu.pages.lab import PageLab
 
 
@@ -31,6 +33,25 @@ def test_pages_are_listed_in_the_order_of_their_first_touch(lab):
     assert record.n_without_order == 0
     assert record.order.tolist() == order.tolist()
     assert set(record.order.tolist()) == set(np.flatnonzero(record.pages).tolist())
+
+
+def test_threads_that_wait_take_little_room_from_the_one_that_computes(lab, monkeypatch):
+    monkeypatch.setattr(trace, "_BUFFER_PAGES", {False: 128, True: 128})  # a user's, for all
+    over, waiting = threading.Event(), []
+    for _ in range(40):
+        waiting.append(threading.Thread(target=over.wait))
+        waiting[-1].start()
+    try:
+        data = np.frombuffer(lab.backend.mapped.mmap, np.uint8)
+        with lab.record("beside forty threads", ordered=True) as record:
+            for page in range(lab.n_pages):
+                int(data[page * gt.PAGE])
+        del data
+    finally:
+        over.set()
+        for thread in waiting:
+            thread.join()
+    assert (record.n_touched, record.n_without_order) == (lab.n_pages, 0)
 
 
 def test_an_order_is_refused_where_faults_are_not_pages(tmp_path):
