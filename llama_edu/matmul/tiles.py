@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from llama_edu.matmul.blas import can_control_blas
-from llama_edu.matmul.threads import FEW_POSITIONS, run_shares
+from llama_edu.matmul.threads import FEW_POSITIONS, run_shares, worth
 from llama_edu.matmul.workspace import scratch
 
 #: Bytes of the float32 tile. Measured on cores with 1 MiB of cache each, with numpy converting 256
@@ -51,8 +51,7 @@ def by_tiles(
             products = np.matmul(rows, x.T, out=scratch("tile @ x.T", (last - first, len(x))))
             out[:, first:last] = products.T
 
-    if len(w) * in_features < SMALLEST_NUMBERS:
-        threads = 1
+    threads = worth(threads, len(w) * in_features, SMALLEST_NUMBERS / 2)
     if threads == 1 or len(x) < FEW_POSITIONS or not can_control_blas():
         multiply_rows(0, len(w))
     else:

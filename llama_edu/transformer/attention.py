@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from llama_edu.matmul.blas import can_control_blas
-from llama_edu.matmul.threads import FEW_POSITIONS, run_shares
+from llama_edu.matmul.threads import FEW_POSITIONS, run_shares, worth
 from llama_edu.transformer import kernels
 from llama_edu.transformer.tap import Tap, untouched
 
@@ -47,5 +47,6 @@ def attend(
         part = kernels.attention(q[:, first:last], k[start:stop], v[start:stop])
         mixed[:, first * head_dim : last * head_dim] = part
 
+    threads = worth(threads, n_scores * len(k), _WORTH_SHARING / 2)
     run_shares(some_heads, len(k), threads, -(-_SMALLEST // n_scores))
     return mixed

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from llama_edu.matmul import blas, threads
-from llama_edu.matmul.threads import run_shares
+from llama_edu.matmul.threads import run_shares, worth
 
 
 def pieces_of(n_items: int, n_threads: int, smallest: int = 1) -> list[tuple[int, int]]:
@@ -49,6 +49,13 @@ def test_every_item_is_in_one_piece_and_no_piece_is_empty(n_items, n_threads, sm
 
 def test_nothing_to_do_is_no_piece():
     assert pieces_of(0, 3) == []
+
+
+def test_more_threads_are_woken_for_more_work_but_ever_more_slowly():
+    assert [worth(16, work, 10) for work in (0, 19, 20, 159, 360, 1000, 10**6)] == [
+        1, 1, 2, 2, 3, 5, 16,
+    ]  # fmt: skip
+    assert worth(1, 10**9, 10) == 1 and worth(2, 10**9, 0.5) == 2
 
 
 def test_pieces_are_small_but_no_smaller_than_is_worth_a_call():
@@ -200,7 +207,7 @@ def test_blas_has_one_thread_in_every_piece():
 def test_a_child_forked_in_a_program_that_shares_work_shares_it_too():
     program = """
 import os, threading
-from llama_edu.matmul.threads import run_shares
+from llama_edu.matmul.threads import run_shares, worth
 
 def both_take_part():
     both, found = threading.Barrier(2), []

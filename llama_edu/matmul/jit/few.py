@@ -18,7 +18,7 @@ from llama_edu.matmul.jit.int8 import instructions, rounding
 from llama_edu.matmul.jit.int8 import kernels as int8_kernels
 from llama_edu.matmul.jit.int8.layouts import LAYOUTS
 from llama_edu.matmul.jit.machine_code import address_of
-from llama_edu.matmul.threads import run_shares
+from llama_edu.matmul.threads import run_shares, worth
 from llama_edu.matmul.workspace import scratch
 from llama_edu.quants.blocks import block_type_of
 
@@ -28,9 +28,9 @@ FLOAT_TYPES = ("f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q
 #: With more positions than this, tiles are faster than one pass over the blocks for each.
 MOST_POSITIONS = 4
 
-#: Products of single numbers below which waking a thread takes longer than computing them, and that
-#: a thread computes at a time, at least: some 20 microseconds.
-WORTH_WAKING, _SMALLEST = 4 * 1024 * 1024, 256 * 1024
+#: Products of single numbers for which a second thread is woken, and that it computes at a time, at least:
+#: some 20 microseconds.
+FOR_ONE_THREAD, _SMALLEST = 2 * 1024 * 1024, 256 * 1024
 
 
 class Form(NamedTuple):
@@ -126,7 +126,8 @@ def multiply(x: np.ndarray, w: np.ndarray, kernel: Kernel, threads: int) -> np.n
     def some_rows(start: int, stop: int) -> None:
         function(*places, start, stop)
 
-    if threads == 1 or out.size * n < WORTH_WAKING:
+    threads = worth(threads, out.size * n, FOR_ONE_THREAD)
+    if threads == 1:
         some_rows(0, len(w))
     else:
         run_shares(some_rows, len(w), threads, max(1, _SMALLEST // (T * n)))

@@ -10,7 +10,8 @@ import numpy as np
 
 from llama_edu.matmul.jit.machine_code import call
 from llama_edu.matmul.jit.panels import steps
-from llama_edu.matmul.threads import run_shares
+from llama_edu.matmul.jit.panels.jobs import FOR_ONE_THREAD
+from llama_edu.matmul.threads import run_shares, worth
 from llama_edu.transformer import kernels
 from llama_edu.transformer.attention import attend as numpy_attend
 from llama_edu.transformer.tap import Tap, untouched
@@ -55,7 +56,8 @@ def attend(
             keys, values = k[head // n_groups], v[head // n_groups]
             call("attention", steps.attend, queries, keys, values, head, scale, mixed)
 
-    run_shares(some_heads, n_heads, threads)
+    n_products = 2 * T * k.shape[1] * head_dim * n_heads
+    run_shares(some_heads, n_heads, worth(threads, n_products, FOR_ONE_THREAD))
     return mixed[:T]
 
 

@@ -98,7 +98,7 @@ def test_unknown_kernels_are_refused_with_the_choices():
 
 
 def test_the_rows_of_large_matrices_are_shared_among_threads(monkeypatch):
-    monkeypatch.setattr(few, "WORTH_WAKING", 2 * 100 * 512)
+    monkeypatch.setattr(few, "FOR_ONE_THREAD", 100 * 512)
     x = np.random.default_rng(1).standard_normal((2, 512)).astype(np.float32)
     for rows in (67, 133):  # one stays on one thread, the other does not
         w = random_blocks("q4_0", rows, 512)

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from llama_edu.matmul.threads import run_shares
+from llama_edu.matmul.threads import run_shares, worth
 
 #: Rows of a tile.
 TILE_ROWS = 16
 
-#: Products of single numbers below which waking a thread takes longer than computing them.
-WORTH_WAKING = 8 * 1024 * 1024
+#: Products of single numbers for which a second thread is woken, some 40 microseconds, and that a
+#: thread takes at a time, at least.
+FOR_ONE_THREAD, AT_A_TIME = 4 * 1024 * 1024, 2 * 1024 * 1024
 
 
 class Job(NamedTuple):
@@ -37,10 +38,11 @@ def run(jobs: Sequence[Job], threads: int) -> None:
             if start < end and stop > begin:
                 job.run(max(start, begin) - begin, min(stop, end) - begin)
 
-    if sum(job.n_products for job in jobs) < WORTH_WAKING:
-        threads = 1
     if ends:
-        run_shares(some_tiles, ends[-1], threads)
+        n_products = max(1, sum(job.n_products for job in jobs))
+        smallest = -(-ends[-1] * AT_A_TIME // n_products)
+        threads = worth(threads, n_products, FOR_ONE_THREAD)
+        run_shares(some_tiles, ends[-1], threads, smallest)
 
 
 def tiles_of(n_rows: int) -> int:

@@ -162,7 +162,7 @@ def test_x_is_laid_side_by_side_once_for_all_matrices(monkeypatch):
 
 
 def test_threads_take_tiles_of_all_jobs(monkeypatch):
-    monkeypatch.setattr(jobs, "WORTH_WAKING", 0)
+    monkeypatch.setattr(jobs, "FOR_ONE_THREAD", 1)
     done = [np.zeros(n, int) for n in (5, 1, 13)]
 
     def job(counts: np.ndarray) -> jobs.Job:
