@@ -1,10 +1,10 @@
 """Working memory that the process keeps between layers instead of returning it each time.
 
 Every layer frees the same few megabytes that the next one allocates. By default, glibc returns each
-large array to the system at once, and the system provides new pages, zeroed one fault at a time. What
-products need for themselves does not depend on this, see workspace.py; what they return does: for
-128 positions of a model with 134M weights, 2,000 to 3,000 page faults and a fortieth of the time.
-Where faults are counted, they would stand beside those of the file.
+large array to the system at once, and the system provides new pages, zeroed one fault at a time.
+What products need for themselves does not depend on this, see workspace.py; what they return does:
+for 128 positions of a model with 134M weights, 2,000 to 3,000 page faults and a fortieth of the
+time. Where faults are counted, they would stand beside those of the file.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def test_float32_rows_are_shared_by_our_own_threads_for_a_prompt(rng, monkeypatc
     x = rng.standard_normal((T, 200)).astype(np.float32)
     w = rng.standard_normal((1037, 200)).astype(np.float32)
     np.testing.assert_allclose(matmul(x, w, threads), x @ w.T, rtol=1e-4, atol=1e-4)
-    assert shared == ([threads] if T > 16 and threads > 1 else [])
+    assert shared == ([2] if T > 16 and threads > 1 else [])  # a third one finds too little
     small = w[:, :100].copy()
     np.testing.assert_allclose(
         matmul(x[:, :100], small, threads), x[:, :100] @ small.T, rtol=1e-4, atol=1e-4

@@ -28,8 +28,8 @@ FLOAT_TYPES = ("f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q
 #: With more positions than this, tiles are faster than one pass over the blocks for each.
 MOST_POSITIONS = 4
 
-#: Products of single numbers for which a second thread is woken, and that it computes at a time, at least:
-#: some 20 microseconds.
+#: Products of single numbers for which a second thread is woken, and that it computes at a time, at
+#: least: some 20 microseconds.
 FOR_ONE_THREAD, _SMALLEST = 2 * 1024 * 1024, 256 * 1024
 
 
