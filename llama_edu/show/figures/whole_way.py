@@ -120,8 +120,8 @@ def whole_way_figure(llama: Llama, text: str = "Once upon a time") -> AltFigure:
 
 def _draw_file(figure: Any, way: WholeWay) -> Any:
     """The file as a bar, its first byte on top."""
-    axes = _panel(figure, 0.185, 0.04, "1  the file",
-                  f"{plain_label(way.file_name, 24)}\n{way.n_bytes:,} bytes", right=True)  # fmt: skip
+    below = f"{plain_label(way.file_name, 24)}\n{way.n_bytes:,} bytes"
+    axes = _panel(figure, 0.185, 0.04, "1  the file", below, right=True)
     stops = [*(first for _, first in way.bands[1:]), way.n_bytes]
     sizes = []
     for i, ((name, first), stop) in enumerate(zip(way.bands, stops, strict=True)):

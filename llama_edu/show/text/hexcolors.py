@@ -51,9 +51,7 @@ class HexColors:
 
     def _repr_html_(self) -> str:
         """Two columns of text in one font of equal widths, so that they read without colors too."""
-        rows = [
-            self._row(first) for first in range(self._first_row, self._stop, _BYTES_PER_ROW)
-        ]
+        rows = [self._row(first) for first in range(self._first_row, self._stop, _BYTES_PER_ROW)]
         legend = [
             f'<span style="color: rgb{_COLORS[number % len(_COLORS)]}">&#9632;</span> '
             f"{field.offset:8x}  {escaped(_meaning(field))}"
