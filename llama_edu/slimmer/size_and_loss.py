@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,8 @@ class SizeAndLoss:
             for row in self.rows
         ]  # fmt: skip
         table = lay_out(head, body)
-        return f"{self.n_tokens:,} tokens: {self.text}\n\n{table}"
+        text = textwrap.fill(f"{self.n_tokens:,} tokens: {self.text}", 80)
+        return f"{text}\n\n{table}"
 
 
 def _more(row: StoredAs) -> str:

@@ -57,7 +57,10 @@ class HexColors:
             f"{field.offset:8x}  {escaped(_meaning(field))}"
             for number, field in enumerate(self.fields)
         ]
-        style = "white-space: pre; overflow-x: auto; margin: 0; line-height: 1.5"
+        style = (
+            "white-space: pre; overflow-x: auto; margin: 0; line-height: 1.5; "
+            "font-family: var(--jp-code-font-family, monospace), monospace"
+        )
         return f'<pre style="{style}">{_LF.join(rows)}{_LF}{_LF}{_LF.join(legend)}</pre>'
 
     @property

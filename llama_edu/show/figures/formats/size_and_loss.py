@@ -41,7 +41,7 @@ def size_and_loss_figure(found: SizeAndLoss) -> AltFigure:
     axes.grid(color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(f"{found.n_tokens:,} tokens: {plain_label(found.text, 66)}",
+    axes.set_title(f"{found.n_tokens:,} tokens: {plain_label(found.text.split(', ')[0], 66)}",
                    fontsize=10, loc="left")  # fmt: skip
     told = "; ".join(f"{row.type} {row.n_bytes:,} bytes, {row.nats:.3f}" for row in found.rows)
     alt = (
