@@ -53,23 +53,23 @@ class Words(HTMLParser):
 
 
 def studio(folder, rng, maker, llama):
-    return maker(GenerationStudio, **WRITTEN)(llama), lambda panel: panel.start().wait(20)
+    return maker(GenerationStudio, **WRITTEN)(llama), lambda panel: panel.start().wait(60)
 
 
 def generation(folder, rng, maker, llama):
-    return maker(GenerationWidget, **WRITTEN)(llama), lambda panel: panel.start().wait(20)
+    return maker(GenerationWidget, **WRITTEN)(llama), lambda panel: panel.start().wait(60)
 
 
 def comparison(folder, rng, maker, llama):
     sides = {"left": {}, "right": {"temperature": 1.0, "top_k": TOP_K, "seed": 5}}
     make = maker(ComparisonWidget, prompt="the <b>", n_tokens=12, **sides)
-    return make(llama), lambda panel: panel.start().wait(20)
+    return make(llama), lambda panel: panel.start().wait(60)
 
 
 def chat(folder, rng, maker, llama):
-    return maker(ChatPanel, n_tokens=7, temperature=0.0)(llama), lambda panel: (
-        panel.send("the <b>").wait(20)
-    )
+    return maker(ChatPanel, n_tokens=7, temperature=0.0)(llama), lambda panel: panel.send(
+        "the <b>"
+    ).wait(60)
 
 
 def xray(folder, rng, maker, llama):
@@ -150,8 +150,8 @@ def test_without_colors_an_unlikely_token_is_underlined(llama, marked):
 
 def test_what_a_studio_looked_ahead_at_is_in_its_picture(llama, maker):
     panel = maker(GenerationStudio, **WRITTEN)(llama).start()
-    assert panel.wait(20) and "and then, greedily" not in panel.picture().html
-    assert panel.look_ahead().wait(20) and "and then, greedily" in panel.picture().html
+    assert panel.wait(60) and "and then, greedily" not in panel.picture().html
+    assert panel.look_ahead().wait(60) and "and then, greedily" in panel.picture().html
 
 
 def test_a_comparison_marks_the_first_difference(tmp_path, rng, maker):

@@ -49,9 +49,8 @@ def test_a_debugger_finds_the_frame_that_raised(last):
 def test_another_error_and_none_at_all_go_on(last):
     with pytest.raises(NameError), fails():
         not_a_name  # noqa: B018, F821
-    with pytest.raises(RequestError, match="ended without an error, expected one of kind Llama"):
-        with fails():
-            pass
+    with pytest.raises(RequestError, match="without an error, expected one of kind L"), fails():
+        pass
     with pytest.raises(FormatError), fails(KeyError):
         broken()
     with fails(KeyError):
