@@ -12,7 +12,7 @@ from llama_edu.html import escaped_lines, note_html
 from llama_edu.show.story.choice import Choice
 from llama_edu.show.story.description import settings_line
 from llama_edu.show.story.token_colors import RARE, legend_html, token_spans
-from llama_edu.show.story.token_html import PROSE, choice_html, percent
+from llama_edu.show.story.token_html import PROSE, choice_html
 from llama_edu.show.story.writing import Writing
 from llama_edu.tokenizer.protocol import Tokenizer
 
@@ -20,7 +20,7 @@ _BOX = (
     "border: 1px solid var(--jp-border-color2, #bbb); border-radius: 3px; padding: 8px 12px; "
     f"margin: 4px 0; background: none; {PROSE}"
 )
-_LEGEND = f"Underlined: less than {percent(RARE)}. The less likely, the darker:"
+_LEGEND = f"Underlined: less than {100 * RARE:.0f} %. The less likely, the stronger the shade:"
 
 
 def still_box(body: str) -> str:

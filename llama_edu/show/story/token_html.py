@@ -119,7 +119,7 @@ def _row(
     tokenizer: Tokenizer,
     followed: Mapping[int, str] | None,
 ) -> str:
-    cell = "padding: 0 8px; white-space: nowrap; vertical-align: top"
+    cell = "padding: 0 8px; white-space: nowrap; vertical-align: top; text-align: left"
     bar = (
         f'<span style="display: inline-block; width: {80 * candidate.probability:.0f}px; '
         f'height: 0.8em; background: var(--jp-brand-color1, #1976d2)"></span>'
