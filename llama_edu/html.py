@@ -16,7 +16,8 @@ _LEFT = "text-align: left; padding: 0 12px 0 0; vertical-align: top"
 MUTED = "color: var(--jp-ui-font-color2, #777)"
 # Exported pages give <pre> inside HTML the font of prose; where style is dropped, <pre> is enough.
 _PREFORMATTED = (
-    "font-family: var(--jp-code-font-family, monospace); white-space: pre; overflow-x: auto; "
+    "font-family: var(--jp-code-font-family, monospace); "
+    "font-size: var(--jp-code-font-size, 13px); white-space: pre; overflow-x: auto; "
     "line-height: 1.3; margin: 0; padding: 0; background: none; color: inherit"
 )
 ERROR = "color: var(--jp-error-color1, #d32f2f); overflow-wrap: anywhere"
