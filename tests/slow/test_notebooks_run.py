@@ -30,7 +30,7 @@ def python(*arguments, **environment):
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
-        capture_output=True, text=True, timeout=500, cwd=FOLDER,
+        capture_output=True, text=True, timeout=900, cwd=FOLDER,
         env=os.environ | environment | {"PYTHONPATH": os.pathsep.join(paths)},
     )  # fmt: skip
 
@@ -84,7 +84,7 @@ def answers_of(path):
     ]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1000)
 @each_notebook
 def test_the_folded_answers_run_where_readers_open_them(path, tmp_path):
     """After Run All: what the last cells delete or close must not be what an answer needs."""
@@ -98,7 +98,7 @@ def test_the_folded_answers_run_where_readers_open_them(path, tmp_path):
 ANY_MODEL = [path for path in NOTEBOOKS if path.stem[:2] in ("02", "03", "04", "05", "06")]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1000)
 @pytest.mark.parametrize("path", ANY_MODEL, ids=lambda path: path.stem)
 def test_a_notebook_runs_on_a_model_with_grouped_heads_and_byte_level_pieces(path, tmp_path, rng):
     pytest.importorskip("gguf")
