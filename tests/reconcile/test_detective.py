@@ -167,7 +167,7 @@ def test_a_report_reads_well_with_and_without_a_bug(subject):
     assert "15 steps agree" in text and "layers.0.activated is wrong" in text
     assert "usual causes: another activation than silu" in text
     assert "layers.0.activated" in bad.table().splitlines()[16]
-    assert bad._repr_html_().startswith("<pre>")
+    assert bad._repr_html_().startswith("<pre style=")
     assert "1 of 54 steps" not in text
     local = local_errors(planted.model, reference, tap=planted.tap)
     assert "3 of 54 steps are wrong by themselves" in str(local)

@@ -95,7 +95,7 @@ def test_its_repr_is_a_table_that_stays_short(made):
     assert text.startswith("Trace of 9 tokens: 54 steps, 0.1 MiB\n")
     assert "layers.0.attention_norm  (9, 24)" in text and "... 30 more" in text
     assert len(text.splitlines()) == 1 + 1 + 24 + 1
-    assert "&lt;" not in made._repr_html_() and made._repr_html_().startswith("<pre>")
+    assert "&lt;" not in made._repr_html_() and made._repr_html_().startswith("<pre style=")
     assert "inf" not in text
 
 

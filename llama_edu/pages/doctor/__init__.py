@@ -59,15 +59,15 @@ class Report:
     findings: tuple[Finding, ...]
 
     def __str__(self) -> str:
-        heads = ("counter", *(f"{n:,} {what}" for what, n in self.touched), "verdict")
+        accesses = (f"{n:,} {what}" for what, n in self.touched)
+        heads = ("counter", "verdict", *accesses, "why")
         nothing = (None,) * len(self.touched)
-        rows = [(f.counter, *(f.reported or nothing), f"{f.verdict}: {f.why}")
-                for f in self.findings]  # fmt: skip
+        rows = [(f.counter, f.verdict, *(f.reported or nothing), f.why) for f in self.findings]
         title = (
             f"Touched known pages of a file of {self.n_pages:,} pages of {mmap.PAGESIZE:,} bytes, "
             f"and read every counter."
         )
-        return f"{title}\n" + lay_out(heads, rows, "<" + ">" * len(self.touched) + "<")
+        return f"{title}\n" + lay_out(heads, rows, "<<" + ">" * len(self.touched) + "<")
 
 
 def examine(folder: Path | str | None = None, *, n_pages: int = N_PAGES, seed: int = 0) -> Report:
