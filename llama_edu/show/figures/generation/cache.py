@@ -1,0 +1,68 @@
+"""What a key/value cache saves, by the length of the text: the arithmetic, and the time measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from llama_edu.config import ModelConfig
+from llama_edu.show.figures.alt_figure import AltFigure
+from llama_edu.show.figures.ink import BLUE, VERMILLION, new_figure
+
+
+def products_of(config: ModelConfig, n_new: int, n_before: int, vocab_rows: int) -> int:
+    """Multiplications of a forward pass over some new positions.
+
+    Args:
+        n_new: positions that are computed. n_before: positions whose keys and values are known.
+        vocab_rows: positions whose scores are computed; only the last is needed to go on.
+    """
+    q_dim = config.n_heads * config.head_dim
+    kv_dim = config.n_kv_heads * config.head_dim
+    n_feed_forward = config.n_experts_per_token or 1
+    matrices = config.dim * (2 * q_dim + 2 * kv_dim + 3 * n_feed_forward * config.hidden_dim)
+    seen = sum(range(n_before + 1, n_before + n_new + 1))  # each looks at itself and all before
+    per_layer = n_new * matrices + 2 * q_dim * seen
+    return config.n_layers * per_layer + vocab_rows * config.dim * config.vocab_size
+
+
+def work_ratio(config: ModelConfig, length: int) -> float:
+    """Multiplications for one more token without a cache, over those with one.
+
+    Args:
+        length: positions of the text, the newest included.
+    """
+    return products_of(config, length, 0, 1) / products_of(config, 1, length - 1, 1)
+
+
+def cache_figure(config: ModelConfig, measured: Mapping[int, float]) -> AltFigure:
+    """The ratio without to with a cache over the length of the text: a line of work, marks of time.
+
+    Args:
+        measured: length -> seconds without a cache over seconds with it.
+    Raises:
+        LlamaEduError: matplotlib is not installed.
+    """
+    figure = new_figure("cache_figure", 7.6, 3.6)
+    axes = figure.add_subplot()
+    longest = max(measured)
+    lengths = np.unique(np.linspace(1, longest, 60).round().astype(int))
+    ratios = [work_ratio(config, int(n)) for n in lengths]
+    axes.plot(lengths, ratios, color=BLUE, linewidth=2)
+    axes.text(lengths[-1], ratios[-1], " work", color=BLUE, va="center")
+    places, times = list(measured), list(measured.values())
+    axes.plot(places, times, "o--", color=VERMILLION)
+    axes.text(places[-1], times[-1], "  time", color=VERMILLION, va="center")
+    axes.set_xlim(0, longest * 1.12)
+    axes.set_ylim(0, None)
+    axes.set_xlabel("positions of the text, the new one included")
+    axes.set_ylabel("without a cache / with it")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    return AltFigure(
+        figure,
+        f"A line that rises with the length of the text: multiplications for one more token without "
+        f"a cache over those with it, {ratios[-1]:.0f} at {longest} positions. Marks below it, at "
+        f"{', '.join(map(str, places))} positions: the same ratio of times, measured on one machine.",
+    )
