@@ -45,7 +45,7 @@ def touches_figure(
     summary = touches.summary(n_steps)
     what = _TITLES[mode].format(touches.noun)
     if touches.noun == "part":
-        what += ", within one token"
+        what = what.replace("part", "part of a token", 1)
     elif mode == "now" and grid.n_experts:
         what = "which experts this token chose, and what every token needs"
     values = [n_steps - 1] if mode == "now" else legend_values(n_values)

@@ -9,6 +9,7 @@ import numpy as np
 from llama_edu.errors import RequestError
 from llama_edu.show.figures.alt_figure import AltFigure, plain_label
 from llama_edu.show.figures.ink import BLUE, FAINT, VERMILLION, new_figure
+from llama_edu.show.story.token_html import percent
 
 #: More positions would make labels smaller than 9 points at a width of 760 pixels.
 _MOST_POSITIONS = 48
@@ -49,7 +50,7 @@ def attention_figure(weights: np.ndarray, labels: Sequence[str], name: str = "")
     last, at = weights[-1], int(weights[-1].argmax())
     axes.add_patch(_frame(figure, n - 1, n))
     axes.annotate(
-        f"{last[at]:.2f}", (at, n - 1), xytext=(at + 0.9, n - 4.2), fontsize=12, color=VERMILLION,
+        percent(float(last[at])), (at, n - 1), xytext=(at + 0.9, n - 4.2), fontsize=12, color=VERMILLION,
         arrowprops={"arrowstyle": "-|>", "color": VERMILLION},
     )  # fmt: skip
     return AltFigure(figure, _words(weights, labels, name))
@@ -67,6 +68,6 @@ def _words(weights: np.ndarray, labels: Sequence[str], name: str) -> str:
     return (
         f"A map of the attention{f' of {name}' if name else ''}, one row and one column for each of "
         f"{len(labels)} tokens; cells above the diagonal, where the future would be, are empty. The "
-        f"last token, {labels[-1]}, gives {last[at]:.2f} of its attention to {labels[at]}, token "
+        f"last token, {labels[-1]}, gives {percent(float(last[at]))} of its attention to {labels[at]}, token "
         f"{at} of {len(labels)}."
     )

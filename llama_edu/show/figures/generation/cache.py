@@ -9,31 +9,7 @@ import numpy as np
 from llama_edu.config import ModelConfig
 from llama_edu.show.figures.alt_figure import AltFigure
 from llama_edu.show.figures.ink import BLUE, VERMILLION, new_figure
-
-
-def products_of(config: ModelConfig, n_new: int, n_before: int, vocab_rows: int) -> int:
-    """Multiplications of a forward pass over some new positions.
-
-    Args:
-        n_new: positions that are computed. n_before: positions whose keys and values are known.
-        vocab_rows: positions whose scores are computed; only the last is needed to go on.
-    """
-    q_dim = config.n_heads * config.head_dim
-    kv_dim = config.n_kv_heads * config.head_dim
-    n_feed_forward = config.n_experts_per_token or 1
-    matrices = config.dim * (2 * q_dim + 2 * kv_dim + 3 * n_feed_forward * config.hidden_dim)
-    seen = sum(range(n_before + 1, n_before + n_new + 1))  # each looks at itself and all before
-    per_layer = n_new * matrices + 2 * q_dim * seen
-    return config.n_layers * per_layer + vocab_rows * config.dim * config.vocab_size
-
-
-def work_ratio(config: ModelConfig, length: int) -> float:
-    """Multiplications for one more token without a cache, over those with one.
-
-    Args:
-        length: positions of the text, the newest included.
-    """
-    return products_of(config, length, 0, 1) / products_of(config, 1, length - 1, 1)
+from llama_edu.transformer.work import cache_saving
 
 
 def cache_figure(config: ModelConfig, measured: Mapping[int, float]) -> AltFigure:
@@ -48,7 +24,7 @@ def cache_figure(config: ModelConfig, measured: Mapping[int, float]) -> AltFigur
     axes = figure.add_subplot()
     longest = max(measured)
     lengths = np.unique(np.linspace(1, longest, 60).round().astype(int))
-    ratios = [work_ratio(config, int(n)) for n in lengths]
+    ratios = [cache_saving(config, int(n)) for n in lengths]
     axes.plot(lengths, ratios, color=BLUE, linewidth=2)
     axes.text(lengths[-1], ratios[-1], " work", color=BLUE, va="center")
     places, times = list(measured), list(measured.values())

@@ -114,8 +114,9 @@ class PageMapWidget(Panel):
         if isinstance(records, TokenPages):
             for step in records.steps or [Step("", records.whole)]:
                 touches.add(step)
+            touches.plain_faults |= records.plain_faults
             if records.whole.plain_faults:
-                touches.plain_faults[len(touches)] = records.whole.plain_faults
+                touches.plain_faults.setdefault(len(touches), records.whole.plain_faults)
         else:
             for record in records:
                 touches.add(record if isinstance(record, Step) else Step(record.label, record))
