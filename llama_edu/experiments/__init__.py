@@ -7,7 +7,6 @@ they have what several of them use, and the page map too.
 #: Name -> what it measures. The module and the function are called the same, with underscores.
 EXPERIMENTS = {
     "illusion": "411,522 page faults were not 1.6 GB: faults against pages, warm and cold",
-    "fault-around": "a fault is not a page: what is mapped when a few pages are touched",
     "load-race": "mmap, read and others: time to open and for a first pass, private memory",
     "sharing": "several processes with one file: what each takes for itself",
     "memory-cap": "a file larger than the memory it may use: the cliff, and what helps",

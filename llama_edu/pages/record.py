@@ -171,8 +171,8 @@ class Record:
             return "faults: not counted on this system"
         if self.naive_bytes is None:
             return (
-                f"faults: {faults}, the instrument's own, which say nothing about 2023: "
-                f"{self._effect_on_faults}"
+                f"faults: {faults}, the instrument's own. Verdict: counts only, no amount of "
+                f"memory and no reading of 2023: {self._effect_on_faults}"
             )
         return (
             f"faults: {faults}; times {self.page_size:,} bytes that would be "

@@ -47,7 +47,9 @@ class Touches:
         plain_faults: number of steps -> faults of these steps on a plain mapping, if counted.
     """
 
-    def __init__(self, steps: Sequence[Step] = (), noun: Literal["token", "part"] = "token") -> None:
+    def __init__(
+        self, steps: Sequence[Step] = (), noun: Literal["token", "part"] = "token"
+    ) -> None:
         self.steps: list[Step] = []
         self.noun = noun
         self.plain_faults: dict[int, FaultCounts] = {}
@@ -116,7 +118,9 @@ class Touches:
         alone = Touches(self.steps[n_steps - 1 : n_steps]).summary()
         before = self.summary(n_steps - 1).n_touched if n_steps > 1 else 0
         n_new = self.summary(n_steps).n_touched - before
-        return f"{self.value_word('now', n_steps - 1)}: {alone.true_line}; {n_new:,} of them are new"
+        return (
+            f"{self.value_word('now', n_steps - 1)}: {alone.true_line}; {n_new:,} of them are new"
+        )
 
     def step_word(self, step: int) -> str:
         """What to call a step: "prompt", "token 3"; of parts, the name, "layer 2"."""

@@ -1,4 +1,4 @@
-"""How many multiplications a forward pass takes: the arithmetic of its matrices and of attention."""
+"""How many multiplications a forward pass takes: those of its matrices and of attention."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ N_PAGES = 4099
 
 #: Why one name stands in the table with two verdicts.
 _WHY_BOTH = (
-    "mincore is not trusted and \"lab: mincore\" is: the call is the same, but the lab evicts the "
+    'mincore is not trusted and "lab: mincore" is: the call is the same, but the lab evicts the '
     "file first, switches read-ahead off, and compares the count with the major faults."
 )
 
@@ -79,7 +79,8 @@ class Report:
     @property
     def _has_both_mincores(self) -> bool:
         verdicts = {finding.counter: finding.verdict for finding in self.findings}
-        return verdicts.get("lab: mincore") == "trusted" and verdicts.get("mincore") != "trusted"
+        names = ("mincore", "lab: mincore")
+        return [verdicts.get(name) for name in names] == ["over-counts", "trusted"]
 
 
 def examine(folder: Path | str | None = None, *, n_pages: int = N_PAGES, seed: int = 0) -> Report:

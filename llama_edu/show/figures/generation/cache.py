@@ -1,4 +1,4 @@
-"""What a key/value cache saves, by the length of the text: the arithmetic, and the time measured."""
+"""What a key/value cache saves, by the length of the text: by arithmetic, and in time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def cache_figure(config: ModelConfig, measured: Mapping[int, float]) -> AltFigur
     axes.spines[["top", "right"]].set_visible(False)
     return AltFigure(
         figure,
-        f"A line that rises with the length of the text: multiplications for one more token without "
-        f"a cache over those with it, {ratios[-1]:.0f} at {longest} positions. Marks below it, at "
-        f"{', '.join(map(str, places))} positions: the same ratio of times, measured on one machine.",
+        f"A line that rises with the length of the text: multiplications for one more token "
+        f"without a cache over those with it, {ratios[-1]:.0f} at {longest} positions. Marks below "
+        f"it, at {', '.join(map(str, places))} positions: the same ratio of times, measured on one "
+        f"machine.",
     )

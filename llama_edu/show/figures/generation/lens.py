@@ -25,7 +25,10 @@ def lens_figure(favorites: Sequence[tuple[int, str, float]]) -> AltFigure:
     axes.barh(rows, [p for _, _, p in favorites], 0.6, color=colors)
     for row, (_, label, probability) in zip(rows, favorites, strict=True):
         axes.text(
-            probability + 0.01, row, f"{plain_label(label, 20)}  {percent(probability)}", va="center"
+            probability + 0.01,
+            row,
+            f"{plain_label(label, 20)}  {percent(probability)}",
+            va="center",
         )
     axes.set_yticks(rows, [f"{n} layer{'s' if n > 1 else ''}" for n, _, _ in favorites])
     axes.invert_yaxis()

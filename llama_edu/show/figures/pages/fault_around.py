@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llama_edu.experiments.fault_around import FaultAround, Strip
+from llama_edu.experiments.observe.fault_around import FaultAround, Strip
 from llama_edu.show.figures.alt_figure import AltFigure, plain_label
 from llama_edu.show.figures.ink import BLUE, FAINT, INK, MIDDLE, VERMILLION, new_figure
 
@@ -54,9 +54,7 @@ def _cell(axes: Any, x: float, y: float, page: int, strip: Strip) -> None:
         color: Any = BLUE
     else:
         color = MIDDLE if page in strip.mapped else FAINT
-    axes.add_patch(
-        Rectangle((x + 0.06, y), 0.88, 1, facecolor=color, edgecolor=INK, linewidth=0.4)
-    )
+    axes.add_patch(Rectangle((x + 0.06, y), 0.88, 1, facecolor=color, edgecolor=INK, linewidth=0.4))
     if page in strip.faulted:
         axes.plot([x + 0.5], [y - 0.45], marker="v", color=VERMILLION, markersize=9, clip_on=False)
 

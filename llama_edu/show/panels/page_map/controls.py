@@ -63,20 +63,7 @@ class PageMapControls:
             options=mode_options("token"), description="color",
             tooltip="What the color of a page means", style=_LABEL, layout=layout(**_WIDE),
         )  # fmt: skip
-        self.level = ipywidgets.ToggleButtons(
-            options=_LEVELS, description="replay of", style=_LABEL | {"button_width": "auto"},
-            tooltips=["Each step of the slider is a token", "Each step of the slider is a layer"],
-        )  # fmt: skip
-        self.step_slider = ipywidgets.IntSlider(
-            min=1, max=1, description="replay", readout=False, style=_LABEL,
-            tooltip="The map as it was after each step",
-            layout=layout(flex="1 1 200px", width="auto"),
-        )  # fmt: skip
-        self.play = ipywidgets.Play(
-            min=1, max=1, interval=150, show_repeat=False, tooltip="Replay step by step"
-        )
-        # linked in the front end, where it ticks; without one it never ticks
-        self._link = ipywidgets.jslink((self.play, "value"), (self.step_slider, "value"))
+        self._make_replay()
         self.page_slider = ipywidgets.IntSlider(
             min=0, max=0, description="page", tooltip="Which page to look at", style=_LABEL,
             layout=layout(flex="1 1 auto", width="auto"),
@@ -105,3 +92,21 @@ class PageMapControls:
             [self.word_row, self.parts, framed, self.legend, self.totals, self.mode, self.level,
              self.replay_row, self.page_row, self.tensor, self.page]
         )  # fmt: skip
+
+    def _make_replay(self) -> None:
+        """What is replayed, the slider along its steps, and the button that moves it."""
+        layout = ipywidgets.Layout
+        self.level = ipywidgets.ToggleButtons(
+            options=_LEVELS, description="replay of", style=_LABEL | {"button_width": "auto"},
+            tooltips=["Each step of the slider is a token", "Each step of the slider is a layer"],
+        )  # fmt: skip
+        self.step_slider = ipywidgets.IntSlider(
+            min=1, max=1, description="replay", readout=False, style=_LABEL,
+            tooltip="The map as it was after each step",
+            layout=layout(flex="1 1 200px", width="auto"),
+        )  # fmt: skip
+        self.play = ipywidgets.Play(
+            min=1, max=1, interval=150, show_repeat=False, tooltip="Replay step by step"
+        )
+        # linked in the front end, where it ticks; without one it never ticks
+        self._link = ipywidgets.jslink((self.play, "value"), (self.step_slider, "value"))

@@ -141,8 +141,8 @@ def legend_html(mode: Mode, n_values: int, grid: PageGrid, touches: Touches) -> 
     of_several = "" if grid.pages_per_cell == 1 else f"; of its pages, the {_HIGHEST[mode]} counts"
     return (
         f'<div style="{MUTED}; line-height: 1.6; display: flex; flex-wrap: wrap; gap: 0 14px">'
-        f"<span>one cell: {grid.cell_words}, {grid.order_words}; color: {mode_words(mode, touches.noun)}"
-        f"{of_several}</span>"
+        f"<span>one cell: {grid.cell_words}, {grid.order_words}; color: "
+        f"{mode_words(mode, touches.noun)}{of_several}</span>"
         f"{''.join(parts)}</div>"
     )
 

@@ -182,7 +182,9 @@ class PageMapView:
             if mode == "now":
                 alone = Touches(touches.steps[n_steps - 1 : n_steps]).summary()
                 newest = alone.touched_fraction, touches.newest_line(n_steps)
-            controls.totals.value = html.summary_html(touches.summary(n_steps), newest, touches.noun)
+            controls.totals.value = html.summary_html(
+                touches.summary(n_steps), newest, touches.noun
+            )
             controls.page.value = html.page_html(touches, page, n_steps)
             self._draw_text(n_steps, mode)
 

@@ -309,7 +309,7 @@ class PageMapWidget(Panel):
 
     def _show(self) -> None:
         """Bring every part of the panel up to date."""
-        is_busy, failure = self._worker.busy, self._worker.failure
+        is_busy = self._worker.busy
         self.controls.generate_button.disabled = is_busy
         self.controls.stop_button.disabled = not is_busy
         self._show_state()
@@ -338,7 +338,9 @@ class PageMapWidget(Panel):
         step = self.view.token
         if step == 0:
             return "the prompt"
-        return f"{self.touches.step_word(step)}, {one_line(repr(self.touches.steps[step].text), 40)}"
+        return (
+            f"{self.touches.step_word(step)}, {one_line(repr(self.touches.steps[step].text), 40)}"
+        )
 
     def __repr__(self) -> str:
         """The text where no widget can be shown; without fault counts, so that it is stable."""

@@ -23,7 +23,7 @@ N_BUTTONS = 11
 class TokenRow(ipywidgets.HBox):
     """Buttons for up to N_BUTTONS neighboring tokens; pressing one chooses its place."""
 
-    def __init__(self, choose: Callable[[int], None]) -> None:
+    def __init__(self, choose: Callable[[int], object]) -> None:
         """Build the buttons, all hidden.
 
         Args:

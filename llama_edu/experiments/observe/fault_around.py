@@ -26,6 +26,9 @@ from llama_edu.pages.lab import PageLab
 from llama_edu.pages.residency import evict, prefetch
 from llama_edu.table import lay_out
 
+#: How the state of the lab's mapping begins.
+_LAB = "under the lab"
+
 #: Pages of the temporary file, and those that are touched, in this order.
 N_PAGES = 96
 TOUCHED = (3, 9, 37, 38, 60, 90)
@@ -61,10 +64,13 @@ class FaultAround:
     strips: tuple[Strip, ...]
     where: str = ""
 
+    @property
+    def ordinary(self) -> Strip:
+        """The last strip of an ordinary mapping: of single pages, where that could be measured."""
+        return [s for s in self.strips if not s.state.startswith(_LAB)][-1]
+
     def __str__(self) -> str:
-        rows = [
-            (s.state, len(s.touched), len(s.faulted), len(s.mapped)) for s in self.strips
-        ]  # fmt: skip
+        rows = [(s.state, len(s.touched), len(s.faulted), len(s.mapped)) for s in self.strips]
         title = f"{self.n_pages} pages of {self.page_size:,} bytes"
         if self.where:
             title += f"; not measured here: {self.where}"
@@ -78,7 +84,7 @@ RECORDED = FaultAround(
         Strip("cached as it was written, today", TOUCHED, (3, 90), (*range(64), *range(84, 96))),
         Strip("cached in single pages, as in 2023", TOUCHED, (3, 37, 60, 90),
               (*range(16), *range(36, 68), *range(84, 96))),
-        Strip("under the lab (uffd)", TOUCHED, TOUCHED, TOUCHED),
+        Strip(f"{_LAB} (uffd)", TOUCHED, TOUCHED, TOUCHED),
     ),
     "a record of Linux 6.18 on x86-64, ext4",
 )  # fmt: skip
@@ -142,7 +148,7 @@ def _under_the_lab(file: Path) -> Strip | None:
         if not lab.backend.one_fault_per_page:
             return None
         lab.backend.arm()
-        return _touch_and_look(f"under the lab ({lab.backend.name})", lab.backend.mapped)
+        return _touch_and_look(f"{_LAB} ({lab.backend.name})", lab.backend.mapped)
 
 
 def _touch_and_look(state: str, mapped: MappedFile) -> Strip:
