@@ -18,7 +18,9 @@ from llama_edu.files.detect import open_checkpoint
 from llama_edu.files.layout import TensorSpec
 from llama_edu.show.figures.formats.alignment import alignment_figure
 from llama_edu.show.figures.needs import needs_figure
+from llama_edu.show.figures.whole_way import whole_way_figure
 from llama_edu.show.panels.steps import StepsPanel
+from llama_edu.show.text.hexcolors import hex_colors
 from llama_edu.show.text.museum import museum
 
 #: Sources whose text no command shows: it is carried as it is, or only counted.
@@ -132,6 +134,10 @@ def python_surfaces(model):
         "museum": lambda: museum([model.path], [1, 4]),
     }.items():
         yield name, _said(draw), False
+    if model.path.is_file():
+        shown = hex_colors(model.path, 1024)
+        yield "bytes in color", shown._repr_html_(), True
+        yield "bytes in color, as text", repr(shown), False
 
 
 def _said(make) -> str:
@@ -146,6 +152,7 @@ def _of_a_loaded_model(model):
         yield "repr of Llama", repr(llama), False
         yield "HTML of Llama", llama._repr_html_(), True
         yield "needs", needs_figure(llama).alt, False
+        yield "the whole way", _said(lambda: whole_way_figure(llama, model.prompt).alt), False
         yield "repr of Trace", _said(lambda: repr(llama.trace([1, 4]))), False
         yield "steps panel", _said(lambda: repr(StepsPanel(llama, model.prompt))), False
         yield "tokenizer", _said(lambda: repr(llama.tokenizer)), False

@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> None:
         )
         done = convert(source, destination, to="ggjt-v1", type="keep")
         print(
-            f"   {done.n_tensors} tensors, {done.n_bytes:,} bytes, {done.elapsed_s * 1e3:.0f} ms; "
-            f"{done.joined_bytes:,} bytes joined from both shards\n"
+            f"   {done.n_tensors} tensors of {done.n_bytes:,} bytes, "
+            f"{done.elapsed_s * 1e3:.0f} ms; {done.joined_bytes:,} bytes joined from both shards\n"
         )
         with load(source) as before:
             copied = before.loading
@@ -62,8 +62,9 @@ def run(args: argparse.Namespace) -> None:
                 f"{copied.elapsed_s * 1e3:.1f} ms"
             )
             print(
-                f"   the one file:   {mapped.mapped_bytes:,} bytes mapped, "
-                f"{mapped.copied_bytes:,} copied, {mapped.elapsed_s * 1e3:.1f} ms\n"
+                f"   the one file:   {destination.stat().st_size:,} bytes mapped, "
+                f"{mapped.mapped_bytes:,} of them weights; {mapped.copied_bytes:,} copied, "
+                f"{mapped.elapsed_s * 1e3:.1f} ms\n"
             )
             print("3. write, straight from the file's pages\n")
             generation = llama.generate_tokens(args.prompt, args.n_tokens, settings, seed=args.seed)

@@ -169,6 +169,7 @@ def test_the_demo_runs_outside_the_clone(run_cli, in_folder):
         pytest.skip("the bundled checkpoint is not there")
     code, out, _ = run_cli("demo", "--n-tokens", 20)
     assert code == 0 and "Once upon a time" in out and "0 copied" in out
+    assert "11,300,448 bytes mapped, 11,285,504 of them weights; 0 copied" in out  # file, tensors
     assert names_in() == []
 
 
