@@ -14,6 +14,11 @@ _LEFT = "text-align: left; padding: 0 12px 0 0; vertical-align: top"
 # JupyterLab's color variables follow its light and dark themes; the second value is for pages
 # that do not define them.
 MUTED = "color: var(--jp-ui-font-color2, #777)"
+# Exported pages give <pre> inside HTML the font of prose; where style is dropped, <pre> is enough.
+_PREFORMATTED = (
+    "font-family: var(--jp-code-font-family, monospace); white-space: pre; overflow-x: auto; "
+    "line-height: 1.3; margin: 0; padding: 0; background: none; color: inherit"
+)
 ERROR = "color: var(--jp-error-color1, #d32f2f); overflow-wrap: anywhere"
 
 
@@ -25,6 +30,11 @@ def escaped(text: str) -> str:
 def escaped_lines(text: str) -> str:
     """A text of several lines as HTML: `text.visible_lines`, with markup and quotes escaped."""
     return _no_markup(visible_lines(text))
+
+
+def preformatted(text: str) -> str:
+    """Lines as they are, in letters of one width, on any page; long ones scroll."""
+    return f'<pre style="{_PREFORMATTED}">{escaped_lines(text)}</pre>'
 
 
 def note_html(text: str, *, is_error: bool = False) -> str:

@@ -121,10 +121,14 @@ def kinds(cell):
 
 
 def says(cell, sanitize):
-    """The texts of a cell's outputs after sanitizing, as nbval compares them."""
+    """The texts and the HTML of a cell's outputs after sanitizing, as nbval compares them."""
     return [
-        sanitize(output.get("text") or output.get("data", {}).get("text/plain") or output.evalue)
+        sanitize(said)
         for output in cell.get("outputs", [])
+        for said in (
+            output.get("text") or output.get("data", {}).get("text/plain") or output.evalue,
+            output.get("data", {}).get("text/html", ""),
+        )
     ]
 
 

@@ -75,11 +75,12 @@ class Illusion:
         around = FAULTS_2023 * FAULT_AROUND_BYTES
         dense = -(-FILE_BYTES_2023 // FAULT_AROUND_BYTES)
         rows = [
-            (r.state, r.access, str(r.faults) if r.faults else None, percent(r.naive_fraction),
-             percent(r.rss_fraction), percent(r.true_fraction), r.verdict)
+            (r.state, r.access, percent(r.true_fraction), r.verdict,
+             str(r.faults) if r.faults else None, percent(r.naive_fraction),
+             percent(r.rss_fraction))
             for r in self.readings
         ]  # fmt: skip
-        heads = ("file was", "read", "faults", "naive", "Rss", "touched", "verdict on touched")
+        heads = ("file was", "read", "touched", "verdict on it", "faults", "naive", "Rss")
         return "\n".join([
             f"2023: {FAULTS_2023:,} faults x {PAGE_BYTES_2023:,} bytes = {naive:,} bytes, "
             f"{naive / FILE_BYTES_2023:.1%} of a 20 GB file.",
@@ -87,7 +88,7 @@ class Illusion:
             f"{around:,} bytes, {around / FILE_BYTES_2023:.0%} of it. Reading all of it takes at "
             f"least {dense:,} faults; the count fits a complete read.",
             f"Here, on a file of {self.file_bytes:,} bytes (naive and Rss: counts only, wrong):",
-            lay_out(heads, rows, "<<>"),
+            lay_out(heads, rows, "<<><>"),
         ])  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llama_edu.errors import RequestError
-from llama_edu.html import escaped_lines
+from llama_edu.html import preformatted
 from llama_edu.reconcile.reference import Reference, WholeReference
 from llama_edu.reconcile.trace import run
 from llama_edu.table import lay_out
@@ -181,7 +181,7 @@ class Reconciliation:
         return lay_out(heads, rows, "<>>><", "  ")
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escaped_lines(str(self))}</pre>"
+        return preformatted(str(self))
 
 
 def reconcile(

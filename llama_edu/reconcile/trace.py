@@ -12,7 +12,7 @@ import numpy as np
 from llama_edu.config import ModelConfig
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.files.output import atomic_output
-from llama_edu.html import escaped_lines
+from llama_edu.html import preformatted
 from llama_edu.reconcile.npz import read_npz
 from llama_edu.table import lay_out, mib
 from llama_edu.text import quoted
@@ -91,7 +91,7 @@ class Trace(Mapping[str, np.ndarray]):
         return head + "\n" + lay_out(("step", "shape", "rms", "largest"), rows, "<<>", "  ")
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escaped_lines(repr(self))}</pre>"
+        return preformatted(repr(self))
 
 
 def _row(name: str, x: np.ndarray) -> tuple[object, ...]:

@@ -17,6 +17,7 @@ _PARTS = {
     "StepsPanel": "llama_edu.show.panels.steps",
     "attempt": "llama_edu.show.runtime.attempt",
     "course_model": "llama_edu.show.runtime.course_model",
+    "fails": "llama_edu.show.runtime.fails",
     "guess": "llama_edu.show.panels.guess",
     "one_file": "llama_edu.show.runtime.course_model",
     "wide": "llama_edu.show.text.wide",

@@ -118,17 +118,17 @@ def step_shape(name: str, config: ModelConfig, n_positions: int) -> tuple[int, .
 
 
 def steps_table() -> str:
-    """The lists as text: name, shape, meaning, and the names in transformers and llama.cpp."""
-    heads = ("step", "shape", "meaning", "transformers", "llama.cpp")
+    """The lists as text: name, the names in transformers and llama.cpp, shape, and meaning."""
+    heads = ("step", "transformers", "llama.cpp", "shape", "meaning")
 
     def table(*lists: tuple[str, tuple[Step, ...]]) -> str:
         rows = [
             (
                 prefix + step.name,
-                f"({', '.join(step.shape)})",
-                step.meaning,
                 step.transformers or "-",
                 step.llama_cpp,
+                f"({', '.join(step.shape)})",
+                step.meaning,
             )
             for prefix, steps in lists
             for step in steps

@@ -133,7 +133,7 @@ def gguf(folder: Path, rng, draw: Draw, *, bpe: bool = False) -> Path:
     w.add_add_bos_token(bool(draw([True, False])))
     weights = random_weights(config, rng, tied=bool(draw([False, True])))
     for name, array in weights.items():
-        w.add_tensor(_gguf_name(name), array)
+        w.add_tensor(gguf_name(name), array)
     if draw([False, True]):
         w.add_tensor("rope_freqs.weight", _divisors(config, draw))
     w.write_header_to_file()
@@ -154,7 +154,8 @@ def _divisors(config, draw: Draw) -> np.ndarray:
     return llama3_divisors(scaled) if draw([True, False]) else other
 
 
-def _gguf_name(name: str) -> str:
+def gguf_name(name: str) -> str:
+    """Our name of a weight -> that of a GGUF file."""
     outer = {"token_embedding": "token_embd", "final_norm": "output_norm", "output": "output"}
     if name in outer:
         return f"{outer[name]}.weight"

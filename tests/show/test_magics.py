@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 
 import numpy as np
 import pytest
@@ -180,3 +181,35 @@ def test_faults_are_counted_and_said_to_be_no_pages(shell, capsys):
     assert "not an amount of memory" in out
     # 32 MiB that were never used before cannot be had without a single fault
     assert shell.user_ns["counts"].total > 0
+
+
+def test_an_expected_failure_is_displayed_and_debug_stops_where_it_was_raised(shell, monkeypatch):
+    shown, places = [], []
+    monkeypatch.setattr(shell.display_pub, "publish", lambda data, **_: shown.append(data))
+
+    class Debugger:
+        botframe = None
+
+        def reset(self):
+            pass
+
+        def interaction(self, frame, error):
+            traceback = getattr(error, "__traceback__", error)
+            while traceback.tb_next:
+                traceback = traceback.tb_next
+            places.append(traceback.tb_frame.f_code.co_name)
+
+    monkeypatch.setattr(shell.InteractiveTB, "pdb", Debugger())
+    for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+        monkeypatch.setattr(sys, name, None, raising=False)
+    shell.run_cell("from llama_edu.errors import FormatError\nfrom llama_edu.show import fails")
+    shell.run_cell("def broken():\n    raise FormatError('cut.ggjt: 7 bytes are left')")
+    with monkeypatch.context() as patch:
+        patch.setattr(shell, "_showtraceback", lambda *_: None)
+        shell.run_cell("1 / 0")  # IPython keeps the traceback of what it has shown
+    assert shell.run_cell("with fails():\n    broken()\nwent_on = 7").success
+    assert shell.user_ns["went_on"] == 7
+    assert [data["text/plain"] for data in shown] == ["FormatError: cut.ggjt: 7 bytes are left"]
+    assert 'role="alert"' in shown[0]["text/html"]
+    shell.run_line_magic("debug", "")
+    assert places == ["broken"]

@@ -65,15 +65,15 @@ class Report:
     findings: tuple[Finding, ...]
 
     def __str__(self) -> str:
-        heads = ("counter", *(f"{n:,} {what}" for what, n in self.touched), "verdict")
+        accesses = (f"{n:,} {what}" for what, n in self.touched)
+        heads = ("counter", "verdict", *accesses, "why")
         nothing = (None,) * len(self.touched)
-        rows = [(f.counter, *(f.reported or nothing), f"{f.verdict}: {f.why}")
-                for f in self.findings]  # fmt: skip
+        rows = [(f.counter, f.verdict, *(f.reported or nothing), f.why) for f in self.findings]
         title = (
             f"Touched known pages of a file of {self.n_pages:,} pages of {mmap.PAGESIZE:,} bytes, "
             f"and read every counter."
         )
-        table = lay_out(heads, rows, "<" + ">" * len(self.touched) + "<")
+        table = lay_out(heads, rows, "<<" + ">" * len(self.touched) + "<")
         return "\n".join([title, table, *([_WHY_BOTH] if self._has_both_mincores else [])])
 
     @property

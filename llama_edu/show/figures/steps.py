@@ -74,6 +74,46 @@ def _above(errors: Sequence[np.ndarray]) -> float:
     return float(10.0 ** np.ceil(np.log10(largest) + 0.5))
 
 
+def cliffs_figure(reports: Mapping[str, Reconciliation]) -> AltFigure:
+    """Many computations at once: a row for each, a column for each step, lighter where it is wrong.
+
+    Args:
+        reports: name -> what was found; the first wrong step of each is marked.
+    Raises:
+        LlamaEduError: matplotlib is not installed. RequestError: no step was compared.
+    """
+    longest = max((r.steps for r in reports.values()), key=len, default=())
+    if not longest:
+        raise RequestError("cliffs_figure: no step was compared, expected some")
+    columns = {step.name: i for i, step in enumerate(longest)}
+    ratios = np.full((len(reports), len(columns)), np.nan)
+    figure = new_figure("cliffs_figure", 7.8, 1.1 + 0.19 * len(reports))
+    axes: Any = figure.add_subplot()
+    for row, report in enumerate(reports.values()):
+        for step in report.steps:
+            if step.name in columns:
+                ratios[row, columns[step.name]] = np.clip(step.ratios.max(), 1, 1e6)
+        if report.first is not None and report.first.name in columns:
+            at = columns[report.first.name]
+            axes.plot(at, row, marker="|", color=VERMILLION, markersize=11, markeredgewidth=2)
+    drawn = axes.imshow(np.log10(ratios), cmap="cividis", vmin=0, vmax=6, aspect="auto")
+    bar = figure.colorbar(drawn, ticks=[0, 2, 4, 6], label="error, in errors of float32")
+    bar.ax.set_yticklabels(["1", "100", "10,000", "million"])
+    bar.ax.tick_params(colors=INK)
+    bar.ax.yaxis.label.set_color(INK)
+    axes.set_yticks(range(len(reports)), [plain_label(name, 16) for name in reports], fontsize=9)
+    starts = {n.split(".")[1]: i for n, i in columns.items() if n.endswith(".attention_norm")}
+    axes.set_xticks(list(starts.values()), list(starts))
+    axes.set_xlabel("steps, from the embedding to the scores; the numbers are layers")
+    clean = [name for name, report in reports.items() if report.first is None]
+    alt = (
+        f"A row for each of {len(reports)} computations, a column for each of {len(columns)} "
+        f"steps: dark up to a mark, lighter from there on. "
+        + (f"Dark to the end: {', '.join(clean)}." if clean else "None is dark to the end.")
+    )
+    return AltFigure(figure, alt)
+
+
 def lens_figure(
     lens: LogitLens, pieces: Sequence[str], predicted: Sequence[Sequence[str]]
 ) -> AltFigure:

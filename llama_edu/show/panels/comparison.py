@@ -12,8 +12,9 @@ from llama_edu.bundled import bundled_checkpoint
 from llama_edu.errors import LlamaEduError
 from llama_edu.html import note_html
 from llama_edu.llama import Llama
-from llama_edu.show.panels.parts.compared_text import ComparedText
+from llama_edu.show.panels.parts.compared_text import ComparedText, compared_body
 from llama_edu.show.panels.parts.panel import Panel
+from llama_edu.show.panels.parts.picture import Picture
 from llama_edu.show.panels.parts.writer import UPDATE_INTERVAL_S
 from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.runtime.presence import Presence
@@ -26,6 +27,7 @@ from llama_edu.show.story.description import (
     settings_line,
     writing_line,
 )
+from llama_edu.show.story.still import still_box
 from llama_edu.show.story.token_html import choice_label
 from llama_edu.show.story.writing import Writing
 from llama_edu.text import visible_lines
@@ -229,6 +231,31 @@ class ComparisonWidget(Panel):
         losses = self.types.losses(side.weights.value)
         return "".join(note_html(line) for line in (writing_line(side.writing), *losses))
 
+    def picture(self) -> Picture:
+        """Both texts beside each other, as HTML, the first different token marked."""
+        if self._worker.failure or self.types is None:
+            return super().picture()
+        if not (self.left.writing and self.right.writing):
+            return super().picture()
+        columns = "".join(
+            f'<div style="flex: 1 1 270px; min-width: 0">{note_html(heading)}'
+            f"{still_box(compared_body(side.writing, self.n_same))}</div>"
+            for side, heading in zip((self.left, self.right), self._headings, strict=True)
+            if side.writing
+        )
+        top = note_html(model_line(self.types.stored)) + note_html(self.summary)
+        html = f'{top}<div style="display: flex; flex-wrap: wrap; gap: 0 24px">{columns}</div>'
+        return Picture(repr(self), html)
+
+    @property
+    def _headings(self) -> tuple[str, str]:
+        """Weights and settings of the left and of the right text."""
+        left, right = (
+            f"{side.weights.value}, {settings_line(side.settings())}:"
+            for side in (self.left, self.right)
+        )
+        return left, right
+
     def __repr__(self) -> str:
         """The text where no widget can be shown; without times, so that it is stable."""
         if self._worker.failure or self.types is None:
@@ -241,8 +268,8 @@ class ComparisonWidget(Panel):
                 f"them."
             )
         left, right = (
-            f"{side.weights.value}, {settings_line(side.settings())}:\n{visible_lines(_text(side))}"
-            for side in (self.left, self.right)
+            f"{heading}\n{visible_lines(text)}"
+            for heading, text in zip(self._headings, self.texts, strict=True)
         )
         return f"ComparisonWidget on {name}. {self.summary}\n\n{left}\n\n{right}"
 

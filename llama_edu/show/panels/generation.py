@@ -12,7 +12,6 @@ from llama_edu.show.panels.parts.writer_bar import WriterBar
 from llama_edu.show.panels.parts.writer_panel import Model, WriterPanel
 from llama_edu.show.runtime.same_cell import stop_predecessors
 from llama_edu.show.story.token_html import story_html
-from llama_edu.show.story.writing import Writing
 
 
 class GenerationWidget(WriterPanel):
@@ -52,7 +51,7 @@ class GenerationWidget(WriterPanel):
         self.writer = Writer(model, tokenizer, self._show)
         self.controls = Controls(self.llama.config if self.llama else None, examples, first)
         self.bar = WriterBar(self.start, self.stop)
-        self.view: StoryView[Writing] = StoryView(story_html)
+        self.view = StoryView(story_html)
         self.generate_button, self.stop_button = self.bar.generate_button, self.bar.stop_button
         self.position_slider = self.view.position_slider
         super().__init__(

@@ -14,6 +14,7 @@ from llama_edu.reconcile.inside import logit_lens, moves, sizes
 from llama_edu.show.figures.alt_figure import AltFigure
 from llama_edu.show.figures.steps import attention_figure, lens_figure, residual_figure
 from llama_edu.show.panels.parts.panel import Panel
+from llama_edu.show.panels.parts.picture import Picture
 from llama_edu.show.runtime.optional import import_optional
 
 ipywidgets: Any = import_optional("ipywidgets", "StepsPanel")
@@ -34,7 +35,7 @@ class StepsPanel(Panel):
     Everything is computed when the panel is made. A page without a kernel shows the last picture.
 
     Attributes:
-        view, layer, head, position: the controls. picture, words: what they show.
+        view, layer, head, position: the controls. drawn, words: what they show.
     """
 
     def __init__(self, llama: Llama, text: str) -> None:
@@ -61,10 +62,10 @@ class StepsPanel(Panel):
         last = len(tokens) - 1
         self.position = ipywidgets.IntSlider(last, 0, max(last, 1), description="position")
         self.position.disabled = last == 0
-        self.picture, self.words = ipywidgets.HTML(), ipywidgets.HTML()
+        self.drawn, self.words = ipywidgets.HTML(), ipywidgets.HTML()
         controls = (self.view, self.layer, self.head, self.position)
         row = ipywidgets.HBox(controls[:3], layout=ipywidgets.Layout(flex_flow="row wrap"))
-        super().__init__([row, self.position, self.words, self.picture])
+        super().__init__([row, self.position, self.words, self.drawn])
         self.add_class("llama-edu-steps")
         for control in controls:
             control.observe(self._show, "value")
@@ -97,16 +98,17 @@ class StepsPanel(Panel):
     def _show(self, change: object = None) -> None:
         self.layer.disabled = self.head.disabled = self.view.value != "attention"
         drawn = self.figure()
-        self._png = base64.b64encode(drawn.png()).decode("ascii")
-        self.picture.value = (  # a long text scrolls: smaller, its pieces could not be read
+        self._png = drawn.png()
+        encoded = base64.b64encode(self._png).decode("ascii")
+        self.drawn.value = (  # a long text scrolls: smaller, its pieces could not be read
             f'<div style="overflow-x: auto"><img style="max-width: none" '
-            f'alt="{escaped(drawn.alt)}" src="data:image/png;base64,{self._png}"></div>'
+            f'alt="{escaped(drawn.alt)}" src="data:image/png;base64,{encoded}"></div>'
         )
         self.words.value = note_html(self.about_position())
 
-    def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
-        """The live widget; where there is none, the last picture, or its text."""
-        return super()._repr_mimebundle_(**kwargs) | {"image/png": self._png}
+    def picture(self) -> Picture:
+        """What the controls choose, as a PNG and in words."""
+        return Picture(repr(self), png=self._png)
 
     def __repr__(self) -> str:
         return f"{self.figure().alt}\n{self.about_position()}"

@@ -84,7 +84,7 @@ class GenerationStudio(WriterPanel):
         )  # fmt: skip
         self.colored.observe(lambda _: self._show(), "value")
         self._legend = ipywidgets.HTML()
-        self.view: StoryView[Writing] = StoryView(self._story_html, self._ahead.choice_html)
+        self.view = StoryView(self._story_html, self._ahead.choice_html)
         self.position_slider = self.view.position_slider
         self.position_slider.observe(self._on_move, "value")
         self.token_row = TokenRow(self._point_at)

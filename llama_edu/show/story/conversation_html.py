@@ -65,6 +65,20 @@ def conversation_html(
         reply: the latest answer, which is the last message, with its tokens.
         marked: index into its choices, or None. shaded: whether its tokens are shaded.
     """
+    return (
+        f'<div style="{_BOX}"><div role="log" aria-live="polite" style="margin: 0 0 auto 0">'
+        f"{turns_html(messages, reply, marked, shaded=shaded)}</div></div>"
+    )
+
+
+def turns_html(
+    messages: Sequence[Message],
+    reply: Reply | None = None,
+    marked: int | None = None,
+    *,
+    shaded: bool = False,
+) -> str:
+    """The same without the box that scrolls."""
     bubbles = []
     for i, message in enumerate(messages):
         is_latest = reply is not None and i == len(messages) - 1
@@ -76,11 +90,7 @@ def conversation_html(
         bubbles.append(_bubble(message["role"], text))
     if not bubbles:
         bubbles.append(f'<p style="{MUTED}; margin: 0">Nothing was said yet.</p>')
-    body = "".join(bubbles)
-    return (
-        f'<div style="{_BOX}"><div role="log" aria-live="polite" style="margin: 0 0 auto 0">'
-        f"{body}</div></div>"
-    )
+    return "".join(bubbles)
 
 
 def _without_first_space(choices: Sequence[Choice]) -> list[Choice]:

@@ -19,6 +19,9 @@ from llama_edu.tokenizer.protocol import Tokenizer
 #: A blue between the two themes' backgrounds, so that its weakest shade is visible on both.
 SHADE_RGB = (60, 140, 220)
 
+#: A token less likely than this can be underlined, for pages without colors; a bound of SHADES.
+RARE = 0.05
+
 #: The least probability for a shade, the shade's opacity, and its label in the legend.
 SHADES = (
     (0.5, 0.0, "50 % or more"),
@@ -48,26 +51,36 @@ def colored_story_html(writing: Writing, marked: int | None = None) -> str:
 
 
 def token_spans(
-    choices: Sequence[Choice], tokenizer: Tokenizer, marked: int | None, *, shaded: bool = True
+    choices: Sequence[Choice],
+    tokenizer: Tokenizer,
+    marked: int | None,
+    *,
+    shaded: bool = True,
+    underlined: bool = False,
 ) -> str:
-    """The texts of tokens, one of them marked, shaded by probability or not."""
+    """The texts of tokens, one of them marked, shaded by probability or not.
+
+    Args:
+        underlined: whether those less likely than RARE are underlined too; an element does that,
+            which stays where style is dropped.
+    """
     choices = list(choices)
     runs = list(dict.fromkeys(character_runs(choices, tokenizer)))
     parts = [[choices[i] for i in run] for run in runs]
     if marked is None:
         return "".join(
-            _span(opacity if shaded else 0, "".join([_text(part) for part in same]))
+            _span(opacity if shaded else 0, "".join([_text(p) for p in same]), "", underlined)
             for opacity, same in groupby(parts, _opacity)
         )
     return "".join(
-        _part_html(part, is_marked=marked in run, is_shaded=shaded)
+        _part_html(part, is_marked=marked in run, is_shaded=shaded, is_underlined=underlined)
         for run, part in zip(runs, parts, strict=True)
     )
 
 
 def legend_html() -> str:
     """What the shades mean, in one line."""
-    samples = "".join(
+    samples = " ".join(
         f'<span style="{_shade(opacity)}; border: 1px solid var(--jp-border-color1, #bbb); '
         f"color: var(--jp-content-font-color1, inherit); padding: 0 6px; white-space: nowrap; "
         f'display: inline-block; margin: 1px 2px">{words}</span>'
@@ -87,21 +100,22 @@ def _opacity(part: list[Choice]) -> float:
     return opacity_of(min(choice.chosen.probability for choice in part))
 
 
-def _part_html(part: list[Choice], *, is_marked: bool, is_shaded: bool) -> str:
+def _part_html(part: list[Choice], *, is_marked: bool, is_shaded: bool, is_underlined: bool) -> str:
     """A token, or the tokens of one character, whose probabilities are listed."""
     says = [f"{percent(c.chosen.probability)}, likeliest no. {c.rank}" for c in part]
     together = f"{len(part)} tokens: " if len(part) > 1 else ""
     hover = f'title="{escaped(together + "; ".join(says))}"'
     if is_marked:
         return f'<mark style="{MARK}" {hover}>{_text(part)}</mark>'
-    return _span(_opacity(part) if is_shaded else 0, _text(part), hover)
+    return _span(_opacity(part) if is_shaded else 0, _text(part), hover, is_underlined)
 
 
-def _span(opacity: float, html: str, hover: str = "") -> str:
+def _span(opacity: float, html: str, hover: str, is_underlined: bool) -> str:
     if not opacity and not hover:
         return html
+    tag = "ins" if is_underlined and opacity > opacity_of(RARE) else "span"
     style = f' style="{_shade(opacity)}"' if opacity else ""
-    return f"<span{style} {hover}>{html}</span>" if hover else f"<span{style}>{html}</span>"
+    return f"<{tag}{style} {hover}>{html}</{tag}>" if hover else f"<{tag}{style}>{html}</{tag}>"
 
 
 def _shade(opacity: float) -> str:

@@ -31,9 +31,8 @@ _STORY = (
     f"border: {_BORDER}; border-radius: 3px; padding: 8px 12px; min-height: 6em; max-height: 26em; "
     "overflow-y: auto; display: flex; flex-direction: column-reverse; box-sizing: border-box"
 )
-_STORY_TEXT = (
+PROSE = (
     "white-space: pre-wrap; overflow-wrap: anywhere; word-break: normal; line-height: 1.6; "
-    "margin: 0 0 auto 0; "
     "font-family: var(--jp-content-font-family, sans-serif); font-size: 15px; "
     "color: var(--jp-content-font-color1, inherit)"
 )
@@ -66,7 +65,7 @@ def story_box(body: str) -> str:
     """The box around a text. `body` is HTML, in which text from a model is already escaped."""
     return (
         f'<div style="{_STORY}">'
-        f'<pre role="log" aria-live="polite" style="{_STORY_TEXT}">{body}</pre></div>'
+        f'<pre role="log" aria-live="polite" style="{PROSE}; margin: 0 0 auto 0">{body}</pre></div>'
     )
 
 
@@ -120,7 +119,7 @@ def _row(
     tokenizer: Tokenizer,
     followed: Mapping[int, str] | None,
 ) -> str:
-    cell = "padding: 0 8px; white-space: nowrap; vertical-align: top"
+    cell = "padding: 0 8px; white-space: nowrap; vertical-align: top; text-align: left"
     bar = (
         f'<span style="display: inline-block; width: {80 * candidate.probability:.0f}px; '
         f'height: 0.8em; background: var(--jp-brand-color1, #1976d2)"></span>'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llama_edu.html import escaped_lines
+from llama_edu.html import preformatted
 
 
 class Wide:
@@ -15,10 +15,7 @@ class Wide:
         return self.text
 
     def _repr_html_(self) -> str:
-        return (
-            f'<pre style="white-space: pre; overflow-x: auto; margin: 0">'
-            f"{escaped_lines(self.text)}</pre>"
-        )
+        return preformatted(self.text)
 
 
 def wide(result: object) -> Wide | None:

@@ -8,7 +8,7 @@ from helpers.random_models import random_model, random_text
 
 from llama_edu.errors import RequestError
 from llama_edu.reconcile.bugs import plant
-from llama_edu.reconcile.detective import reconcile
+from llama_edu.reconcile.detective import ALARM, reconcile
 from llama_edu.reconcile.inside import LogitLens, moves, sizes
 from llama_edu.reconcile.reference import float64_reference
 from llama_edu.reconcile.trace import trace
@@ -16,6 +16,7 @@ from llama_edu.reconcile.trace import trace
 pytest.importorskip("matplotlib")
 from llama_edu.show.figures.steps import (
     attention_figure,
+    cliffs_figure,
     errors_figure,
     lens_figure,
     residual_figure,
@@ -53,6 +54,26 @@ def test_a_bug_is_a_cliff_with_its_name(model):
     assert at == 27 and median[at - 1] < 1e-5 and median[at] > 1e-2
     assert "a cliff at layers.1.wo" in drawn.alt and drawn.alt.startswith("wo $x$: ")
     assert drawn.png().startswith(b"\x89PNG")
+
+
+def test_many_bugs_are_a_wall_with_a_mark_where_each_begins(model):
+    reports = {"none": report_of(model)}
+    for name in ("transposed", "layer-skipped", "rows"):
+        planted = plant(name, model)
+        reports[name] = report_of(planted.model, planted.tap)
+    drawn = cliffs_figure(reports)
+    image = drawn.figure.axes[0].images[0].get_array()
+    assert image.shape == (4, 54) and image[0].max() < np.log10(ALARM)
+    assert image[1, 26] < np.log10(ALARM) < image[1, 27] and image[3, 0] > np.log10(ALARM)
+    marks = [line.get_xydata().tolist() for line in drawn.figure.axes[0].lines]
+    assert [27, 1] in [mark[0] for mark in marks] and len(marks) == 3
+    labels = [label.get_text() for label in drawn.figure.axes[0].get_yticklabels()]
+    assert labels == list(reports)
+    assert "Dark to the end: none." in drawn.alt and "54 steps" in drawn.alt
+    del reports["none"]
+    assert cliffs_figure(reports).alt.endswith("None is dark to the end.")
+    with pytest.raises(RequestError, match="no step was compared"):
+        cliffs_figure({})
 
 
 def test_a_bug_in_the_first_step_is_drawn_too(model):

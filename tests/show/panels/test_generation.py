@@ -253,9 +253,9 @@ def test_the_words_beside_the_widget_are_whole_and_the_same_every_time(llama, ma
     widget = make(llama)
     assert repr(widget).startswith("GenerationWidget on tiny.bin, nothing written yet.\n")
     assert widget.start().wait(20)
-    first = widget._repr_mimebundle_()
+    first, _ = widget._repr_mimebundle_()
     assert widget.start().wait(20)
-    assert first["text/plain"] == widget._repr_mimebundle_()["text/plain"]
+    assert first["text/plain"] == widget._repr_mimebundle_()[0]["text/plain"]
     assert first["text/plain"].endswith(visible_lines(widget.text))
     assert "20 new tokens, the requested length is reached" in first["text/plain"]
     assert "application/vnd.jupyter.widget-view+json" in first

@@ -57,7 +57,7 @@ def test_a_truth_beyond_the_scale_fills_it():
 
 def test_the_question_stands_where_no_slider_can_be_shown_and_is_never_markup():
     question = guess("Is a < b & <b>c</b>?", 0, 10, unit=" ms", step=0.5)
-    assert question._repr_mimebundle_()["text/plain"] == (
+    assert question._repr_mimebundle_()[0]["text/plain"] == (
         "guess: Is a < b & <b>c</b>? (0 to 10 ms)"
     )
     assert "<b>" not in question.children[0].value

@@ -21,10 +21,10 @@ def panel(tmp_path, rng, maker):
 
 
 def test_every_layer_and_head_can_be_looked_at(panel):
-    first = panel.picture.value
+    first = panel.drawn.value
     assert "<img " in first and 'alt="Layer 0, 6 heads' in first
     panel.layer.value, panel.head.value = 2, 5
-    assert "Layer 2, head 5" in panel.picture.value and panel.picture.value != first
+    assert "Layer 2, head 5" in panel.drawn.value and panel.drawn.value != first
 
 
 def test_the_position_is_described_in_each_view(panel):
@@ -32,7 +32,7 @@ def test_the_position_is_described_in_each_view(panel):
     assert "position 0, 'BOS' looks at: 'BOS' 100%" in panel.about_position().replace("&#x27;", "'")
     panel.view.value = "what each layer would say"
     assert panel.layer.disabled and panel.head.disabled
-    assert "4 rows upward" in panel.picture.value
+    assert "4 rows upward" in panel.drawn.value
     assert panel.about_position().count("'") == 2 * 5
     panel.view.value = "size of x"
     assert panel.about_position().count(",") == 1 + 3
@@ -41,10 +41,11 @@ def test_the_position_is_described_in_each_view(panel):
 
 def test_a_page_without_a_kernel_shows_the_last_picture_and_its_words(panel):
     panel.layer.value = 1
-    bundle = panel._repr_mimebundle_()
+    bundle, metadata = panel._repr_mimebundle_()
     assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
-    assert bundle["image/png"] in panel.picture.value
+    assert bundle["image/png"] in panel.drawn.value
     assert bundle["text/plain"].startswith("Layer 1, 6 heads: squares of ")
+    assert metadata["image/png"]["alt"] == bundle["text/plain"]
     assert "looks at" in bundle["text/plain"]
 
 

@@ -289,6 +289,6 @@ def test_without_a_front_end_the_text_stands_alone(llama, make):
     studio = make(llama)
     assert repr(studio).startswith("GenerationStudio on tiny.bin, nothing written yet.\n")
     assert studio.start().wait(20)
-    bundle = studio._repr_mimebundle_()
+    bundle, _ = studio._repr_mimebundle_()
     assert "12 new tokens, the requested length is reached" in bundle["text/plain"]
     assert "application/vnd.jupyter.widget-view+json" in bundle

@@ -16,12 +16,13 @@ from llama_edu.show.panels.chat.talker import Talker
 from llama_edu.show.panels.parts.alternatives import AlternativePicker
 from llama_edu.show.panels.parts.lookahead_column import LookaheadColumn
 from llama_edu.show.panels.parts.panel import Panel
+from llama_edu.show.panels.parts.picture import Picture
 from llama_edu.show.panels.parts.story_view import StoryView
 from llama_edu.show.panels.parts.token_row import TokenRow
 from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.runtime.same_cell import stop_predecessors
 from llama_edu.show.story.choice import instead
-from llama_edu.show.story.conversation_html import conversation_html, seen_html
+from llama_edu.show.story.conversation_html import conversation_html, seen_html, turns_html
 from llama_edu.show.story.description import model_line, model_name, reply_line, template_line
 from llama_edu.show.story.reply import Reply
 from llama_edu.show.story.token_colors import legend_html
@@ -245,14 +246,17 @@ class ChatPanel(Panel):
     def _bubbles_html(self, reply: Reply | None, marked: int | None) -> str:
         return conversation_html(self.messages, reply, marked, shaded=self.controls.shaded.value)
 
-    def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
-        """The live widget; where no kernel is, the bubbles as they are now, or as plain text."""
-        bundle = super()._repr_mimebundle_(**kwargs)
+    def picture(self) -> Picture:
+        """The turns as bubbles, and what the model read of them in a fold, as HTML."""
         conversation = self.conversation
-        html = conversation_html(self.messages)
-        if conversation and conversation.tokens:
-            html += seen_html(conversation.seen(), conversation.n_typed_specials)
-        return bundle | {"text/html": self._title.value + html}
+        if self.llama is None or conversation is None or not self.messages:
+            return super().picture()
+        seen = seen_html(conversation.seen(), conversation.n_typed_specials)
+        return Picture(
+            repr(self),
+            f"{self._title.value}{turns_html(self.messages)}"
+            f"<details><summary>What the model really saw</summary>{seen}</details>",
+        )
 
     def __repr__(self) -> str:
         """The conversation where no widget can be shown; without times, so that it is stable."""

@@ -6,7 +6,6 @@ or redraw under a lock. The worker thread never prints and never makes widgets.
 
 from __future__ import annotations
 
-import base64
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -29,6 +28,7 @@ from llama_edu.show.figures.alt_figure import AltFigure
 from llama_edu.show.panels.page_map.controls import WITHIN, PageMapControls
 from llama_edu.show.panels.page_map.view import PageMapView
 from llama_edu.show.panels.parts.panel import Panel
+from llama_edu.show.panels.parts.picture import Picture
 from llama_edu.show.runtime.presence import Presence
 from llama_edu.show.runtime.same_cell import stop_predecessors
 from llama_edu.show.runtime.worker import Worker
@@ -358,9 +358,8 @@ class PageMapWidget(Panel):
             what = f"within {self._token_name()}, {summary.n_steps} parts"
         return f"PageMapWidget on {name}, {what}: {summary.true_line}"
 
-    def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
-        """The live widget, and also the map as a figure and its text, which need no kernel."""
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if len(self.touches):
-            bundle["image/png"] = base64.b64encode(self.figure().png()).decode("ascii")
-        return bundle
+    def picture(self) -> Picture:
+        """The map as it is now, as a PNG, and the number of pages in words."""
+        if not len(self.touches):
+            return super().picture()
+        return Picture(repr(self), png=self.figure().png())

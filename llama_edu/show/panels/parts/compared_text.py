@@ -89,14 +89,20 @@ def compared_html(writing: Writing | None, n_same: int | None) -> str:
     Args:
         n_same: how many new tokens are the same; None, if no difference is known, marks nothing.
     """
-    if writing is None or n_same is None:
+    if writing is None:
         return story_html(writing)
+    return story_box(compared_body(writing, n_same))
+
+
+def compared_body(writing: Writing, n_same: int | None) -> str:
+    """The same without the box around it."""
     choices = list(writing.choices)
     texts = [choice.text for choice in choices]
-    runs = character_runs(choices, writing.tokenizer)[n_same : n_same + 1]
-    run = runs[0] if runs else range(len(texts), len(texts))
+    run = range(len(texts), len(texts))
+    if n_same is not None and n_same < len(texts):
+        run = character_runs(choices, writing.tokenizer)[n_same]
     same, different, rest = texts[: run.start], texts[run.start : run.stop], texts[run.stop :]
     body = f"<b>{escaped_lines(writing.prompt)}</b>{escaped_lines(''.join(same))}"
     if different:
         body += f'<mark style="{DIFFERENT}">{escaped_lines("".join(different))}</mark>'
-    return story_box(body + escaped_lines("".join(rest)))
+    return body + escaped_lines("".join(rest))

@@ -22,7 +22,7 @@ class StoryView(Generic[W]):
 
     Attributes:
         story, table: HTML. position_slider: chooses a new token, counted from 1.
-        position_row: the box of the slider.
+        position_row: the box of the slider. choice_html: makes HTML of the alternatives.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class StoryView(Generic[W]):
             story_html: makes HTML of a text, with the token of this index marked.
             choice_html: makes HTML of the alternatives to a choice.
         """
-        self._story_html, self._choice_html = story_html, choice_html
+        self._story_html, self.choice_html = story_html, choice_html
         self._writing: W | None = None
         self._is_finished = False
         self.story, self.table = ipywidgets.HTML(), ipywidgets.HTML()
@@ -91,4 +91,4 @@ class StoryView(Generic[W]):
         writing, index = self._writing, self.index
         if writing and index is not None:
             self.story.value = self._story_html(writing, index)
-            self.table.value = self._choice_html(writing.choices[index], writing.tokenizer)
+            self.table.value = self.choice_html(writing.choices[index], writing.tokenizer)

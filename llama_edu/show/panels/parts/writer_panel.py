@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from typing import Self
 
+from llama_edu.html import note_html
 from llama_edu.llama import Llama
 from llama_edu.show.panels.parts.controls import Controls
 from llama_edu.show.panels.parts.panel import Panel
+from llama_edu.show.panels.parts.picture import Picture
+from llama_edu.show.panels.parts.story_view import StoryView
 from llama_edu.show.panels.parts.writer import Writer
-from llama_edu.show.story.description import REASONS, model_name
+from llama_edu.show.story.description import REASONS, model_line, model_name
+from llama_edu.show.story.still import still_story_html
 from llama_edu.show.story.writing import Writing
 from llama_edu.text import visible_lines
 
@@ -19,10 +23,12 @@ class WriterPanel(Panel):
 
     Attributes:
         writer: the Writer. controls: what it is to write; set e.g. `controls.temperature.value`.
+        view: the text and the table of alternatives.
     """
 
     writer: Writer
     controls: Controls
+    view: StoryView[Writing]
 
     @property
     def llama(self) -> Llama | None:
@@ -81,6 +87,15 @@ class WriterPanel(Panel):
             self.wait()
             self.writer.close()
         super().close()
+
+    def picture(self) -> Picture:
+        """The text shaded by surprise and the alternatives to the chosen token, as HTML."""
+        writing = self.writing
+        if self.writer.failure or writing is None or not writing.choices:
+            return super().picture()
+        html = still_story_html(writing, self.view.index, self.view.choice_html)
+        title = note_html(model_line(self.llama)) if self.llama else ""
+        return Picture(repr(self), title + html)
 
     def __repr__(self) -> str:
         """The text where no widget can be shown; without times, so that it is stable."""

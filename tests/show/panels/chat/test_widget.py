@@ -67,7 +67,7 @@ def test_what_is_typed_and_what_is_answered_is_escaped(llama, make):
     for html in (panel.view.story.value, panel._seen.value, panel._title.value):
         assert "<img" not in html and "<script>" not in html and "\x1b" not in html
     assert "&lt;img src=x" in panel.view.story.value and "&amp;amp;" in panel.view.story.value
-    html = panel._repr_mimebundle_()["text/html"]
+    html = panel._repr_mimebundle_()[0]["text/html"]
     assert "<img" not in html and "&lt;img" in html
 
 
@@ -190,7 +190,7 @@ def test_where_no_widget_can_be_the_conversation_is_text_and_html(llama, make):
     assert "nothing was said yet" in repr(panel)
     panel.send("x y").wait(20)
     assert repr(panel).startswith("ChatPanel on chat.gguf:\nuser: x y\nassistant: ")
-    bundle = panel._repr_mimebundle_()
+    bundle, _ = panel._repr_mimebundle_()
     assert bundle["text/plain"] == repr(panel)
     assert "llama-edu-turn-user" in bundle["text/html"] and "special token" in bundle["text/html"]
     panel.close()

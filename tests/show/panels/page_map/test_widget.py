@@ -75,15 +75,15 @@ def test_an_observation_is_shown_without_a_model(tiny):
 
 def test_what_stands_in_a_stored_notebook_needs_no_kernel(tiny, make):
     widget = make()
-    bundle = widget._repr_mimebundle_()
+    bundle, _ = widget._repr_mimebundle_()
     assert "nothing recorded yet" in bundle["text/plain"] and "image/png" not in bundle
     assert widget.start().wait(60)
-    bundle = widget._repr_mimebundle_()
+    bundle, metadata = widget._repr_mimebundle_()
     assert decoded(base64.b64decode(bundle["image/png"])).shape[0] > 100
     text = bundle["text/plain"]
     assert text.startswith("PageMapWidget on tiny.bin, 5 steps: ") and "Verdict: " in text
     assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert widget.figure().alt == text
+    assert widget.figure().alt == text == metadata["image/png"]["alt"]
 
 
 def test_every_control_changes_the_map(make):
