@@ -22,7 +22,7 @@ def attention_figure(weights: np.ndarray, labels: Sequence[str], name: str = "")
         weights: (T, T) float32, each row's sum 1, 0 above the diagonal; see "weights" in tap.py.
         labels: T texts of tokens. name: of the head, for the words.
     Raises:
-        RequestError: other shapes, or more positions than can be labelled.
+        RequestError: other shapes, or more positions than can be labeled.
         LlamaEduError: matplotlib is not installed.
     """
     n = len(labels)

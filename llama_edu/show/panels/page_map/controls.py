@@ -37,7 +37,8 @@ class PageMapControls:
         replay_row, page_row: the boxes of the two sliders whose ranges change.
         routers: of a mixture of experts, those that computed each token, as HTML above the story.
         parts: the names of a token's parts, as HTML.
-        frame: the Image. labels, status, story, totals, legend, page: HTML around it.
+        frame: the Image. map_box: its box, to which the panel adds what can be clicked.
+        labels, status, story, totals, legend, page: HTML around it.
         making, looking: the boxes of the controls for writing, and of everything for looking.
     """
 
@@ -78,10 +79,15 @@ class PageMapControls:
         self.legend, self.page = ipywidgets.HTML(), ipywidgets.HTML()
         self.labels = ipywidgets.HTML(layout=layout(flex="0 0 110px", width="110px", margin="0"))
         self.frame = ipywidgets.Image(
-            format="png", value=b"", layout=layout(min_width="0", flex="0 1 auto", margin="0")
+            format="png", value=b"",
+            layout=layout(min_width="0", margin="0", grid_area="1 / 1 / 2 / 2"),
+        )  # fmt: skip
+        self.map_box = ipywidgets.GridBox(
+            [self.frame],
+            layout=layout(min_width="0", flex="0 1 auto", margin="0", overflow="hidden"),
         )
         framed = ipywidgets.HBox(
-            [self.labels, self.frame],
+            [self.labels, self.map_box],
             layout=layout(align_items="stretch", width="100%", overflow="hidden"),
         )
         buttons = ipywidgets.HBox([self.generate_button, self.stop_button], layout=layout(**wrap))

@@ -12,6 +12,7 @@ from llama_edu.show.figures.alt_figure import AltFigure
 from llama_edu.show.figures.grid import PageGrid
 from llama_edu.show.figures.page_map import touches_figure
 from llama_edu.show.panels.page_map import html
+from llama_edu.show.panels.page_map.cells import CellPicker
 from llama_edu.show.panels.page_map.controls import (
     NO_TENSOR,
     TEXT,
@@ -31,7 +32,7 @@ class PageMapView:
 
     Attributes:
         touches: the steps of the text. within: the parts of token number `token`, or None.
-        words: buttons for the tokens around the chosen one.
+        words: buttons for the tokens around the chosen one. cells: what a click on the map chooses.
         n_frames: maps drawn so far. is_following: whether it is changing the controls itself.
     """
 
@@ -47,6 +48,8 @@ class PageMapView:
         self.n_frames = 0
         self.words = TokenRow(choose)
         controls.word_row.children = (self.words,)
+        self.cells = CellPicker(self._pick)
+        controls.map_box.children = (controls.frame, self.cells)
         self._controls = controls
         self._text, self._n_planned = "", 1
         self._grid: PageGrid | None = None
@@ -148,6 +151,7 @@ class PageMapView:
         """The grid of a file; also fits names, page slider and list of tensors to this file."""
         grid, controls = PageGrid(record), self._controls
         controls.labels.value = html.labels_html(grid)
+        self.cells.lay(grid.layout, grid.left)
         controls.page_slider.max = record.n_pages - 1
         controls.page_row.settle()
         specs = sorted(record.tensors.values(), key=lambda spec: spec.offset)
@@ -159,6 +163,9 @@ class PageMapView:
     def _on_control(self, _change: object) -> None:
         if not self.is_following:
             self._draw()
+
+    def _pick(self, page: int) -> None:
+        self._controls.page_slider.value = page
 
     def _on_tensor(self, change: dict[str, Any]) -> None:
         if change["new"] >= 0:

@@ -46,7 +46,7 @@ def test_labels_from_a_vocabulary_begin_no_formula(rng):
 
 
 @pytest.mark.parametrize(("shape", "n"), [((3, 4), 3), ((3, 3), 4), ((0, 0), 0), ((49, 49), 49)])
-def test_a_map_that_cannot_be_labelled_is_refused(shape, n):
+def test_a_map_that_cannot_be_labeled_is_refused(shape, n):
     with pytest.raises(RequestError, match="T from 1 to 48; take a part of a longer text"):
         attention_figure(np.zeros(shape, np.float32), ["a"] * n)
 
