@@ -62,7 +62,9 @@ class CellPicker(ipywidgets.GridBox):
         """
         self._pages = layout.first_pages()
         n_lines = -(-_LEAST_PX // layout.cell_px)
-        groups, begins, heights = [], [], []
+        groups: list[list[int]] = []
+        begins: list[int] = []
+        heights: list[int] = []
         for row, top in enumerate(layout.tops.tolist()):
             is_next = begins and top == begins[-1] + heights[-1]
             if is_next and len(groups[-1]) < n_lines:
