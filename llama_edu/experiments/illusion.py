@@ -2,8 +2,9 @@
 
 On 30 March 2023 a count of 411,522 page faults was read as "1.6 gigabytes" of a 20 gigabyte weight
 file. This experiment repeats that reading on this machine, beside the true number of pages.
-Source of the count: the author's comment on PR #613 of llama.cpp, as quoted at
-https://blog.gslin.org/archives/tag/double/; corrected by its author a week later at
+Source of the count: the author, in discussion #638 of llama.cpp, to which issue #864 links,
+https://github.com/ggml-org/llama.cpp/discussions/638#discussioncomment-5492916; its words are
+quoted at https://blog.gslin.org/archives/tag/double/. Corrected by the author a week later at
 https://justine.lol/mmap/ and in Hacker News item 35400685.
 """
 

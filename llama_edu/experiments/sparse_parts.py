@@ -88,9 +88,9 @@ def sparse_parts(
 
 
 def _greedy_tokens(model: Model, n_tokens: int) -> Iterator[int]:
-    """The likeliest token after BOS, and so on; needs no tokenizer, which a file may lack."""
+    """The likeliest token after one, and so on; needs no tokenizer, which a file may lack."""
     cache = KVCache(model.config, n_tokens)
-    token = 1  # BOS
+    token = 1  # BOS in the vocabularies of LLaMA; in others just some token
     for _ in range(n_tokens):
         token = int(np.argmax(forward(model, [token], cache)[-1]))
         yield token

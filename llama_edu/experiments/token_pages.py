@@ -6,16 +6,19 @@ mapping to count the page faults behind the reading of 2023.
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 
+from llama_edu.experiments.observe.plain_faults import plain_faults
 from llama_edu.experiments.observe.token_steps import TokenSteps
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.loading import load
+from llama_edu.pages.faults import FaultCounts
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
 from llama_edu.pages.touches import Step
@@ -34,6 +37,7 @@ class TokenPages:
         text: what was generated, without the prompt.
         whole: the pages of prompt and new tokens together.
         steps: one per token with `per_token`; else empty.
+        plain_faults: number of steps -> their faults on a plain mapping; empty without steps.
         lab: which instrument was used and why the better ones were not.
     """
 
@@ -43,6 +47,7 @@ class TokenPages:
     whole: Record
     steps: tuple[Step, ...]
     lab: str
+    plain_faults: dict[int, FaultCounts] = field(default_factory=dict)
 
     def new_pages(self) -> list[int | None]:
         """For each step, how many of its pages no step before it touched; None without pages."""
@@ -114,4 +119,7 @@ def observe_tokens(
     for _ in range(2):  # the heap grows in the first run, and its faults are not the file's
         with PageLab.of(checkpoint, "faults") as plain:
             whole.plain_faults = watch_whole(plain)[0].faults
-    return TokenPages(text, generation.n_prompt, generation.n_new, whole, steps, described)
+    faults = plain_faults(
+        checkpoint.paths[0], [step.tokens for step in steps], threading.Event(), stated or Stated()
+    )
+    return TokenPages(text, generation.n_prompt, generation.n_new, whole, steps, described, faults)

@@ -123,17 +123,21 @@ class Record:
 
     @property
     def naive_bytes(self) -> int | None:
-        """Faults times page size: the amount of memory that the method of 2023 would report."""
-        faults = self.plain_faults or self.faults
+        """Faults times page size: the amount of memory that the method of 2023 would report.
+
+        None where faults are not counted, and where those that were are the instrument's own.
+        """
+        faults = self.plain_faults or (None if self._effect_on_faults else self.faults)
         return None if faults is None else faults.total * self.page_size
 
     @property
     def why_naive_is_wrong(self) -> str:
-        """One sentence on what `naive_bytes` leaves out, given how it was counted."""
-        how = "these are of a plain mapping" if self.plain_faults else self._effect_on_faults
+        """One sentence on what `naive_bytes` leaves out, or on why there is no such number."""
+        if self._effect_on_faults and not self.plain_faults:
+            return f"the faults are the instrument's own: {self._effect_on_faults}"
         return (
-            f"one fault can map many pages at once, and a fault on the heap maps none of the "
-            f"file; {how}"
+            "one fault can map many pages at once, and a fault on the heap maps none of the file; "
+            "these are of a plain mapping"
         )
 
     @property
@@ -163,8 +167,13 @@ class Record:
     def naive_line(self) -> str:
         """The result by the method of 2023, and why it is wrong, in one line."""
         faults = self.plain_faults or self.faults
-        if faults is None or self.naive_bytes is None:
+        if faults is None:
             return "faults: not counted on this system"
+        if self.naive_bytes is None:
+            return (
+                f"faults: {faults}, the instrument's own. Verdict: counts only, no amount of "
+                f"memory and no reading of 2023: {self._effect_on_faults}"
+            )
         return (
             f"faults: {faults}; times {self.page_size:,} bytes that would be "
             f"{self.naive_bytes:,} bytes, {self.naive_bytes / self.file_bytes:.1%} of the file. "

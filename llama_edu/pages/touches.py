@@ -1,4 +1,7 @@
-"""Touches: which step of a text touched each page first and last, and how many steps did."""
+"""Touches: which step of a text touched each page first and last, and how many steps did.
+
+The steps may also be the parts of one token's computation: the embedding, the layers, the output.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,8 @@ class Step:
     """One step of a text: what the model read, and the pages that this touched.
 
     Attributes:
-        text: what was read: the prompt in the first step, one token's text in each later one.
+        text: what was read: the prompt in the first step, one token's text in each later one. Of
+            a part of one token's computation, its name.
         record: the pages.
         tokens: the ids that were read; empty if they are not known.
     """
@@ -39,12 +43,15 @@ class Touches:
     """The steps of one text so far.
 
     Attributes:
-        steps: in order.
+        steps: in order. noun: what one of them is, a "token" of a text or a "part" of a token.
         plain_faults: number of steps -> faults of these steps on a plain mapping, if counted.
     """
 
-    def __init__(self, steps: Sequence[Step] = ()) -> None:
+    def __init__(
+        self, steps: Sequence[Step] = (), noun: Literal["token", "part"] = "token"
+    ) -> None:
         self.steps: list[Step] = []
+        self.noun = noun
         self.plain_faults: dict[int, FaultCounts] = {}
         self._known: dict[Mode, tuple[int, np.ndarray]] = {}
         for step in steps:
@@ -111,7 +118,25 @@ class Touches:
         alone = Touches(self.steps[n_steps - 1 : n_steps]).summary()
         before = self.summary(n_steps - 1).n_touched if n_steps > 1 else 0
         n_new = self.summary(n_steps).n_touched - before
-        return f"{value_word('now', n_steps - 1)}: {alone.true_line}; {n_new:,} of them are new"
+        return (
+            f"{self.value_word('now', n_steps - 1)}: {alone.true_line}; {n_new:,} of them are new"
+        )
+
+    def step_word(self, step: int) -> str:
+        """What to call a step: "prompt", "token 3"; of parts, the name, "layer 2"."""
+        if self.noun == "part":
+            return self.steps[step].text if step < len(self.steps) else f"part {step}"
+        return "prompt" if step == 0 else f"token {step}"
+
+    def value_word(self, mode: Mode, value: int) -> str:
+        """What a value of values() means, for a legend."""
+        if mode == "count":
+            return "once" if value == 0 else f"{value + 1} times"
+        return self.step_word(value)
+
+    def untouched_word(self, mode: Mode) -> str:
+        """What no color means, for a legend."""
+        return f"not by this {self.noun}" if mode == "now" else "never"
 
     def summary(self, n_steps: int | None = None) -> Summary:
         """The totals after the first `n_steps` steps (by default, all)."""
@@ -195,15 +220,3 @@ def combined(verdicts: Sequence[Verdict]) -> Verdict:
     elif "upper bound" in kinds:
         kind = "upper bound"
     return Verdict(kind, reasons)
-
-
-def untouched_word(mode: Mode) -> str:
-    """What no color means, for a legend."""
-    return "not by this token" if mode == "now" else "never"
-
-
-def value_word(mode: Mode, value: int) -> str:
-    """What a value of Touches.values means, for a legend."""
-    if mode == "count":
-        return "once" if value == 0 else f"{value + 1} times"
-    return "prompt" if value == 0 else f"token {value}"

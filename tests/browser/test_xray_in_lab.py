@@ -142,3 +142,33 @@ def test_a_mixture_has_lines_for_experts_and_a_strip_above_the_story(run_cells, 
     assert panel.locator("table.llama-edu-routers tr").count() == 3
     shoot(page, panel, f"xray-experts-{width}-{'dark' if dark else 'light'}")
     assert page.foreign == [], "something was asked of another machine"
+
+
+def page_shown(panel):
+    return int(re.search(r"page ([\d,]+): bytes", panel.inner_text())[1].replace(",", ""))
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (800, True)])
+def test_a_click_on_a_cell_shows_its_page_and_one_on_a_word_its_token(run_cells, width, dark):
+    page = run_cells(MAKE_XRAY, "xray = PageMapWidget(path, n_tokens=8)\nxray",
+                     "_ = xray.start().wait(60)", width=width, dark=dark)  # fmt: skip
+    panel = panel_of(page, "page-map")
+    wait_until(lambda: "8 steps" in panel.inner_text(), timeout_s=60)
+    image = panel.locator("img")
+    # cells of the bundled model: 9 pixels, 80 in a line, behind a strip of 16 pixels
+    for column, y, expected in (
+        (1, 3, 1), (40, 21, 42), (79, 21, 81), (5, 80, 265), (6, 80, 266), (5, 80, 265),
+        (0, 150, 756),
+    ):  # fmt: skip
+        image.scroll_into_view_if_needed()
+        box = image.bounding_box()
+        scale = box["width"] / size_of(panel)[0]
+        page.mouse.click(box["x"] + (16 + 9 * column + 4.5) * scale, box["y"] + y * scale)
+        wait_until(lambda expected=expected: page_shown(panel) == expected)
+    shoot(page, panel, f"xray-clicks-{width}")
+    button(panel, "was").first.click()
+    wait_until(lambda: panel.locator("mark").count() == 1)
+    button(panel, "this token, part by part").click()
+    wait_until(lambda: "Within token" in panel.inner_text(), timeout_s=60)
+    shoot(page, panel, f"xray-within-{width}")

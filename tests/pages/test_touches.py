@@ -65,3 +65,15 @@ def test_records_that_do_not_belong_together_are_refused():
     blind.finish(None, None, None, 0.1, Verdict("counts only"))
     with pytest.raises(MeasurementError, match="there are no pages to show"):
         touches.add(Step("b", blind))
+
+
+def test_parts_of_a_token_are_called_by_their_names():
+    steps = [Step("embedding", record_of([1, 0, 0])), Step("layer 0", record_of([0, 1, 0]))]
+    parts, tokens = Touches(steps, noun="part"), Touches(steps)
+    assert [parts.step_word(i) for i in (0, 1)] == ["embedding", "layer 0"]
+    assert [tokens.step_word(i) for i in (0, 1)] == ["prompt", "token 1"]
+    assert parts.value_word("first", 1) == "layer 0" and parts.value_word("count", 1) == "2 times"
+    assert parts.untouched_word("now") == "not by this part"
+    assert tokens.untouched_word("now") == "not by this token"
+    assert parts.untouched_word("first") == "never"
+    assert parts.newest_line(2).startswith("layer 0: 1 of 3 pages touched")

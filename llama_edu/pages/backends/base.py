@@ -49,7 +49,8 @@ class Backend(abc.ABC):
     name: ClassVar[str]
     #: What it observes, in a few words.
     sees: ClassVar[str]
-    #: How observing changes the number of page faults, for the naive figure.
+    #: How observing changes the number of page faults, which are no naive figure then; "" if it
+    #: does not.
     effect_on_faults: ClassVar[str]
 
     #: Whether every touched page causes its own fault, so that faults show an order.

@@ -14,7 +14,7 @@ class FaultsOnly(Backend):
 
     name = "faults"
     sees = "fault counters only, no pages"
-    effect_on_faults = "this mapping is plain, so any program would have these faults"
+    effect_on_faults = ""  # a plain mapping: any program would have these faults
 
     def __init__(self, path: Path) -> None:
         self.mapped = MappedFile(path, private=True)

@@ -73,13 +73,13 @@ class PageGrid:
         if self.n_experts:
             order, starts, layer_numbers = _by_expert(self.bands, band_numbers)
             self.order_words = "layer by layer, each followed by its experts"
-        self._layout = layout = laid_out(self.n_pages, starts, order)
+        self.layout = layout = laid_out(self.n_pages, starts, order)
         self.pages_per_cell, self.cell_px = layout.pages_per_cell, layout.cell_px
         n, n_bytes = self.pages_per_cell, self.pages_per_cell * record.page_size
         pages = "one page" if n == 1 else f"{n:,} neighboring pages"
         self.cell_words = f"{pages}, {n_bytes:,} bytes"
         self.columns, self.rows = layout.columns, layout.rows
-        left = _STRIP + _STRIP_GAP
+        self.left = left = _STRIP + _STRIP_GAP
         self.width, self.height = left + self.columns * self.cell_px, layout.height
         self._ground = np.zeros((self.height, self.width), np.uint8)
         self._draw_strip(layout.in_cells(layer_numbers))
@@ -120,12 +120,12 @@ class PageGrid:
         return [(top / self.height, name) for top, name in sorted(shown)]
 
     def _top(self, band: Band) -> int:
-        row, _ = self._layout.place_of(band.first_page)
-        return int(self._layout.tops[row])
+        row, _ = self.layout.place_of(band.first_page)
+        return int(self.layout.tops[row])
 
     def _pixels(self, values: np.ndarray, n_values: int, picked: int | None) -> np.ndarray:
         """(height, width) uint8, colors of the palette."""
-        layout = self._layout
+        layout = self.layout
         pixels = self._ground.copy()
         inner = pixels[:, _STRIP + _STRIP_GAP :]
         inner[:] = layout.in_pixels(layout.in_cells(_scale_index(values, n_values)))
@@ -139,7 +139,7 @@ class PageGrid:
 
     def _draw_strip(self, layers: np.ndarray) -> None:
         shades = np.where(layers[:, :1] % 2, _STRIP_A, _STRIP_B).astype(np.uint8)
-        strip = self._layout.in_pixels(shades.repeat(self.columns, 1))
+        strip = self.layout.in_pixels(shades.repeat(self.columns, 1))
         self._ground[:, :_STRIP] = strip[:, :1]
 
     def _cut(self, names: np.ndarray, n_px: int) -> None:
@@ -147,17 +147,17 @@ class PageGrid:
         beside = names != np.roll(names, 1, 1)
         beside[:, 0] = False
         above = names != np.roll(names, 1, 0)
-        above[self._layout.first_rows] = False
+        above[self.layout.first_rows] = False
         if self.cell_px == SMALLEST_WITH_EDGE:  # such a gap would look like one between bands
             above[:] = False
         for i in range(n_px):
-            self._gaps[:, i :: self.cell_px] |= self._layout.in_pixels(beside)[:, :: self.cell_px]
-            self._gaps[self._layout.tops + i] |= above.repeat(self.cell_px, 1)
+            self._gaps[:, i :: self.cell_px] |= self.layout.in_pixels(beside)[:, :: self.cell_px]
+            self._gaps[self.layout.tops + i] |= above.repeat(self.cell_px, 1)
 
     def _frame(self, inner: np.ndarray, page: int) -> None:
-        row, column = self._layout.place_of(page)
+        row, column = self.layout.place_of(page)
         margin = 3 if self.cell_px < SMALLEST_WITH_EDGE else 1
-        top = int(self._layout.tops[row]) - margin + 1
+        top = int(self.layout.tops[row]) - margin + 1
         left = column * self.cell_px - margin + 1
         size = self.cell_px + 2 * margin - 1
         box = inner[max(0, top) : top + size, max(0, left) : left + size]

@@ -65,6 +65,14 @@ class PageLayout:
         row, column = divmod(int(self.places[cell]), self.columns)
         return row, column
 
+    def first_pages(self) -> dict[tuple[int, int], int]:
+        """(row, column) -> the first page of each cell."""
+        starts = self.cell_starts if self.order is None else self.order[self.cell_starts]
+        rows, columns = np.divmod(self.places, self.columns)
+        return dict(
+            zip(zip(rows.tolist(), columns.tolist(), strict=True), starts.tolist(), strict=True)
+        )
+
     def in_cells(self, of_pages: np.ndarray) -> np.ndarray:
         """(n_pages,) -> (rows, columns), the largest value in a cell; 0 where there is no cell."""
         of_pages = of_pages if self.order is None else of_pages[self.order]

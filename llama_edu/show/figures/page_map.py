@@ -13,7 +13,7 @@ import numpy as np
 
 from llama_edu.errors import MeasurementError
 from llama_edu.pages.record import Record
-from llama_edu.pages.touches import Mode, Step, Touches, untouched_word, value_word
+from llama_edu.pages.touches import Mode, Step, Touches
 from llama_edu.show.figures.alt_figure import AltFigure, plain_label
 from llama_edu.show.figures.grid import NEVER, PageGrid, legend_values, scale_color
 from llama_edu.show.figures.ink import new_figure
@@ -24,10 +24,10 @@ from llama_edu.text import one_line
 #: Characters in a line below the map.
 _LINE_LETTERS = 112
 _TITLES: Mapping[Mode, str] = {
-    "first": "which token needed a page first",
-    "last": "which token needed a page last",
-    "count": "how many tokens needed a page",
-    "now": "which pages a token needed",
+    "first": "which {} needed a page first",
+    "last": "which {} needed a page last",
+    "count": "how many {}s needed a page",
+    "now": "which pages a {} needed",
 }
 
 
@@ -43,14 +43,17 @@ def touches_figure(
     """
     n_values = len(touches)
     summary = touches.summary(n_steps)
-    what = _TITLES[mode]
-    if mode == "now" and grid.n_experts:
+    what = _TITLES[mode].format(touches.noun)
+    if touches.noun == "part":
+        what = what.replace("part", "part of a token", 1)
+    elif mode == "now" and grid.n_experts:
         what = "which experts this token chose, and what every token needs"
     values = [n_steps - 1] if mode == "now" else legend_values(n_values)
     figure = _draw(
         grid, touches.values(mode, n_steps), n_values,
         title=f"{touches.steps[0].record.file_name}: {what}",
-        legend={value: value_word(mode, value) for value in values}, untouched=untouched_word(mode),
+        legend={value: touches.value_word(mode, value) for value in values},
+        untouched=touches.untouched_word(mode),
         lines=(f"One cell is {grid.cell_words}, {grid.order_words}.",
                *([touches.newest_line(n_steps)] if mode == "now" else []),
                summary.true_line, summary.naive_line),

@@ -72,7 +72,7 @@ def own_rows(record, grid, layer):
     """The rows of the picture in which cells of a layer's own pages lie."""
     spans = [spec for spec in record.tensors.values() if spec.name.startswith(f"layers.{layer}.")]
     pages = range(spans[0].offset // PAGE + 1, spans[-1].end // PAGE)
-    return {grid._layout.place_of(page)[0] for page in pages}
+    return {grid.layout.place_of(page)[0] for page in pages}
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_each_layer_is_a_band_with_its_name_and_a_gap_above_it(n_layers, n_bytes
     for layer, own in enumerate(rows):
         if f"layer {layer}" in labels:
             top = round(labels[f"layer {layer}"] * grid.height)
-            assert top == grid._layout.tops[min(own)]
+            assert top == grid.layout.tops[min(own)]
     image = decoded(grid.png(np.zeros(record.n_pages, np.int32), 3))
     empty = np.flatnonzero(image[..., 3].max(1) == 0)
     assert len(empty) >= n_layers  # the gaps go through the strip at the left as well
@@ -123,9 +123,9 @@ def test_a_cell_of_several_pages_shows_the_highest_of_them():
     grid = PageGrid(record)
     values = np.full(record.n_pages, -1, np.int32)
     values[435], values[436] = 2, 7  # the first cell of the table
-    cells = grid._layout.in_cells(values + 1)
-    row, column = grid._layout.place_of(436)
-    assert (row, column) == grid._layout.place_of(435) and cells[row, column] == 8
+    cells = grid.layout.in_cells(values + 1)
+    row, column = grid.layout.place_of(436)
+    assert (row, column) == grid.layout.place_of(435) and cells[row, column] == 8
 
 
 def test_a_page_tells_its_rows():

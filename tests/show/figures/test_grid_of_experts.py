@@ -39,7 +39,7 @@ def rows_of(grid, record, name):
     """The rows of the cells in which the pages that are a tensor's alone lie."""
     spec = record.tensors[name]
     inside = range(spec.offset // PAGE + 1, spec.end // PAGE)
-    return {grid._layout.place_of(page)[0] for page in inside}
+    return {grid.layout.place_of(page)[0] for page in inside}
 
 
 def test_an_expert_has_a_line_of_its_own_with_all_its_matrices():
@@ -66,16 +66,16 @@ def test_every_page_has_one_cell_and_its_color(rng):
     record = mixture(2, 4, 30_000)
     grid = PageGrid(record)
     assert grid.pages_per_cell == 1
-    assert len({grid._layout.place_of(page) for page in range(record.n_pages)}) == record.n_pages
+    assert len({grid.layout.place_of(page) for page in range(record.n_pages)}) == record.n_pages
     for page in rng.integers(0, record.n_pages, 9):
         values = np.full(record.n_pages, -1, np.int32)
         values[page] = 4
         image = decoded(grid.png(values, 5))
         wanted = np.frombuffer(bytes.fromhex(scale_color(4, 5)[1:]), np.uint8)
         found = (image[..., :3] == wanted).all(2) & (image[..., 3] == 255)
-        row, column = grid._layout.place_of(int(page))
+        row, column = grid.layout.place_of(int(page))
         left = grid.width - grid.columns * grid.cell_px + column * grid.cell_px
-        top = int(grid._layout.tops[row])
+        top = int(grid.layout.tops[row])
         part = found[top : top + grid.cell_px, left : left + grid.cell_px]
         assert part.any() and found.sum() == part.sum()
 
@@ -92,7 +92,7 @@ def test_names_of_layers_come_before_those_of_experts_and_none_collide():
 def test_of_too_many_experts_each_layer_is_a_band_and_they_follow_each_other():
     record = mixture(30, 8, 52_000)
     grid = PageGrid(record)
-    layout = grid._layout
+    layout = grid.layout
     begins = layout.first_rows
     assert 30 <= len(begins) <= 33 and grid.height <= 620
     first, second = (rows_of(grid, record, f"layers.{i}.experts.3.w_up") for i in (4, 5))

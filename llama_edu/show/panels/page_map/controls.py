@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from llama_edu.pages.touches import MODES
-from llama_edu.show.panels.page_map.html import MODE_WORDS
+from llama_edu.pages.touches import MODES, Mode
+from llama_edu.show.panels.page_map.html import mode_words
 from llama_edu.show.panels.parts.range_box import RangeBox
 from llama_edu.show.runtime.optional import import_optional
 
 ipywidgets: Any = import_optional("ipywidgets", "PageMapWidget")
+
+#: What the replay goes through: its values, and their words.
+TEXT, WITHIN = "text", "within"
+_LEVELS = (("the text, token by token", TEXT), ("this token, part by part", WITHIN))
 
 #: The first entry in the list of tensors; the others have a page number as their value.
 NO_TENSOR = ("choose a tensor", -1)
@@ -18,15 +22,23 @@ _WIDE = {"width": "100%", "max_width": "600px"}
 _LABEL = {"description_width": "70px"}
 
 
+def mode_options(noun: str) -> list[tuple[str, Mode]]:
+    """The colors to choose from, where a step is a token or a part of one."""
+    return [(mode_words(mode, noun), mode) for mode in MODES]
+
+
 class PageMapControls:
     """The widgets of a PageMapWidget.
 
     Attributes:
         prompt, n_tokens, generate_button, stop_button: what to write.
-        mode, step_slider, play, page_slider, tensor: what to look at.
+        mode, level, step_slider, play, page_slider, tensor: what to look at.
+        word_row: the box of the words of the text, as buttons; the panel fills it.
         replay_row, page_row: the boxes of the two sliders whose ranges change.
         routers: of a mixture of experts, those that computed each token, as HTML above the story.
-        frame: the Image. labels, status, story, totals, legend, page: HTML around it.
+        parts: the names of a token's parts, as HTML.
+        frame: the Image. map_box: its box, to which the panel adds what can be clicked.
+        labels, status, story, totals, legend, page: HTML around it.
         making, looking: the boxes of the controls for writing, and of everything for looking.
     """
 
@@ -49,19 +61,10 @@ class PageMapControls:
             description="Stop", icon="stop", tooltip="End before the next token"
         )
         self.mode = ipywidgets.Dropdown(
-            options=[(MODE_WORDS[mode], mode) for mode in MODES], description="color",
+            options=mode_options("token"), description="color",
             tooltip="What the color of a page means", style=_LABEL, layout=layout(**_WIDE),
         )  # fmt: skip
-        self.step_slider = ipywidgets.IntSlider(
-            min=1, max=1, description="replay", readout=False, style=_LABEL,
-            tooltip="The map as it was after each token",
-            layout=layout(flex="1 1 200px", width="auto"),
-        )  # fmt: skip
-        self.play = ipywidgets.Play(
-            min=1, max=1, interval=150, show_repeat=False, tooltip="Replay token by token"
-        )
-        # linked in the front end, where it ticks; without one it never ticks
-        self._link = ipywidgets.jslink((self.play, "value"), (self.step_slider, "value"))
+        self._make_replay()
         self.page_slider = ipywidgets.IntSlider(
             min=0, max=0, description="page", tooltip="Which page to look at", style=_LABEL,
             layout=layout(flex="1 1 auto", width="auto"),
@@ -71,14 +74,20 @@ class PageMapControls:
             tooltip="Pick the first page of a tensor", layout=layout(**_WIDE),
         )  # fmt: skip
         self.status, self.story, self.totals = (ipywidgets.HTML() for _ in range(3))
-        self.routers = ipywidgets.HTML()
+        self.routers, self.parts = ipywidgets.HTML(), ipywidgets.HTML()
+        self.word_row = ipywidgets.VBox()
         self.legend, self.page = ipywidgets.HTML(), ipywidgets.HTML()
         self.labels = ipywidgets.HTML(layout=layout(flex="0 0 110px", width="110px", margin="0"))
         self.frame = ipywidgets.Image(
-            format="png", value=b"", layout=layout(min_width="0", flex="0 1 auto", margin="0")
+            format="png", value=b"",
+            layout=layout(min_width="0", margin="0", grid_area="1 / 1 / 2 / 2"),
+        )  # fmt: skip
+        self.map_box = ipywidgets.GridBox(
+            [self.frame],
+            layout=layout(min_width="0", flex="0 1 auto", margin="0", overflow="hidden"),
         )
         framed = ipywidgets.HBox(
-            [self.labels, self.frame],
+            [self.labels, self.map_box],
             layout=layout(align_items="stretch", width="100%", overflow="hidden"),
         )
         buttons = ipywidgets.HBox([self.generate_button, self.stop_button], layout=layout(**wrap))
@@ -86,6 +95,24 @@ class PageMapControls:
         self.page_row = RangeBox(self.page_slider, **_WIDE)
         self.making = ipywidgets.VBox([self.prompt, self.n_tokens, buttons])
         self.looking = ipywidgets.VBox(
-            [framed, self.legend, self.totals, self.mode, self.replay_row, self.page_row,
-             self.tensor, self.page]
+            [self.word_row, self.parts, framed, self.legend, self.totals, self.mode, self.level,
+             self.replay_row, self.page_row, self.tensor, self.page]
         )  # fmt: skip
+
+    def _make_replay(self) -> None:
+        """What is replayed, the slider along its steps, and the button that moves it."""
+        layout = ipywidgets.Layout
+        self.level = ipywidgets.ToggleButtons(
+            options=_LEVELS, description="replay of", style=_LABEL | {"button_width": "auto"},
+            tooltips=["Each step of the slider is a token", "Each step of the slider is a layer"],
+        )  # fmt: skip
+        self.step_slider = ipywidgets.IntSlider(
+            min=1, max=1, description="replay", readout=False, style=_LABEL,
+            tooltip="The map as it was after each step",
+            layout=layout(flex="1 1 200px", width="auto"),
+        )  # fmt: skip
+        self.play = ipywidgets.Play(
+            min=1, max=1, interval=150, show_repeat=False, tooltip="Replay step by step"
+        )
+        # linked in the front end, where it ticks; without one it never ticks
+        self._link = ipywidgets.jslink((self.play, "value"), (self.step_slider, "value"))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from llama_edu.html import MUTED, escaped, escaped_lines
 from llama_edu.pages.by_tensor import n_experts_of
-from llama_edu.pages.touches import Mode, Summary, Touches, untouched_word, value_word
+from llama_edu.pages.touches import Mode, Summary, Touches
 from llama_edu.show.figures.grid import (
     PageGrid,
     ink_on,
@@ -26,12 +24,12 @@ _STORY = (
     "font-family: var(--jp-content-font-family, sans-serif); margin: 4px 0; display: flex; "
     "flex-direction: column-reverse"
 )
-#: What the colors mean, for each of touches.MODES.
-MODE_WORDS: dict[Mode, str] = {
-    "first": "the token that needed the page first",
-    "last": "the token that needed it last",
-    "count": "how many tokens needed it",
-    "now": "what this token needed (of experts, those that it chose)",
+#: What the colors mean, for each of touches.MODES, with the noun of the steps.
+_MODE_WORDS: dict[Mode, str] = {
+    "first": "the {} that needed the page first",
+    "last": "the {} that needed it last",
+    "count": "how many {}s needed it",
+    "now": "what this {} needed",
 }
 #: Which of its pages gives a cell its color.
 _HIGHEST: dict[Mode, str] = {
@@ -40,6 +38,12 @@ _HIGHEST: dict[Mode, str] = {
     "count": "most needed",
     "now": "needed one",
 }
+
+
+def mode_words(mode: Mode, noun: str) -> str:
+    """What the colors mean where a step is a token, or a part of one."""
+    of_experts = " (of experts, those that it chose)" if (mode, noun) == ("now", "token") else ""
+    return _MODE_WORDS[mode].format(noun) + of_experts
 
 
 def labels_html(grid: PageGrid) -> str:
@@ -82,13 +86,34 @@ def story_html(touches: Touches, n_steps: int, text: str, mode: Mode = "first") 
     return f'<div style="{_STORY}"><div role="log" aria-live="off">{body}</div></div>'
 
 
-def summary_html(summary: Summary, newest: tuple[float, str] | None = None) -> str:
+def parts_html(within: Touches, n_parts: int) -> str:
+    """The parts of a token's computation in a row, with a mark on the last of those shown."""
+    names = []
+    for i, step in enumerate(within.steps):
+        color = scale_color(i, len(within))
+        name = escaped(one_line(step.text))
+        if i == n_parts - 1:
+            style = f"background: {color}; color: {ink_on(color)}; padding: 0 5px"
+            names.append(f'<mark style="{style}">{name}</mark>')
+        else:
+            fade = "" if i < n_parts else "; opacity: 0.45"
+            names.append(f'<span style="border-bottom: 3px solid {color}{fade}">{name}</span>')
+    return (
+        f'<div style="{_TEXT}; display: flex; flex-wrap: wrap; gap: 2px 10px; margin: 4px 0">'
+        f"{''.join(names)}</div>"
+    )
+
+
+def summary_html(
+    summary: Summary, newest: tuple[float, str] | None = None, noun: str = "token"
+) -> str:
     """Two bars: the pages that were touched, and what the 2023 reading would have reported.
 
     Args:
         newest: the fraction that one step alone touched, and a sentence on it: a bar above.
+        noun: what a step is.
     """
-    rows = [] if newest is None else [("this token", *newest)]
+    rows = [] if newest is None else [(f"this {noun}", *newest)]
     rows.append(("touched", summary.touched_fraction, summary.true_line))
     rows.append(("2023 reading", summary.naive_fraction or 0.0, summary.naive_line))
     colors = ("#1f5fbf", "#1f5fbf", "#8a8a8a")[-len(rows) :]
@@ -104,11 +129,11 @@ def summary_html(summary: Summary, newest: tuple[float, str] | None = None) -> s
     )
 
 
-def legend_html(mode: Mode, n_values: int, grid: PageGrid) -> str:
+def legend_html(mode: Mode, n_values: int, grid: PageGrid, touches: Touches) -> str:
     """What each color stands for."""
-    parts = [_swatch("rgba(128, 128, 128, 0.27)", untouched_word(mode))]
+    parts = [_swatch("rgba(128, 128, 128, 0.27)", touches.untouched_word(mode))]
     for value in legend_values(n_values):
-        parts.append(_swatch(scale_color(value, n_values), value_word(mode, value)))
+        parts.append(_swatch(scale_color(value, n_values), touches.value_word(mode, value)))
     parts.append(
         f'<span style="white-space: nowrap"><span style="display: inline-block; width: 8px; '
         f'height: 8px; border: 2px solid {picked_color()}"></span> picked</span>'
@@ -116,8 +141,8 @@ def legend_html(mode: Mode, n_values: int, grid: PageGrid) -> str:
     of_several = "" if grid.pages_per_cell == 1 else f"; of its pages, the {_HIGHEST[mode]} counts"
     return (
         f'<div style="{MUTED}; line-height: 1.6; display: flex; flex-wrap: wrap; gap: 0 14px">'
-        f"<span>one cell: {grid.cell_words}, {grid.order_words}; color: {MODE_WORDS[mode]}"
-        f"{of_several}</span>"
+        f"<span>one cell: {grid.cell_words}, {grid.order_words}; color: "
+        f"{mode_words(mode, touches.noun)}{of_several}</span>"
         f"{''.join(parts)}</div>"
     )
 
@@ -131,17 +156,19 @@ def page_html(touches: Touches, page: int, n_steps: int) -> str:
     lines = [f"page {page:,}: bytes {begin:,} to {end:,}", *map(one_line, what[:6])]
     if len(what) > 6:
         lines.append(f"and {len(what) - 6} more tensors")
-    lines.append(visits_line(touches.visits(page, n_steps), n_steps))
+    lines.append(visits_line(touches, page, n_steps))
     return f'<div style="{_TEXT}">{"<br>".join(map(escaped, lines))}</div>'
 
 
-def visits_line(visits: Sequence[int], n_steps: int) -> str:
+def visits_line(touches: Touches, page: int, n_steps: int) -> str:
     """A sentence on the steps that touched a page."""
+    visits = touches.visits(page, n_steps)
+    what = "step" if touches.noun == "token" else touches.noun
     if not visits:
-        return f"never touched in {n_steps} step{'s' if n_steps > 1 else ''}"
-    first = "the prompt" if visits[0] == 0 else f"token {visits[0]}"
-    last = "the prompt" if visits[-1] == 0 else f"token {visits[-1]}"
-    return f"touched first by {first}, last by {last}, by {len(visits)} of {n_steps} steps"
+        return f"never touched in {n_steps} {what}{'s' if n_steps > 1 else ''}"
+    first, last = (touches.step_word(i).replace("prompt", "the prompt") for i in
+                   (visits[0], visits[-1]))  # fmt: skip
+    return f"touched first by {first}, last by {last}, by {len(visits)} of {n_steps} {what}s"
 
 
 def _swatch(color: str, word: str) -> str:

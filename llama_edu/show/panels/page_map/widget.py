@@ -10,11 +10,13 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Self
 
 from llama_edu.errors import MeasurementError, RequestError
 from llama_edu.experiments.observe.plain_faults import plain_faults
 from llama_edu.experiments.observe.token_steps import TokenSteps
+from llama_edu.experiments.observe.within_token import within_token
 from llama_edu.experiments.token_pages import TokenPages
 from llama_edu.html import note_html
 from llama_edu.llama import Llama
@@ -23,7 +25,7 @@ from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
 from llama_edu.pages.touches import Step, Touches
 from llama_edu.show.figures.alt_figure import AltFigure
-from llama_edu.show.panels.page_map.controls import PageMapControls
+from llama_edu.show.panels.page_map.controls import WITHIN, PageMapControls
 from llama_edu.show.panels.page_map.view import PageMapView
 from llama_edu.show.panels.parts.panel import Panel
 from llama_edu.show.panels.parts.picture import Picture
@@ -31,6 +33,7 @@ from llama_edu.show.runtime.presence import Presence
 from llama_edu.show.runtime.same_cell import stop_predecessors
 from llama_edu.show.runtime.worker import Worker
 from llama_edu.show.story.description import REASONS
+from llama_edu.stated import Stated
 from llama_edu.text import one_line, visible_lines
 from llama_edu.transformer.sampling import SamplingSettings
 
@@ -41,9 +44,10 @@ FRAME_INTERVAL_S = 1 / 15
 class PageMapWidget(Panel):
     """Shows which pages of a weight file each token of a text needs, while the text is generated.
 
-    Every button is a method: `start`, `stop`; `wait` waits for the end. `run` needs no widgets on
-    the screen. `PageMapWidget.of(...)` shows records that exist already. Running the cell again
-    stops the text of the earlier widget; closing the page stops the text, see Presence.
+    Every button is a method: `start`, `stop`, `choose`, `look_within`, `look_at_text`; `wait` waits
+    for the end. `run` needs no widgets on the screen. `PageMapWidget.of(...)` shows records that
+    exist already. Running the cell again stops the text of the earlier widget; closing the page
+    stops the text, see Presence.
 
     Attributes:
         text: the text so far, prompt included.
@@ -85,11 +89,13 @@ class PageMapWidget(Panel):
         self._reason, self.text = "", prompt
         self._n_planned = n_tokens
         self.controls = controls = PageMapControls(prompt, n_tokens)
-        self.view = PageMapView(controls)
+        self.view = PageMapView(controls, self.choose)
+        self._file: tuple[Path, Stated] | None = None
         controls.generate_button.on_click(lambda _: self.start())
         controls.stop_button.on_click(lambda _: self.stop())
+        controls.level.observe(self._on_level, "value")
         if model is None:
-            controls.making.layout.display = "none"
+            controls.making.layout.display = controls.level.layout.display = "none"
         super().__init__(
             [controls.making, controls.status, controls.routers, controls.story, controls.looking,
              self._presence.beacon]
@@ -108,8 +114,9 @@ class PageMapWidget(Panel):
         if isinstance(records, TokenPages):
             for step in records.steps or [Step("", records.whole)]:
                 touches.add(step)
+            touches.plain_faults |= records.plain_faults
             if records.whole.plain_faults:
-                touches.plain_faults[len(touches)] = records.whole.plain_faults
+                touches.plain_faults.setdefault(len(touches), records.whole.plain_faults)
         else:
             for record in records:
                 touches.add(record if isinstance(record, Step) else Step(record.label, record))
@@ -135,6 +142,44 @@ class PageMapWidget(Panel):
         """Begin a text in the background, as Generate does; while one is written, do nothing."""
         if self._model is not None:
             self._worker.start(self._write, first=self._forget)
+        return self
+
+    def choose(self, step: int) -> Self:
+        """Look at a step of the text, counted from 0, the prompt; as its word does when pressed.
+
+        While the parts of a token are shown, look at those of this one.
+
+        Raises:
+            RequestError: there is no such step.
+        """
+        self._check_step(step)
+        if self.view.within is not None:
+            return self.look_within(step)
+        self.controls.step_slider.value = step + 1
+        return self
+
+    def look_within(self, step: int | None = None) -> Self:
+        """Observe the parts of one step's computation, in the background, and show them.
+
+        Args:
+            step: counted from 0, the prompt; by default the one that is looked at.
+        Raises:
+            RequestError: there is no such step, or no model to compute it with.
+        """
+        step = self.view.token if step is None else step
+        self._check_step(step)
+        if self._file is None:
+            raise RequestError(
+                "PageMapWidget: shows records, expected a model to look into a token with"
+            )
+        if not self._worker.start(lambda: self._observe_parts(step)):
+            self.view.show_level()
+        return self
+
+    def look_at_text(self) -> Self:
+        """Show the steps of the text again, at the token that was looked into."""
+        self.view.show_token(self.view.token)
+        self._show_state()
         return self
 
     def stop(self) -> None:
@@ -187,6 +232,33 @@ class PageMapWidget(Panel):
         self.wait()
         super().close()
 
+    def _check_step(self, step: int) -> None:
+        if not 0 <= step < len(self.touches):
+            raise RequestError(
+                f"PageMapWidget: step {step}, expected 0 to {len(self.touches) - 1}; the text has "
+                f"{len(self.touches)} steps"
+            )
+
+    def _on_level(self, change: dict[str, str]) -> None:
+        if self.view.is_following:
+            return
+        if change["new"] == WITHIN and self._file is not None and len(self.touches):
+            self.look_within()
+        elif len(self.touches):
+            self.look_at_text()
+
+    def _observe_parts(self, step: int) -> None:
+        """What `look_within` runs in the background."""
+        assert self._file is not None
+        path, stated = self._file
+        read = [step.tokens for step in self.touches.steps[: step + 1]]
+        before = [id for ids in read[:-1] for id in ids]
+        within = within_token(
+            path, before, read[-1], backend=self._backend, stated=stated,
+            stopping=self._worker.stopping,
+        )  # fmt: skip
+        self.view.look_within(within, step)
+
     def _forget(self) -> None:
         self._reason = ""
 
@@ -219,6 +291,7 @@ class PageMapWidget(Panel):
                     stopping.wait(1 / self._pace)
             path, stated, reason = lab.path, llama.stated, steps.reason
             del llama, lab, generation, steps  # views on the mapping, which is closed now
+        self._file = path, stated
         self.view.end()
         self._n_planned = len(touches)
         self._show()
@@ -236,21 +309,38 @@ class PageMapWidget(Panel):
 
     def _show(self) -> None:
         """Bring every part of the panel up to date."""
-        is_busy, failure = self._worker.busy, self._worker.failure
+        is_busy = self._worker.busy
         self.controls.generate_button.disabled = is_busy
         self.controls.stop_button.disabled = not is_busy
-        self.controls.status.value = note_html(failure or self._state(), is_error=bool(failure))
+        self._show_state()
         self.view.show(self.text, is_busy=is_busy)
+
+    def _show_state(self) -> None:
+        failure = self._worker.failure
+        self.controls.status.value = note_html(failure or self._state(), is_error=bool(failure))
 
     def _state(self) -> str:
         n_steps = len(self.touches)
         if self._worker.busy:
+            if self._reason:
+                return "Computing the token again, part by part ..."
             if n_steps and n_steps >= self._n_planned:
                 return "Computing the text again on a plain mapping, to count page faults ..."
             return f"{n_steps} of at most {self._n_planned} steps ..."
         if not n_steps:
             return "Press Generate." if self._model is not None else ""
+        if self.view.within is not None:
+            return f"Within {self._token_name()}: {len(self.view.within)} parts"
         return f"{n_steps} steps, {REASONS.get(self._reason, 'complete')}"
+
+    def _token_name(self) -> str:
+        """The token that is looked into: "the prompt", or "token 3, ' boy'"."""
+        step = self.view.token
+        if step == 0:
+            return "the prompt"
+        return (
+            f"{self.touches.step_word(step)}, {one_line(repr(self.touches.steps[step].text), 40)}"
+        )
 
     def __repr__(self) -> str:
         """The text where no widget can be shown; without fault counts, so that it is stable."""
@@ -261,9 +351,12 @@ class PageMapWidget(Panel):
                 "PageMapWidget, nothing recorded yet. In a running notebook the controls appear "
                 "here; .run() writes without them."
             )
-        summary = self.touches.summary(self.controls.step_slider.value)
+        summary = self.view.shown.summary(self.controls.step_slider.value)
         name = one_line(self.touches.steps[0].record.file_name)
-        return f"PageMapWidget on {name}, {summary.n_steps} steps: {summary.true_line}"
+        what = f"{summary.n_steps} steps"
+        if self.view.within is not None:
+            what = f"within {self._token_name()}, {summary.n_steps} parts"
+        return f"PageMapWidget on {name}, {what}: {summary.true_line}"
 
     def picture(self) -> Picture:
         """The map as it is now, as a PNG, and the number of pages in words."""

@@ -23,11 +23,11 @@ N_BUTTONS = 11
 class TokenRow(ipywidgets.HBox):
     """Buttons for up to N_BUTTONS neighboring tokens; pressing one chooses its place."""
 
-    def __init__(self, choose: Callable[[int], None]) -> None:
+    def __init__(self, choose: Callable[[int], object]) -> None:
         """Build the buttons, all hidden.
 
         Args:
-            choose: called with the index of the new token whose button was pressed.
+            choose: called with the index of the token whose button was pressed.
         """
         self._choose = choose
         self._first = 0
@@ -48,13 +48,27 @@ class TokenRow(ipywidgets.HBox):
             button.layout.display = "none"
 
     def show(self, choices: Sequence[Choice], chosen: int, tokenizer: Tokenizer) -> None:
-        """Label the buttons with the tokens around number `chosen`, counted from 0."""
-        last_first = max(0, len(choices) - N_BUTTONS)
+        """Label the buttons with the new tokens around number `chosen`, counted from 0."""
+        self.show_labels(
+            len(choices), chosen, lambda index: choice_label(choices, index, tokenizer),
+            lambda index: f"Look at new token no. {index + 1}",
+        )  # fmt: skip
+
+    def show_labels(
+        self, n_tokens: int, chosen: int, label: Callable[[int], str], what: Callable[[int], str]
+    ) -> None:
+        """Label the buttons with the texts around number `chosen`, counted from 0.
+
+        Args:
+            label: the text of a token, by its index; asked for those that are shown.
+            what: what a button leads to, by the index of its token.
+        """
+        last_first = max(0, n_tokens - N_BUTTONS)
         self._first = min(max(0, chosen - N_BUTTONS // 2), last_first)
         for place, button in enumerate(self.buttons):
             index = self._first + place
-            button.layout.display = "" if index < len(choices) else "none"
-            if index < len(choices):
-                button.description = choice_label(choices, index, tokenizer)
-                button.tooltip = f"Look at new token no. {index + 1}"
+            button.layout.display = "" if index < n_tokens else "none"
+            if index < n_tokens:
+                button.description = label(index)
+                button.tooltip = what(index)
                 button.button_style = "info" if index == chosen else ""

@@ -60,7 +60,11 @@ def test_an_observation_is_shown_without_a_model(tiny):
     seen = observe_tokens(tiny["path"], "the", 4, tokenizer=tiny["tokenizer"], per_token=True)
     widget = PageMapWidget.of(seen)
     assert widget.controls.making.layout.display == "none"
-    assert len(widget.touches) == 4 and widget.touches.plain_faults == {4: seen.whole.plain_faults}
+    assert len(widget.touches) == 4 and sorted(widget.touches.plain_faults) == [1, 2, 3, 4]
+    for n_steps in (1, 3):  # the reading of 2023 follows the slider
+        widget.controls.step_slider.value = n_steps
+        assert str(widget.touches.plain_faults[n_steps]) in widget.controls.totals.value
+    widget.controls.step_slider.value = 4
     assert f"{seen.whole.n_touched:,} of {seen.whole.n_pages:,} pages" in repr(widget)
     assert widget.start().wait(5) and len(widget.touches) == 4  # there is nothing to start
     whole = PageMapWidget.of([seen.whole])

@@ -1,0 +1,1 @@
+"""Figures of notebook 03: attention, what layers would say, RoPE's turning, what a cache saves."""
