@@ -8,7 +8,6 @@ dense model does. A second pass shows the steady state.
 from __future__ import annotations
 
 import mmap
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from llama_edu.errors import MeasurementError
-from llama_edu.experiments.subjects import weight_file
+from llama_edu.experiments.observe.own_process import memory_without_file
+from llama_edu.experiments.observe.subjects import read_through, weight_file
 from llama_edu.pages import linux
 from llama_edu.pages.residency import evict, residency
 from llama_edu.table import lay_out, mib, milliseconds
@@ -92,7 +92,7 @@ def load_race(
                 if state == "cold" and not _is_evicted(file):
                     continue
                 if state == "warm":
-                    _read_through(file)
+                    read_through(file)
                 lap = _run(way, state, file, load, clock)
                 if lap is not None:
                     laps.append(lap)
@@ -105,7 +105,7 @@ def _run(
 ) -> Lap | None:  # fmt: skip
     """One lap, or None where this system does not support the way."""
     linux.give_back_freed_memory()  # an array in freed memory would seem to take none
-    before = _anonymous_bytes()
+    before = memory_without_file()
     start = clock()
     try:
         data = load(file)
@@ -116,7 +116,7 @@ def _run(
     first = clock()
     _pass(data)
     second = clock()
-    after = _anonymous_bytes()
+    after = memory_without_file()
     try:
         found = residency(file)
         cached = found.n_resident * found.page_size
@@ -181,19 +181,3 @@ def _is_evicted(file: Path) -> bool:
         return evict(file).after.n_resident == 0
     except MeasurementError:
         return False
-
-
-def _read_through(file: Path) -> None:
-    with file.open("rb", buffering=0) as opened:
-        while opened.read(_STEP_BYTES):
-            pass
-
-
-def _anonymous_bytes() -> int | None:
-    """Memory of this process that no file backs. Source: proc(5), status, RssAnon."""
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return None
-    found = re.search(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE)
-    return int(found[1]) * 1024 if found else None
