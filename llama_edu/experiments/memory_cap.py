@@ -24,7 +24,7 @@ import numpy as np
 
 from llama_edu.errors import FormatError, MeasurementError
 from llama_edu.experiments.observe.capped_tokens import How, Writing, write_under_cap
-from llama_edu.experiments.observe.control_group import run_in_group
+from llama_edu.experiments.observe.control_group import run_limited
 from llama_edu.experiments.observe.own_process import bytes_from_disk
 from llama_edu.experiments.observe.subjects import weight_file
 from llama_edu.files.detect import read_checkpoint
@@ -87,6 +87,14 @@ class MemoryCap:
     written: tuple[Writing, ...]
     why_not_written: str
 
+    @classmethod
+    def from_json(cls, text: str) -> MemoryCap:
+        """What `llama-edu experiment memory-cap --json` printed, here or on another machine."""
+        fields = json.loads(text)
+        for name, kind in (("passes", Pass), ("written", Writing)):
+            fields[name] = tuple(kind(**row) for row in fields[name])
+        return cls(**fields)
+
     def __str__(self) -> str:
         rows = [
             (p.strategy, f"{p.cap_fraction:.0%}", f"{p.passes_per_s:,.1f}", mib(p.read_bytes),
@@ -104,12 +112,12 @@ class MemoryCap:
         written = [
             (w.how, f"{w.cap_fraction:.0%}", w.outcome,
              None if w.tokens_per_s is None else f"{w.tokens_per_s:,.2f}", mib(w.read_bytes),
-             None if w.first_s is None else f"{w.first_s:,.2f}")
+             mib(w.own_bytes), None if w.first_s is None else f"{w.first_s:,.2f}")
             for w in self.written
         ]  # fmt: skip
         if written:
             heads = ("weights", "memory", "outcome", "tokens/s", "MiB read per token",
-                     "load + first token s")  # fmt: skip
+                     "own MiB", "load + first token s")  # fmt: skip
             lines += ["", "Tokens written under the same limits, in a control group:",
                       lay_out(heads, written, "<><>")]  # fmt: skip
         if self.why_not_written:
@@ -132,7 +140,9 @@ def memory_cap(
     Args:
         path: the file, which this user must own; it is evicted from the page cache. By default a
             temporary one of `n_bytes` random bytes in `folder`, which is no model.
-        caps: memory allowed, as fractions of the file.
+        caps: memory allowed, as fractions of the file; a limited process may use 6 MiB in addition,
+            and when it writes, what the model needs beside its weights. So a cap of a file of few
+            MiB says little.
         n_passes: passes per measurement; the first is not counted.
         n_tokens: written under each limit, mapped and read; 0 for none.
         emulate: do not try control groups.
@@ -174,10 +184,11 @@ def _written(
         read_checkpoint(file)
     except FormatError:
         return [], f"{visible(file.name)} is no model"
-    slack = _SLACK_BYTES
     try:
+        # what a mapped model needs beside its weights does not count as theirs
+        beside = write_under_cap(file, None, "mmap", n_tokens).own_bytes or 0
         return [
-            write_under_cap(file, cap, how, n_tokens, slack)
+            write_under_cap(file, cap, how, n_tokens, beside + _SLACK_BYTES)
             for how in get_args(How)
             for cap in caps
         ], ""
@@ -189,9 +200,7 @@ def _in_group(file: Path, cap: float, strategy: Strategy, n_passes: int) -> Pass
     """One measurement in a child process that the kernel limits."""
     _evict(file)  # cached pages stay charged to the process that read them first
     limit = int(cap * file.stat().st_size) + _SLACK_BYTES
-    done = run_in_group(
-        limit, f"{__name__}:_child", [str(file), str(cap), strategy, str(n_passes)]
-    )
+    done = run_limited(limit, f"{__name__}:_child", [str(file), str(cap), strategy, str(n_passes)])
     if done.returncode:
         raise MeasurementError(f"a limited process ended with code {done.returncode}")
     return Pass(**json.loads(done.stdout))

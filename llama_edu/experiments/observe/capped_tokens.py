@@ -17,8 +17,8 @@ from typing import Literal
 import numpy as np
 
 from llama_edu.errors import MeasurementError
-from llama_edu.experiments.observe.control_group import run_in_group
-from llama_edu.experiments.observe.own_process import bytes_from_disk
+from llama_edu.experiments.observe.control_group import run_limited
+from llama_edu.experiments.observe.own_process import bytes_from_disk, memory_without_file
 from llama_edu.llama import Llama
 from llama_edu.loading import load
 from llama_edu.pages.residency import evict
@@ -39,6 +39,7 @@ class Writing:
         first_s: loading, reading the prompt and choosing the first token; None if it never came.
         tokens_per_s: of the median token after the first. read_bytes: from the disk for each.
             Both are None where there were none, the latter also if unknown.
+        own_bytes: memory that no file backs, taken for loading and writing; None if unknown.
         outcome: "written", or "killed: out of memory".
     """
 
@@ -47,27 +48,31 @@ class Writing:
     first_s: float | None
     tokens_per_s: float | None
     read_bytes: int | None
+    own_bytes: int | None
     outcome: str
 
 
-def write_under_cap(file: Path, cap: float, how: How, n_tokens: int, slack_bytes: int) -> Writing:
+def write_under_cap(
+    file: Path, cap: float | None, how: How, n_tokens: int, other_bytes: int = 0
+) -> Writing:
     """Load a model in a process that may use `cap` times its file's size, and write.
 
     Args:
-        n_tokens: at least 2. slack_bytes: what the process may use in addition.
+        cap: None for no limit, which the result calls infinite. n_tokens: at least 2.
+        other_bytes: what the process may use in addition.
     Raises:
         MeasurementError: no control group can be made, or the process failed in another way.
     """
     evict(file)  # cached pages stay charged to the process that read them first
-    limit = int(cap * file.stat().st_size) + slack_bytes
-    done = run_in_group(limit, f"{__name__}:_child", [str(file), how, str(n_tokens)])
-    if done.returncode == -signal.SIGKILL:
-        return Writing(how, cap, None, None, None, "killed: out of memory")
+    limit = None if cap is None else int(cap * file.stat().st_size) + other_bytes
+    done = run_limited(limit, f"{__name__}:_child", [str(file), how, str(n_tokens)])
+    fraction = float("inf") if cap is None else cap
+    if done.returncode == -signal.SIGKILL and limit is not None:
+        return Writing(how, fraction, None, None, None, None, "killed: out of memory")
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise MeasurementError(f"a limited process ended with code {done.returncode}: {last}")
-    first_s, tokens_per_s, read_bytes = json.loads(done.stdout)
-    return Writing(how, cap, first_s, tokens_per_s, read_bytes, "written")
+    return Writing(how, fraction, *json.loads(done.stdout), "written")
 
 
 def _child(join: Callable[[], None], file: str, how: How, n_tokens: str) -> None:
@@ -77,15 +82,16 @@ def _child(join: Callable[[], None], file: str, how: How, n_tokens: str) -> None
         list(_written(practice, int(n_tokens)))
     evict(Path(file))
     join()
-    times, read = [time.perf_counter()], None
+    times, read, before = [time.perf_counter()], None, memory_without_file()
     with load(file, mmap=how == "mmap") as llama:
         for _ in _written(llama, int(n_tokens)):
             times.append(time.perf_counter())
             read = bytes_from_disk() if read is None else read
-        read_now = bytes_from_disk()
+        read_now, now = bytes_from_disk(), memory_without_file()
     first_s, *later_s = np.diff(times).tolist()
     more = None if read is None or read_now is None else (read_now - read) // len(later_s)
-    print(json.dumps([first_s, 1 / float(np.median(later_s)), more]))
+    own = None if before is None or now is None else max(0, now - before)
+    print(json.dumps([first_s, 1 / float(np.median(later_s)), more, own]))
 
 
 def _written(llama: Llama, n_tokens: int) -> Iterator[int]:

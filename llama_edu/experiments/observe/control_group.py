@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from llama_edu.errors import MeasurementError
@@ -50,12 +50,13 @@ def control_group(limit_bytes: int) -> Iterator[Path]:
         folder.rmdir()
 
 
-def run_in_group(
-    limit_bytes: int, function: str, arguments: Sequence[str]
+def run_limited(
+    limit_bytes: int | None, function: str, arguments: Sequence[str]
 ) -> subprocess.CompletedProcess[str]:
     """Run a function of the package in a process that may use `limit_bytes`; its output as text.
 
     Args:
+        limit_bytes: None for no limit, and no group.
         function: "module:name". It is called with a function that makes its process a member of
             the group, then with the arguments: what it allocates before joining stays charged to
             the group of this process.
@@ -66,13 +67,13 @@ def run_in_group(
     code = (
         f"import sys; from pathlib import Path; from {module} import {name}; "
         f"group, *rest = sys.argv[1:]; "
-        f"{name}(lambda: Path(group, 'cgroup.procs').write_text('0'), *rest)"
+        f"{name}(lambda: group and Path(group, 'cgroup.procs').write_text('0'), *rest)"
     )
     package = str(Path(__file__).parents[3])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-    with control_group(limit_bytes) as group:
+    with nullcontext() if limit_bytes is None else control_group(limit_bytes) as group:
         return subprocess.run(
-            [sys.executable, "-c", code, str(group), *arguments],
+            [sys.executable, "-c", code, str(group or ""), *arguments],
             capture_output=True, text=True,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         )  # fmt: skip
