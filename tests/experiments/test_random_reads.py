@@ -102,7 +102,7 @@ def test_a_file_that_changes_kills_one_reader_and_not_the_other(tmp_path):
     assert (cut.killed_by, cut.outcome) == ("SIGBUS", "killed by SIGBUS")
     cut = look_at("pread", "cut off before the page", tmp_path)
     assert cut.killed_by == ""
-    assert cut.outcome == f"b'' at the next pread; {page} of {page} bytes as they were"
+    assert cut.outcome == f"0 bytes at the next pread; {page} of {page} bytes as they were"
     torn = look_at("mmap", "half of the page written over", tmp_path)
     assert torn.outcome == f"{half} of {page} bytes as they were"
     torn = look_at("pread", "half of the page written over", tmp_path)

@@ -36,7 +36,7 @@ assert bytes(seen) == b"o" * page
 if damage.startswith("cut"):
     os.ftruncate(fd, last)
     if reader == "pread":
-        print(f"{os.pread(fd, page, last)!r:.10} at the next pread;", end=" ")
+        print(f"{len(os.pread(fd, page, last)):,} bytes at the next pread;", end=" ")
 else:
     os.pwrite(fd, b"n" * (page // 2), last)
 old = bytes(seen).count(b"o")

@@ -42,9 +42,7 @@ def _passes(axes: Any, result: MemoryCap) -> None:
         xs, ys = [100 * p.cap_fraction for p in found], [p.passes_per_s for p in found]
         axes.plot(xs, ys, color=color, marker=mark, linestyle=line, label=strategy)
         if strategy == "plain mapping":
-            for x, y in zip(xs, ys, strict=True):
-                axes.annotate(f"{y:,.3g}", (x, y), xytext=(0, -13), fontsize=9, ha="center",
-                              textcoords="offset points")  # fmt: skip
+            _number(axes, xs, ys, below=True)
     axes.set_yscale("log")
     methods = ", ".join(sorted({p.method for p in result.passes}))
     _finish(axes, f"passes over the file per second ({methods})")
@@ -57,6 +55,8 @@ def _tokens(axes: Any, result: MemoryCap) -> None:
         alive = [w for w in found if w.tokens_per_s is not None]
         axes.plot([100 * w.cap_fraction for w in alive], [w.tokens_per_s for w in alive],
                   color=color, marker=mark, linestyle=line, label=how)  # fmt: skip
+        if how == "mmap":
+            _number(axes, [100 * w.cap_fraction for w in alive], [w.tokens_per_s for w in alive])
         dead = [100 * w.cap_fraction for w in found if w.tokens_per_s is None]
         if dead:
             axes.plot(dead, [0] * len(dead), color=VERMILLION, marker="x", markersize=9,
@@ -66,12 +66,18 @@ def _tokens(axes: Any, result: MemoryCap) -> None:
     axes.legend(frameon=False, fontsize=9, loc="upper left")
 
 
+def _number(axes: Any, xs: list[float], ys: list[Any], *, below: bool = False) -> None:
+    for x, y in zip(xs, ys, strict=True):
+        axes.annotate(f"{y:,.3g}", (x, y), xytext=(0, -14 if below else 6), fontsize=9,
+                      ha="center", textcoords="offset points")  # fmt: skip
+
+
 def _finish(axes: Any, title: str) -> None:
     axes.set_title(title, fontsize=10, loc="left")
     axes.axvline(100, color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
     axes.set_xlabel("memory allowed, % of the file", fontsize=9)
     axes.tick_params(labelsize=9)
-    axes.margins(y=0.18)
+    axes.margins(x=0.12, y=0.18)
     axes.spines[["top", "right"]].set_visible(False)
 
 
