@@ -59,19 +59,20 @@ class LoadRace:
 
     file_bytes: int
     laps: tuple[Lap, ...]
-    n_laps: int = 1
+    n_laps: int
 
     def __str__(self) -> str:
         rows = [
             (lap.way, lap.state, milliseconds(lap.open_s), milliseconds(lap.open_s + lap.first_s),
-             f"{lap.second_s * 1e3:,.1f} to {lap.slowest_second_s * 1e3:,.1f}", mib(lap.anonymous_bytes), mib(lap.cached_bytes))
+             f"{lap.second_s * 1e3:,.1f} to {lap.slowest_second_s * 1e3:,.1f}",
+             mib(lap.anonymous_bytes), mib(lap.cached_bytes))
             for lap in self.laps
         ]  # fmt: skip
         heads = ("way", "cache", "open ms", "open + 1st pass", "2nd pass", "private MiB",
                  "cached MiB")  # fmt: skip
         return (
-            f"A file of {self.file_bytes:,} bytes, loaded and read through; best of {self.n_laps}:\n"
-            + lay_out(heads, rows, "<<>")
+            f"A file of {self.file_bytes:,} bytes, loaded and read through; best of "
+            f"{self.n_laps}:\n" + lay_out(heads, rows, "<<>")
         )
 
 

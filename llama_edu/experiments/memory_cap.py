@@ -54,7 +54,7 @@ class Pass:
     Attributes:
         cap_fraction: memory allowed, divided by the file's size. strategy: how the file is read.
         elapsed_s: of the fastest. read_bytes: from the disk per pass, on average; None if unknown.
-        major_faults: per pass, likewise; can be far fewer than pages, as one wait may bring in many.
+        major_faults: likewise; can be far fewer than pages, as one wait may bring in many.
         method: how the memory was limited.
     """
 
@@ -116,10 +116,10 @@ class MemoryCap:
             for w in self.written
         ]  # fmt: skip
         if written:
-            heads = ("weights", "memory", "outcome", "tokens/s", "MiB read per token",
-                     "own MiB", "load + first token s")  # fmt: skip
+            columns = ("weights", "memory", "outcome", "tokens/s", "MiB read per token",
+                       "own MiB", "load + first token s")  # fmt: skip
             lines += ["", "Tokens written under the same limits, in a control group:",
-                      lay_out(heads, written, "<><>")]  # fmt: skip
+                      lay_out(columns, written, "<><>")]  # fmt: skip
         if self.why_not_written:
             lines.append(f"No tokens were written: {self.why_not_written}.")
         return "\n".join(lines)

@@ -72,7 +72,8 @@ def write_under_cap(
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise MeasurementError(f"a limited process ended with code {done.returncode}: {last}")
-    return Writing(how, fraction, *json.loads(done.stdout), "written")
+    first_s, tokens_per_s, read_bytes, own_bytes = json.loads(done.stdout)
+    return Writing(how, fraction, first_s, tokens_per_s, read_bytes, own_bytes, "written")
 
 
 def _child(join: Callable[[], None], file: str, how: How, n_tokens: str) -> None:

@@ -43,7 +43,7 @@ def test_each_lap_is_a_bar_of_three_lengths_in_milliseconds_on_one_scale():
 
 
 def test_a_race_without_a_cold_file_has_one_panel():
-    drawn = race_figure(LoadRace(64, (Lap("mmap", "warm", 0.1, 0.2, 0.3, 0.3, 0, 64),)))
+    drawn = race_figure(LoadRace(64, (Lap("mmap", "warm", 0.1, 0.2, 0.3, 0.3, 0, 64),), 1))
     assert len(drawn.figure.axes) == 1 and "warm" in drawn.alt and "cold" not in drawn.alt
 
 
