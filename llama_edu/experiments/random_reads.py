@@ -187,11 +187,11 @@ def _scan(
     """One scan, and the sum of all words read, modulo 2**64."""
     n_pages = sum(map(len, shares))
     linux.give_back_freed_memory()
-    before = memory_without_file(shared=True)
+    before = memory_without_file()
     with _reader(file, way, n_pages) as read:
         disk = bytes_from_disk()
         elapsed_s, total, counter = _in_threads(read, shares, clock)
-        disk_now, now = bytes_from_disk(), memory_without_file(shared=True)
+        disk_now, now = bytes_from_disk(), memory_without_file()
     try:
         found = residency(file)
         cached = found.n_resident * found.page_size
@@ -256,8 +256,12 @@ def _sum(words: np.ndarray, place: int) -> int:
 
 
 def _pool(n_pages: int) -> mmap.mmap:
-    """Anonymous shared memory, as PostgreSQL maps it, with all of its pages there already."""
-    pool = mmap.mmap(-1, n_pages * mmap.PAGESIZE)
+    """Anonymous memory with all of its pages there already.
+
+    PostgreSQL shares its pool among processes. This one is private, because the kernel's count of
+    shared memory would include the pages of a mapped file on a file system in memory.
+    """
+    pool = mmap.mmap(-1, n_pages * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     np.frombuffer(pool, np.uint8)[:] = 1
     return pool
 

@@ -5,6 +5,7 @@ import json
 import mmap
 import os
 import platform
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +71,18 @@ def test_the_best_lap_is_shown_with_its_verdict(tmp_path):
     assert {scan.elapsed_s for scan in result.scans} == {2}
     text = str(result)
     assert "2,000.0" in text and "fewer than pages" in text and "chosen here" in text
+
+
+def test_pages_of_a_file_in_memory_are_not_taken_for_memory_of_ones_own():
+    folder = Path("/dev/shm")
+    if not os.access(folder, os.W_OK):
+        pytest.skip("no file system in memory that this user may write to")
+    result = random_reads(
+        n_bytes=N_PAGES * PAGE, folder=folder, fraction=0.5, n_threads=(1,), n_laps=1
+    )
+    own = {scan.way: scan.own_bytes for scan in result.scans}
+    assert result.why_not_cold and own["pread"] >= 1500 * PAGE
+    assert own["mmap"] < 750 * PAGE
 
 
 def test_a_cache_that_cannot_be_emptied_is_said(tmp_path):

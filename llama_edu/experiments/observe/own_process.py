@@ -6,20 +6,17 @@ import re
 from pathlib import Path
 
 
-def memory_without_file(*, shared: bool = False) -> int | None:
-    """Bytes of this process that no file backs, None if unknown; no page of the page cache counts.
+def memory_without_file() -> int | None:
+    """Private bytes of this process that no file backs, None if unknown.
 
-    Args:
-        shared: count anonymous memory that was mapped to be shared with others, too.
-    Source: proc(5), status, RssAnon and RssShmem.
+    Source: proc(5), status, RssAnon.
     """
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
         return None
-    names = "RssAnon|RssShmem" if shared else "RssAnon"
-    found = re.findall(rf"^(?:{names}):\s+(\d+) kB", status, re.MULTILINE)
-    return sum(map(int, found)) * 1024 if found else None
+    found = re.search(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
 
 
 def bytes_from_disk() -> int | None:
