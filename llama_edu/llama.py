@@ -57,7 +57,7 @@ class Lab(Protocol):
 
 @dataclass(frozen=True)
 class Loading:
-    """What loading cost: bytes of weights that are mapped, and copied, and time."""
+    """What loading cost: bytes mapped, bytes copied, and time."""
 
     mapped_bytes: int
     copied_bytes: int
@@ -133,7 +133,14 @@ class Llama(Unsendable, ClosedAtExit):
     @cached_property
     def _chosen(self) -> Chosen:
         model = self._without_kernels
-        return choose(self.kernels, model.weights.values(), model.threads, self._arithmetic)
+
+        def compile_ahead() -> None:
+            from llama_edu.transformer.jit import one_token  # imports a compiler
+
+            one_token.compile_ahead(model, self._arithmetic)
+
+        weights = model.weights.values()
+        return choose(self.kernels, weights, model.threads, self._arithmetic, compile_ahead)
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -34,7 +34,7 @@ from llama_edu.errors import MeasurementError
 from llama_edu.experiments.observe.changing_file import Damage, Reader, Sight, look_at
 from llama_edu.experiments.observe.own_process import bytes_from_disk, memory_without_file
 from llama_edu.experiments.observe.subjects import read_through, weight_file
-from llama_edu.files.mapped import MappedFile
+from llama_edu.files.mapped import MappedFile, open_weights
 from llama_edu.pages import linux
 from llama_edu.pages.faults import FaultCounter
 from llama_edu.pages.residency import evict, residency
@@ -136,7 +136,7 @@ def random_reads(
             each scan is repeated; the fastest counts. clock: returns seconds.
 
     Raises MeasurementError where there is no pread into memory of one's own (Linux has it), or
-    where two ways of reading gave other bytes.
+    where two ways of reading gave other bytes; FormatError where the file cannot be opened.
     """
     if not hasattr(os, "preadv"):
         raise MeasurementError("random reads: this system has no preadv, expected Linux")
@@ -146,7 +146,8 @@ def random_reads(
             f"expected above 0 and at most 1, and at least one of the others"
         )
     with weight_file(path, n_bytes, folder) as file:
-        file_bytes = file.stat().st_size
+        with open_weights(file) as opened:
+            file_bytes = os.fstat(opened.fileno()).st_size
         n_all = file_bytes // mmap.PAGESIZE
         n_pages = max(1, round(fraction * n_all))
         if n_all == 0:

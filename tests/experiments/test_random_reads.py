@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from llama_edu.errors import MeasurementError
+from llama_edu.errors import FormatError, MeasurementError
 from llama_edu.experiments import random_reads as module
 from llama_edu.experiments.observe.changing_file import look_at
 from llama_edu.experiments.random_reads import random_reads
@@ -146,6 +146,11 @@ def test_a_file_of_less_than_a_page_is_refused(tmp_path):
     (tmp_path / "tiny.bin").write_bytes(b"tiny")
     with pytest.raises(MeasurementError, match=r"tiny\.bin has less than one page"):
         random_reads(tmp_path / "tiny.bin")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FormatError, match=r"gone\.bin: no such file"):
+        random_reads(tmp_path / "gone.bin")
 
 
 def test_the_command_prints_numbers(tmp_path, run_cli):
