@@ -133,14 +133,7 @@ class Llama(Unsendable, ClosedAtExit):
     @cached_property
     def _chosen(self) -> Chosen:
         model = self._without_kernels
-
-        def compile_ahead() -> None:
-            from llama_edu.transformer.jit import one_token  # imports a compiler
-
-            one_token.compile_ahead(model, self._arithmetic)
-
-        weights = model.weights.values()
-        return choose(self.kernels, weights, model.threads, self._arithmetic, compile_ahead)
+        return choose(self.kernels, model.weights.values(), model.threads, self._arithmetic)
 
     @property
     def tokenizer(self) -> Tokenizer:
