@@ -68,9 +68,8 @@ def _tokens(axes: Any, result: MemoryCap) -> None:
 
 def _number(axes: Any, xs: list[float], ys: list[Any], *, below: bool = False) -> None:
     for x, y in zip(xs, ys, strict=True):
-        axes.annotate(f"{y:,.3g}", (x, y), xytext=(0, -14) if below else (-4, 6), fontsize=9,
-                      ha="center" if below else "right",
-                      textcoords="offset points")  # fmt: skip
+        axes.annotate(f"{y:,.3g}", (x, y), xytext=(0, -14) if below else (-9, 7), fontsize=9,
+                      ha="center", textcoords="offset points")  # fmt: skip
 
 
 def _finish(axes: Any, title: str) -> None:
