@@ -1,4 +1,4 @@
-"""Figures of two experiments: the ways to load a file, and the illusion of 2023."""
+"""The figure of the illusion of 2023; those of loading are in `loading/`."""
 
 from __future__ import annotations
 
@@ -7,43 +7,8 @@ from typing import Any
 import numpy as np
 
 from llama_edu.experiments.illusion import Illusion
-from llama_edu.experiments.load_race import LoadRace
 from llama_edu.show.figures.alt_figure import AltFigure
 from llama_edu.show.figures.ink import DARK, INK, LIGHT, MIDDLE, new_figure
-
-
-def race_figure(race: LoadRace) -> AltFigure:
-    """How long each way took to open a file, to read it once, and to read it again.
-
-    Raises:
-        LlamaEduError: matplotlib is not installed.
-    """
-    figure = new_figure("race_figure", 8, 4.6)
-    states = [s for s in ("cold", "warm") if any(lap.state == s for lap in race.laps)]
-    for axes, state in zip(np.atleast_1d(figure.subplots(len(states))), states, strict=True):
-        laps = [lap for lap in race.laps if lap.state == state][::-1]
-        start = np.zeros(len(laps))
-        for part, color, label in (
-            ("open_s", DARK, "open"), ("first_s", MIDDLE, "first pass"),
-            ("second_s", LIGHT, "second pass"),
-        ):  # fmt: skip
-            lengths = np.array([1e3 * getattr(lap, part) for lap in laps])
-            axes.barh([lap.way for lap in laps], lengths, left=start, color=color, label=label,
-                      edgecolor=INK, linewidth=0.6)  # fmt: skip
-            start += lengths
-        axes.set_title(f"{state}: the file is {'on disk only' if state == 'cold' else 'in memory'}",
-                       fontsize=10, loc="left")  # fmt: skip
-        axes.tick_params(labelsize=9)
-        axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlabel("milliseconds")
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, fontsize=9, ncols=3, loc="outside upper right")
-    ways = ", ".join(dict.fromkeys(lap.way for lap in race.laps))
-    alt = (
-        f"Bars, one for each way of loading ({ways}), {' and '.join(states)}: the time to open, "
-        f"then the first pass, then the second, in milliseconds."
-    )
-    return AltFigure(figure, alt)
 
 
 def illusion_figure(result: Illusion) -> AltFigure:
