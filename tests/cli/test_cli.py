@@ -6,7 +6,6 @@ import importlib
 import io
 import json
 import re
-import shlex
 import subprocess
 import sys
 import warnings
@@ -170,22 +169,6 @@ def test_the_demo_runs_outside_the_clone(run_cli, in_folder):
     code, out, _ = run_cli("demo", "--n-tokens", 20)
     assert code == 0 and "Once upon a time" in out and "0 copied" in out
     assert names_in() == []
-
-
-def test_every_command_shows_an_example_that_parses():
-    for name, command in MODULES.items():
-        program, *arguments = shlex.split(command.EXAMPLE)
-        assert (program, arguments[0]) == ("llama-edu", name)
-        args = build_parser(arguments).parse_args(arguments)
-        assert args.run is command.run
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_shows_the_example(name, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main([name, "--help"])
-    assert caught.value.code == 0
-    assert "example: llama-edu " + name in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h", "generate"], ["--debug", "--help"]])
