@@ -1,4 +1,4 @@
-"""Links between texts, notebooks and sources lead to a file that is there, and to a heading in it."""
+"""Links between texts, notebooks and sources lead to a file, and to a heading in it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def targets(path: Path) -> list[str]:
 
 
 def anchors(path: Path) -> set[str]:
-    """The anchors of a page's headings: as GitHub makes them, and in a notebook as JupyterLab does."""
+    """The anchors of headings: as GitHub makes them, in a notebook as JupyterLab does."""
     headings = re.findall(r"^#+ +(.+?) *$", prose(path), re.MULTILINE)
     titles = [re.sub(r"\[([^]]*)\]\([^)]*\)|[`*]", r"\1", heading) for heading in headings]
     if path.suffix == ".ipynb":

@@ -81,8 +81,8 @@ class Conversion:
         types = ", ".join(f"{count} {name}" for name, count in self.types.items())
         joined = f", {self.joined_bytes:,} of them joined from shards" if self.joined_bytes else ""
         lines = [
-            f"{visible(str(self.destination))}: {self.format}, {self.n_tensors} tensors ({types}) of "
-            f"{self.n_bytes:,} bytes{joined}, {self.elapsed_s:.2f} s",
+            f"{visible(str(self.destination))}: {self.format}, {self.n_tensors} tensors ({types}) "
+            f"of {self.n_bytes:,} bytes{joined}, {self.elapsed_s:.2f} s",
             *_by_reason(self.losses),
         ]
         return "\n".join(lines)

@@ -23,7 +23,7 @@ from helpers.small_models import (
 )
 
 import llama_edu
-from llama_edu.cli import COMMANDS, build_parser, main, warnings_in_one_line
+from llama_edu.cli import COMMANDS, main, warnings_in_one_line
 from llama_edu.errors import LlamaEduWarning
 
 MODULES = {name: importlib.import_module(f"llama_edu.cli.{name}") for name in COMMANDS}

@@ -15,7 +15,7 @@ _NOBODY = "http://127.0.0.1:9"
 
 
 def in_shell(lines: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run lines in /bin/sh, in `folder`, with `llama-edu` on the path; the first error ends them."""
+    """Run lines in /bin/sh in a folder, with `llama-edu` on the path, up to the first error."""
     programs = folder.parent / f"{folder.name} programs"
     programs.mkdir(exist_ok=True)
     command = programs / "llama-edu"
