@@ -2,8 +2,10 @@
 
 On 30 March 2023 a count of 411,522 page faults was read as "1.6 gigabytes" of a 20 gigabyte weight
 file. This experiment repeats that reading on this machine, beside the true number of pages.
-Source of the count: the author's comment on PR #613 of llama.cpp, as quoted at
-https://blog.gslin.org/archives/tag/double/; corrected by its author a week later at
+Source of the count: a comment by the author of that change (llama.cpp's PR #613), as a blog quotes
+it at https://blog.gslin.org/archives/tag/double/, a page with all entries of one tag; the comment
+itself was not found. The low readings of that week are in discussion #638 of llama.cpp, to which
+https://github.com/ggml-org/llama.cpp/issues/864 leads. Corrected by the author a week later at
 https://justine.lol/mmap/ and in Hacker News item 35400685.
 """
 
