@@ -75,7 +75,8 @@ def test_every_file_that_a_sentence_names_is_there(path):
 
 def test_there_are_links_of_each_kind():
     """So that none of the tests above passes because it found nothing."""
-    assert {"docs/conversion.md#types", "docs/xray.png"} <= set(targets(ROOT / "README.md"))
+    readme = targets(ROOT / "README.md")
+    assert "docs/conversion.md#types" in readme and any(t.endswith(".png") for t in readme)
     assert "../README.md#how-fast-it-is" in targets(ROOT / "docs" / "steps.md")
     assert "../llama_edu/reconcile/float64.py" in targets(NOTEBOOKS[5])
     assert "rounded-activations" in anchors(ROOT / "docs" / "steps.md")
