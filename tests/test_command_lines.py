@@ -50,6 +50,7 @@ def runs_here(line: str) -> bool:
 
 
 @pytest.mark.skipif(not hasattr(os, "uname") or os.uname().sysname != "Linux", reason="needs Linux")
+@pytest.mark.timeout(900)  # a long line takes minutes where other programs run
 @pytest.mark.parametrize("long", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_command_lines_of_a_page_run_one_after_the_other(page, long, tmp_path):

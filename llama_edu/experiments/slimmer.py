@@ -2,8 +2,8 @@
 
 The report of 2023 took one twelfth of the pages for all that a token needs: see `illusion` for its
 sources. If that were no bug, could these models be slimmed down further? Here every way is measured
-on the same text: bytes and pages per token, and nats lost. Pages are computed by the ledger, loss is
-a paired difference with a standard error.
+on the same text: bytes and pages per token, and nats lost. Pages are computed by the ledger, loss
+is a paired difference with a standard error.
 """
 
 from __future__ import annotations

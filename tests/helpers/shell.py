@@ -29,5 +29,5 @@ def in_shell(lines: str, folder: Path) -> subprocess.CompletedProcess[str]:
     }  # fmt: skip
     return subprocess.run(
         ["/bin/sh", "-ec", lines], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        cwd=folder, env=os.environ | environment, timeout=250,
+        cwd=folder, env=os.environ | environment, timeout=900,
     )  # fmt: skip
