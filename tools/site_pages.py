@@ -25,8 +25,9 @@ PACKAGE = "llama_edu"
 #: Files of the project that are pages or images of the site, under the same paths.
 TAKEN = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/*.png",
+    "docs/badges/*.svg",
     "docs/bench.md", "docs/chat.md", "docs/conversion.md", "docs/databases.md",
-    "docs/interference.md", "docs/layouts.md", "docs/steps.md", "docs/text.md",
+    "docs/interference.md", "docs/layouts.md", "docs/online.md", "docs/steps.md", "docs/text.md",
     "notebooks/*.ipynb", "benchmarks/RESULTS.md", "benchmarks/*.png", "data/*/README.md",
 )  # fmt: skip
 
@@ -41,6 +42,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     config.nav = [
         {"Home": "README.md"},
         {"The course": [{_words(path): _uri(path)} for path in _taken("notebooks/*.ipynb")]},
+        {"Without installing": "docs/online.md"},
         {"API": _contents(ROOT / PACKAGE)},
         {"The bundled models": [{p.parent.name: _uri(p)} for p in _taken("data/*/README.md")]},
         {"Text": "docs/text.md"},

@@ -23,8 +23,8 @@ from llama_edu.cli.streams.stdout import ReaderGone, guarded_stdout
 from llama_edu.errors import LlamaEduError, LlamaEduWarning, RequestError
 from llama_edu.text import visible, visible_lines
 
-#: In the order in which --help shows them. Each is a module here with HELP, DESCRIPTION, EXAMPLE,
-#: add_arguments() and run().
+#: In the order in which --help shows them. Each is a module here with HELP, DESCRIPTION, EXAMPLE
+#: (lines of a shell that run in an empty folder), add_arguments() and run().
 COMMANDS = (
     "demo",
     "models",
@@ -66,7 +66,7 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
             name,
             help=command.HELP,
             description=command.DESCRIPTION,
-            epilog=f"example: {command.EXAMPLE}",
+            epilog="\n  ".join(["example:", *command.EXAMPLE.splitlines()]),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if name == named:

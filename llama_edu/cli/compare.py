@@ -10,7 +10,9 @@ DESCRIPTION = (
     "the logits of a fixed prompt. Exit code 1 when they differ beyond --tolerance; with --steps, "
     "when a step differs by more than rounding."
 )
-EXAMPLE = "llama-edu compare data/stories stories.ggjt --tolerance 0"
+EXAMPLE = """\
+llama-edu convert stories stories.ggjt
+llama-edu compare stories stories.ggjt --tolerance 0"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

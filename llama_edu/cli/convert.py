@@ -12,7 +12,7 @@ HELP = "write a checkpoint as one file that can be mapped"
 DESCRIPTION = (
     "Write a checkpoint in another format, tensor by tensor; DST appears when it is complete."
 )
-EXAMPLE = "llama-edu convert data/stories stories.ggjt --to ggjt-v1 --type f16"
+EXAMPLE = "llama-edu convert stories stories.ggjt --to ggjt-v1 --type f16"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

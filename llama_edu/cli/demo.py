@@ -10,7 +10,7 @@ DESCRIPTION = (
     "Convert the bundled checkpoint of two shards into one file, map the file, write a story from "
     "it, and report what was mapped, what was copied and how long it took."
 )
-EXAMPLE = 'llama-edu demo --prompt "One day a small fox" --seed 7'
+EXAMPLE = 'llama-edu demo --prompt "One day a small fox" --seed 3'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ DESCRIPTION = (
     "Continue a prompt, printing the text as it is generated, until --n-tokens, an end token, a\n"
     "--stop string or a full context."
 )
-EXAMPLE = 'llama-edu generate data/stories --prompt "Once upon a time" --seed 1'
+EXAMPLE = 'llama-edu generate stories --prompt "Once upon a time" --seed 1'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ DESCRIPTION = (
     "Show format, sizes, types and where every byte goes. Reads headers only.\n"
     "--machine shows what this machine has to compute with; no FILE is needed then."
 )
-EXAMPLE = "llama-edu inspect data/stories --tensors"
+EXAMPLE = "llama-edu inspect stories --tensors"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 HELP = "save the scores of every next token"
 DESCRIPTION = "Save logits (T, vocab_size) float32; row t scores what follows token t."
-EXAMPLE = 'llama-edu logits data/stories --text "Once upon a time" --out logits.npy'
+EXAMPLE = 'llama-edu logits stories --text "Once upon a time" --out logits.npy'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

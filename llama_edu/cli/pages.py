@@ -9,7 +9,9 @@ DESCRIPTION = (
     "Generate while watching the file's pages: pages touched per tensor, the verdict on that\n"
     "number, and for comparison the result of counting page faults."
 )
-EXAMPLE = 'llama-edu pages stories.ggjt --prompt "Once upon a time" --n-tokens 8 --per-token'
+EXAMPLE = """\
+llama-edu convert stories stories.ggjt
+llama-edu pages stories.ggjt --prompt "Once upon a time" --n-tokens 8 --per-token"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

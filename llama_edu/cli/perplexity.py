@@ -6,7 +6,9 @@ import argparse
 
 HELP = "score a text: nats per token"
 DESCRIPTION = "Score a text file in windows that do not overlap: nats per token and perplexity."
-EXAMPLE = "llama-edu perplexity data/stories --text-file story.txt --context 256"
+EXAMPLE = """\
+llama-edu generate stories --prompt "Once upon a time" --seed 1 > story.txt
+llama-edu perplexity stories --text-file story.txt --context 256"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

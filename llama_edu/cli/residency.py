@@ -9,7 +9,9 @@ DESCRIPTION = (
     "Show which pages of a weight file are in the page cache now, per tensor. With --evict or\n"
     "--prefetch ask the kernel to change that, and report each call's return code."
 )
-EXAMPLE = "llama-edu residency stories.ggjt --evict"
+EXAMPLE = """\
+llama-edu convert stories stories.ggjt
+llama-edu residency stories.ggjt --evict"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

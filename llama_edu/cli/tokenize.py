@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 HELP = "show the token ids of a text"
 DESCRIPTION = "Show the token ids of a text with their pieces, one per line, or only the ids."
-EXAMPLE = 'llama-edu tokenize data/stories "Once upon a time"'
+EXAMPLE = 'llama-edu tokenize stories "Once upon a time"'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

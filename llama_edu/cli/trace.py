@@ -9,7 +9,7 @@ DESCRIPTION = (
     "Compute a text and save its steps, float32, with the token ids. How much memory they take is "
     "said before. --list names all steps."
 )
-EXAMPLE = 'llama-edu trace data/stories --text "The fox" --names "layers.*.out" --out fox.npz'
+EXAMPLE = 'llama-edu trace stories --text "The fox" --names "layers.*.out" --out fox.npz'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

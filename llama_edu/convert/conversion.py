@@ -61,7 +61,7 @@ class Conversion:
     Attributes:
         source: the format of the source. format: the name of the format that was written.
         types: stored type -> how many tensors have it now.
-        n_bytes: bytes of the tensors that were written.
+        n_bytes: bytes of the tensors that were written; the file has a header and padding as well.
         joined_bytes: bytes of the source's tensors that were joined from shards.
         losses: sentences on what was lost, each beginning with its name: what was rounded, beyond
             the step from floats to the type asked for, and what the format has no place for.
@@ -81,8 +81,8 @@ class Conversion:
         types = ", ".join(f"{count} {name}" for name, count in self.types.items())
         joined = f", {self.joined_bytes:,} of them joined from shards" if self.joined_bytes else ""
         lines = [
-            f"{visible(str(self.destination))}: {self.format}, {self.n_tensors} tensors ({types}), "
-            f"{self.n_bytes:,} bytes{joined}, {self.elapsed_s:.2f} s",
+            f"{visible(str(self.destination))}: {self.format}, {self.n_tensors} tensors ({types}) "
+            f"of {self.n_bytes:,} bytes{joined}, {self.elapsed_s:.2f} s",
             *_by_reason(self.losses),
         ]
         return "\n".join(lines)

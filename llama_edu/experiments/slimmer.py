@@ -1,9 +1,9 @@
 """Could the model be slimmer? Ways to leave something out, on the same axes.
 
-"If it is not a bug, then these models could be slimmed down further?" asked the report of 2023,
-which took one twelfth of the pages for all that a token needs. Here every way is measured on the
-same text: bytes and pages per token, and nats lost. Pages are computed by the ledger, loss is a
-paired difference with a standard error. Source: https://github.com/ggml-org/llama.cpp/pull/613
+The report of 2023 took one twelfth of the pages for all that a token needs: see `illusion` for its
+sources. If that were no bug, could these models be slimmed down further? Here every way is measured
+on the same text: bytes and pages per token, and nats lost. Pages are computed by the ledger, loss
+is a paired difference with a standard error.
 """
 
 from __future__ import annotations

@@ -42,9 +42,10 @@ class Perplexity:
             if self.bos
             else ("each window starts with the last token of the one before")
         )
+        windows = "1 window" if self.n_windows == 1 else f"{self.n_windows} windows"
         return (
             f"{self.nats_per_token:.4f} nats per token, perplexity {self.perplexity:.3f}\n"
-            f"({self.n_tokens:,} tokens in {self.n_windows} windows of {self.context} positions; "
+            f"({self.n_tokens:,} tokens in {windows} of {self.context} positions; "
             f"{start}, and every other token in it is scored)"
         )
 

@@ -37,16 +37,6 @@ def test_lists_are_separated_by_commas_and_json_is_one_document(run_cli, model):
     ]  # fmt: skip
 
 
-def test_the_example_works_in_an_empty_folder(run_cli, in_folder):
-    from llama_edu.cli.bench import EXAMPLE
-
-    _, *arguments = EXAMPLE.split()
-    fewer = ["-p", 2, "-n", 1, "-r", 1, "--kernels", "numpy"]
-    code, out, _ = run_cli(*arguments, *fewer)
-    assert code == 0 and out.splitlines()[1].startswith("stories f16")
-    assert list(in_folder.iterdir()) == []
-
-
 def test_weights_can_be_read_and_what_a_file_does_not_say_can_be_given(run_cli, model):
     code, out, _ = run_cli("bench", "m.bin", *SMALL, "--no-mmap", "--context", 60, "-p", 55,
                            "--json")  # fmt: skip

@@ -6,7 +6,6 @@ import importlib
 import io
 import json
 import re
-import shlex
 import subprocess
 import sys
 import warnings
@@ -24,7 +23,7 @@ from helpers.small_models import (
 )
 
 import llama_edu
-from llama_edu.cli import COMMANDS, build_parser, main, warnings_in_one_line
+from llama_edu.cli import COMMANDS, main, warnings_in_one_line
 from llama_edu.errors import LlamaEduWarning
 
 MODULES = {name: importlib.import_module(f"llama_edu.cli.{name}") for name in COMMANDS}
@@ -171,22 +170,6 @@ def test_the_demo_runs_outside_the_clone(run_cli, in_folder):
     assert code == 0 and "Once upon a time" in out and "0 copied" in out
     assert "11,300,448 bytes mapped, 11,285,504 of them weights; 0 copied" in out  # file, tensors
     assert names_in() == []
-
-
-def test_every_command_shows_an_example_that_parses():
-    for name, command in MODULES.items():
-        program, *arguments = shlex.split(command.EXAMPLE)
-        assert (program, arguments[0]) == ("llama-edu", name)
-        args = build_parser(arguments).parse_args(arguments)
-        assert args.run is command.run
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_shows_the_example(name, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main([name, "--help"])
-    assert caught.value.code == 0
-    assert "example: llama-edu " + name in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h", "generate"], ["--debug", "--help"]])
