@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from llama_edu.errors import MeasurementError
-from llama_edu.experiments.subjects import weight_file
+from llama_edu.experiments.observe.subjects import weight_file
 from llama_edu.files.mapped import MappedFile
 from llama_edu.pages import linux
 from llama_edu.pages.arithmetic import n_pages_of
