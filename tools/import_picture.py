@@ -18,7 +18,7 @@ from pathlib import Path
 PACKAGE = "llama_edu"
 
 #: The lowest modules, which every module above them may import.
-_GROUND = {"errors", "text", "html", "table", "config", "vocabulary", "rope"}
+_GROUND = {"errors", "text", "html", "table", "rows", "config", "vocabulary", "rope"}
 
 #: Module or folder directly under the package -> what it may import besides itself.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": {"text"},
     "html": {"text"},
     "table": {"text"},
+    "rows": set(),
     "config": {"errors", "text"},
     "vocabulary": set(),
     "rope": {"errors", "config"},
@@ -46,9 +47,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"files", "stated", "tokenizer", "matmul", "transformer", "chat", "unsendable", "reconcile"},
     "loading": _GROUND
     | {"models", "files", "stated", "tokenizer", "matmul", "transformer", "llama"},
+    "workers": _GROUND | {"models", "files", "stated", "matmul", "llama", "loading"},
+    "quality": _GROUND
+    | {"files", "stated", "tokenizer", "matmul", "transformer", "llama", "loading", "workers"},
     "slimmer": _GROUND
     | {"quants", "models", "files", "stated", "convert", "tokenizer", "matmul", "transformer",
-       "pages", "llama", "loading"},
+       "pages", "llama", "loading", "workers", "quality"},
     "bench": _GROUND | {"files", "matmul", "transformer", "llama", "loading"},
     "compare": _GROUND | {"quants", "files", "stated", "llama", "loading", "reconcile"},
 }  # fmt: skip

@@ -25,7 +25,8 @@ from llama_edu.loading import load
 from llama_edu.matmul.arithmetic import Arithmetic, check_arithmetic
 from llama_edu.matmul.choice import Kernels
 from llama_edu.models import locate
-from llama_edu.slimmer.losses import Loss, paired_loss, token_nats
+from llama_edu.quality.losses import Loss, paired_loss, token_nats
+from llama_edu.rows import Rows
 from llama_edu.slimmer.texts import Texts, texts_for
 from llama_edu.table import lay_out
 from llama_edu.text import visible
@@ -44,7 +45,7 @@ _POSITIONS = 32
 
 
 @dataclass(frozen=True)
-class Cost:
+class Cost(Rows):
     """One arithmetic with weights of one type, beside float32 with the same weights.
 
     Attributes:
@@ -73,7 +74,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class ArithmeticCosts:
+class ArithmeticCosts(Rows):
     """The same model with weights of several types, in each arithmetic that is defined for them.
 
     Attributes:
@@ -81,6 +82,8 @@ class ArithmeticCosts:
         kernels: what load() was asked for. left_out: sentences.
         cut_short: whether it was interrupted.
     """
+
+    rows_of = ("costs",)
 
     subject: str
     text: str

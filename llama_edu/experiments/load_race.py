@@ -21,6 +21,7 @@ from llama_edu.errors import MeasurementError
 from llama_edu.experiments.subjects import weight_file
 from llama_edu.pages import linux
 from llama_edu.pages.residency import evict, residency
+from llama_edu.rows import Rows
 from llama_edu.table import lay_out, mib, milliseconds
 
 _STEP_BYTES = 1 << 20
@@ -31,7 +32,7 @@ State = Literal["cold", "warm"]
 
 
 @dataclass(frozen=True)
-class Lap:
+class Lap(Rows):
     """One way of loading, from one state of the page cache.
 
     Attributes:
@@ -51,8 +52,10 @@ class Lap:
 
 
 @dataclass(frozen=True)
-class LoadRace:
+class LoadRace(Rows):
     """All laps; `open_s` alone is misleading, so the table adds the first pass to it."""
+
+    rows_of = ("laps",)
 
     file_bytes: int
     laps: tuple[Lap, ...]

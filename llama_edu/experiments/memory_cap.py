@@ -32,6 +32,7 @@ from llama_edu.pages import linux
 from llama_edu.pages.faults import process_faults
 from llama_edu.pages.reclaim import may_ask_about
 from llama_edu.pages.residency import evict
+from llama_edu.rows import Rows
 from llama_edu.table import lay_out, mib
 
 #: The largest unit in which the kernel caches a file; a smaller range would split a unit or be left
@@ -46,7 +47,7 @@ Method = Literal["control group", "emulated"]
 
 
 @dataclass(frozen=True)
-class Token:
+class Token(Rows):
     """One pass over all weights under a memory cap, the average of all but the first pass.
 
     Attributes:
@@ -56,6 +57,8 @@ class Token:
             in many.
         method: how the memory was limited.
     """
+
+    also = ("tokens_per_s",)
 
     cap_fraction: float
     strategy: Strategy
@@ -71,8 +74,10 @@ class Token:
 
 
 @dataclass(frozen=True)
-class MemoryCap:
+class MemoryCap(Rows):
     """The cost of a token for each memory limit; `why_emulated` is "" if nothing was emulated."""
+
+    rows_of = ("tokens",)
 
     file_bytes: int
     tokens: tuple[Token, ...]

@@ -16,9 +16,10 @@ import numpy as np
 from llama_edu.errors import RequestError
 from llama_edu.experiments.subjects import model_file
 from llama_edu.loading import load
+from llama_edu.quality.losses import paired_loss, token_nats
+from llama_edu.rows import Rows
 from llama_edu.slimmer.activations import check_dense, check_share, observe_activations
 from llama_edu.slimmer.hot_cold import NEARLY_EVERYBODY, HotAndCold, hot_and_cold
-from llama_edu.slimmer.losses import paired_loss, token_nats
 from llama_edu.slimmer.masks import WAYS, Choice, MaskTap, Way, choose
 from llama_edu.slimmer.texts import Texts, texts_for
 from llama_edu.slimmer.unions import Unions
@@ -36,7 +37,7 @@ _WAY = {
 
 
 @dataclass(frozen=True)
-class Union:
+class Union(Rows):
     """The share of neurons that n neighboring tokens need together; mean of runs and layers."""
 
     n_tokens: int
@@ -44,7 +45,7 @@ class Union:
 
 
 @dataclass(frozen=True)
-class NeuronCost:
+class NeuronCost(Rows):
     """One choice of neurons.
 
     Attributes:
@@ -53,6 +54,8 @@ class NeuronCost:
         nats, standard_error: lost per token, a paired difference to the whole model.
         unions: of the neurons that are kept.
     """
+
+    rows_of = ()
 
     way: Way
     share: float
@@ -63,7 +66,7 @@ class NeuronCost:
 
 
 @dataclass(frozen=True)
-class TopTenth:
+class TopTenth(Rows):
     """Of the neurons in the top tenth of the scored text's tokens, and of their numbers.
 
     Attributes:
@@ -71,6 +74,8 @@ class TopTenth:
         zero_fraction: of all numbers, those that are exactly zero.
         energy_fractions: for each layer, the share of a token's sum of squares in its top tenth.
     """
+
+    rows_of = ()
 
     nobodys_fraction: float
     nearly_everybodys_fraction: float
@@ -80,7 +85,7 @@ class TopTenth:
 
 
 @dataclass(frozen=True)
-class Neurons:
+class Neurons(Rows):
     """What each choice loses.
 
     Attributes:
@@ -91,6 +96,8 @@ class Neurons:
             the same row of `costs` says what it costs that they are from another text.
         cut_short: whether it was interrupted; what was not measured is missing, or None.
     """
+
+    rows_of = ("costs", "own_threshold", "top_tenth")
 
     subject: str
     source: str

@@ -17,19 +17,22 @@ from llama_edu.reconcile.cheap_checks import MEANINGS, cheap_checks
 from llama_edu.reconcile.detective import ALARM, reconcile
 from llama_edu.reconcile.reference import WholeReference, float64_reference
 from llama_edu.reconcile.trace import trace
+from llama_edu.rows import Rows
 from llama_edu.table import lay_out
 from llama_edu.text import visible
 from llama_edu.transformer.model import Model
 
 
 @dataclass(frozen=True)
-class SeededBug:
+class SeededBug(Rows):
     """One planted bug.
 
     Attributes:
         first: where it was planted. found: the first wrong step, None for none.
         ratio: its error over that of float32. hidden_from: the cheap checks that it passes.
     """
+
+    also = ("where",)
 
     name: str
     breaks: str
@@ -45,12 +48,14 @@ class SeededBug:
 
 
 @dataclass(frozen=True)
-class SeededBugs:
+class SeededBugs(Rows):
     """All bugs, and the model without one.
 
     Attributes:
         clean_ratio: the largest ratio of the model without a bug; the alarm is at 30.
     """
+
+    rows_of = ("bugs",)
 
     subject: str
     n_tokens: int

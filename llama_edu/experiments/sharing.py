@@ -20,6 +20,7 @@ from typing import Literal, get_args
 
 from llama_edu.errors import MeasurementError
 from llama_edu.experiments.subjects import weight_file
+from llama_edu.rows import Rows
 from llama_edu.table import lay_out, mib
 
 #: What each process does. It imports nothing large, so that the file is most of its memory.
@@ -56,7 +57,7 @@ How = Literal["mmap", "read()"]
 
 
 @dataclass(frozen=True)
-class Group:
+class Group(Rows):
     """Processes that hold the same file at the same time; averages over them, in bytes."""
 
     how: How
@@ -67,8 +68,10 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Sharing:
+class Sharing(Rows):
     """What each group of processes took, in addition to what they had before."""
+
+    rows_of = ("groups",)
 
     file_bytes: int
     groups: tuple[Group, ...]

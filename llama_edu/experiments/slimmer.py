@@ -20,8 +20,9 @@ from llama_edu.experiments.subjects import model_file
 from llama_edu.llama import Llama
 from llama_edu.loading import load
 from llama_edu.pages.arithmetic import n_pages_of
+from llama_edu.quality.losses import token_nats
 from llama_edu.quants.blocks import BLOCK_TYPES
-from llama_edu.slimmer.losses import token_nats
+from llama_edu.rows import Rows
 from llama_edu.slimmer.texts import texts_for
 from llama_edu.slimmer.ways.cost import cost, no_feed_forward
 from llama_edu.slimmer.ways.layers import Choice
@@ -50,7 +51,7 @@ TWELFTH = 1 / 12
 
 
 @dataclass(frozen=True)
-class Slimmer:
+class Slimmer(Rows):
     """One model and what can be left out of it.
 
     Attributes:
@@ -67,6 +68,8 @@ class Slimmer:
         cut_short: whether it was interrupted, and rows are missing.
         elapsed_s: how long it took.
     """
+
+    rows_of = ("rows",)
 
     file_name: str
     stored_as: str

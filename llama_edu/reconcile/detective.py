@@ -16,6 +16,7 @@ from llama_edu.errors import RequestError
 from llama_edu.html import escaped_lines
 from llama_edu.reconcile.reference import Reference, WholeReference
 from llama_edu.reconcile.trace import run
+from llama_edu.rows import Rows
 from llama_edu.table import lay_out
 from llama_edu.text import visible
 from llama_edu.transformer.model import Model
@@ -52,13 +53,15 @@ CAUSES = {
 
 
 @dataclass(frozen=True, eq=False)
-class StepErrors:
+class StepErrors(Rows):
     """How far one step is from the reference.
 
     Attributes:
         errors: (T,) float64, relative, one for each position.
         rounding: (T,) float64, what float32 alone causes there.
     """
+
+    also = ("is_wrong",)
 
     name: str
     errors: np.ndarray
@@ -99,7 +102,7 @@ class StepErrors:
 
 
 @dataclass(frozen=True, eq=False)
-class Reconciliation:
+class Reconciliation(Rows):
     """A computation beside its reference, step by step.
 
     Attributes:
@@ -108,6 +111,8 @@ class Reconciliation:
         tokens, reference_tokens: the ids that each of them read.
         is_local: whether each step was given the reference's input.
     """
+
+    rows_of = ("steps",)
 
     subject: str
     source: str

@@ -13,6 +13,7 @@ import numpy as np
 
 from llama_edu.config import hidden_dim_by_rule
 from llama_edu.files.layout import LAYOUTS, LayoutName, TensorSpec, n_bytes_for
+from llama_edu.rows import Rows
 from llama_edu.slimmer.neuron_pages import page_runs
 
 #: Name -> dim and layers. All have 32,000 pieces, and hidden_dim a multiple of 256.
@@ -25,7 +26,7 @@ _OFFSET = 1024
 
 
 @dataclass(frozen=True)
-class SizeOnPages:
+class SizeOnPages(Rows):
     """One LLaMA with one type of weights.
 
     Attributes:

@@ -11,6 +11,7 @@ import numpy as np
 from llama_edu.loading import load
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.verdict import Kind
+from llama_edu.rows import Rows
 from llama_edu.slimmer.kept import kept_by_masks
 from llama_edu.slimmer.neuron_pages import NeuronPages
 from llama_edu.slimmer.unions import Unions
@@ -78,7 +79,7 @@ def pages_of_texts(
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Agreement(Rows):
     """How many of some tokens touched exactly the predicted pages, and how sure that is."""
 
     n_tokens: int
