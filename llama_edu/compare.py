@@ -18,9 +18,8 @@ from llama_edu.quants.blocks import dequantize
 from llama_edu.reconcile.detective import Reconciliation
 from llama_edu.reconcile.two_models import compare_steps as steps_of_both
 from llama_edu.reconcile.two_models import growth
-from llama_edu.rows import Rows
 from llama_edu.stated import Stated
-from llama_edu.table import lay_out
+from llama_edu.table import Rows, lay_out
 from llama_edu.text import visible
 
 #: Ids at which logits are compared, since no text can be encoded without a tokenizer. Ids beyond

@@ -18,7 +18,7 @@ from pathlib import Path
 PACKAGE = "llama_edu"
 
 #: The lowest modules, which every module above them may import.
-_GROUND = {"errors", "text", "html", "table", "rows", "config", "vocabulary", "rope"}
+_GROUND = {"errors", "text", "html", "table", "config", "vocabulary", "rope"}
 
 #: Module or folder directly under the package -> what it may import besides itself.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -26,7 +26,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": {"text"},
     "html": {"text"},
     "table": {"text"},
-    "rows": set(),
     "config": {"errors", "text"},
     "vocabulary": set(),
     "rope": {"errors", "config"},

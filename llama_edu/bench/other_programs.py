@@ -12,7 +12,7 @@ from pathlib import Path
 
 from llama_edu.bench.stopwatch import Stopwatch
 from llama_edu.matmul.cores import cores
-from llama_edu.rows import Rows
+from llama_edu.table import Rows
 
 #: The machine counts as busy when other programs use more than this share of our cores.
 BUSY_SHARE = 0.1

@@ -14,8 +14,7 @@ import numpy as np
 from llama_edu.bench.other_programs import OtherPrograms
 from llama_edu.bench.stopwatch import Spent
 from llama_edu.files.layout import Checkpoint
-from llama_edu.rows import Rows
-from llama_edu.table import lay_out, mib
+from llama_edu.table import Rows, lay_out, mib
 from llama_edu.text import one_line
 
 #: The form of `Report.as_dict`; it grows when a name changes its meaning or goes away.

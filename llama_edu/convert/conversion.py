@@ -46,8 +46,8 @@ from llama_edu.files.layout import (
 from llama_edu.files.mapped import MappedFile
 from llama_edu.models import locate
 from llama_edu.rope import llama3_scaling
-from llama_edu.rows import Rows
 from llama_edu.stated import Stated
+from llama_edu.table import Rows
 from llama_edu.text import visible
 from llama_edu.vocabulary import Vocabulary
 

@@ -26,9 +26,8 @@ from llama_edu.matmul.arithmetic import Arithmetic, check_arithmetic
 from llama_edu.matmul.choice import Kernels
 from llama_edu.models import locate
 from llama_edu.quality.losses import Loss, paired_loss, token_nats
-from llama_edu.rows import Rows
 from llama_edu.slimmer.texts import Texts, texts_for
-from llama_edu.table import lay_out
+from llama_edu.table import Rows, lay_out
 from llama_edu.text import visible
 from llama_edu.transformer.sampling import GREEDY
 

@@ -31,7 +31,6 @@ from llama_edu.loading import load
 from llama_edu.models import locate
 from llama_edu.pages.lab import PageLab
 from llama_edu.quality.losses import Loss, paired_loss, token_nats
-from llama_edu.rows import Rows
 from llama_edu.slimmer.expert_pages import ExpertPages, check_mixture
 from llama_edu.slimmer.expert_use import (
     RouterWatch,
@@ -41,7 +40,7 @@ from llama_edu.slimmer.expert_use import (
 )
 from llama_edu.slimmer.mixtral_size import MIXTRAL_8X7B, token_share
 from llama_edu.slimmer.texts import Texts, texts_for
-from llama_edu.table import lay_out
+from llama_edu.table import Rows, lay_out
 from llama_edu.text import visible
 from llama_edu.transformer.experts import Choices
 

@@ -25,8 +25,7 @@ from llama_edu.pages.faults import FaultCounter, FaultCounts
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.residency import evict, prefetch
 from llama_edu.pages.verdict import Kind
-from llama_edu.rows import Rows
-from llama_edu.table import lay_out, percent
+from llama_edu.table import Rows, lay_out, percent
 
 FAULTS_2023 = 411_522
 FILE_BYTES_2023 = 20 * 10**9

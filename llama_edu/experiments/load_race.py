@@ -21,8 +21,7 @@ from llama_edu.errors import MeasurementError
 from llama_edu.experiments.subjects import weight_file
 from llama_edu.pages import linux
 from llama_edu.pages.residency import evict, residency
-from llama_edu.rows import Rows
-from llama_edu.table import lay_out, mib, milliseconds
+from llama_edu.table import Rows, lay_out, mib, milliseconds
 
 _STEP_BYTES = 1 << 20
 

@@ -32,8 +32,7 @@ from llama_edu.pages import linux
 from llama_edu.pages.faults import process_faults
 from llama_edu.pages.reclaim import may_ask_about
 from llama_edu.pages.residency import evict
-from llama_edu.rows import Rows
-from llama_edu.table import lay_out, mib
+from llama_edu.table import Rows, lay_out, mib
 
 #: The largest unit in which the kernel caches a file; a smaller range would split a unit or be left
 #: in place.

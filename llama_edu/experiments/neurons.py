@@ -17,13 +17,12 @@ from llama_edu.errors import RequestError
 from llama_edu.experiments.subjects import model_file
 from llama_edu.loading import load
 from llama_edu.quality.losses import paired_loss, token_nats
-from llama_edu.rows import Rows
 from llama_edu.slimmer.activations import check_dense, check_share, observe_activations
 from llama_edu.slimmer.hot_cold import NEARLY_EVERYBODY, HotAndCold, hot_and_cold
 from llama_edu.slimmer.masks import WAYS, Choice, MaskTap, Way, choose
 from llama_edu.slimmer.texts import Texts, texts_for
 from llama_edu.slimmer.unions import Unions
-from llama_edu.table import lay_out, percent
+from llama_edu.table import Rows, lay_out, percent
 from llama_edu.text import visible
 from llama_edu.transformer.model import Model
 

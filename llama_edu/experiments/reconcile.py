@@ -28,7 +28,7 @@ from llama_edu.reconcile.fingerprint import stored_fingerprint
 from llama_edu.reconcile.referees import llama_cpp, torch_by_hand, transformers_hooks
 from llama_edu.reconcile.reference import Reference, WholeReference, float64_reference
 from llama_edu.reconcile.two_models import side_by_side
-from llama_edu.rows import Rows
+from llama_edu.table import Rows
 
 #: Whose steps ours are compared with.
 Against = Literal["stored", "float64", "torch", "transformers", "llama.cpp"]

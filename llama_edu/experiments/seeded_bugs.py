@@ -17,8 +17,7 @@ from llama_edu.reconcile.cheap_checks import MEANINGS, cheap_checks
 from llama_edu.reconcile.detective import ALARM, reconcile
 from llama_edu.reconcile.reference import WholeReference, float64_reference
 from llama_edu.reconcile.trace import trace
-from llama_edu.rows import Rows
-from llama_edu.table import lay_out
+from llama_edu.table import Rows, lay_out
 from llama_edu.text import visible
 from llama_edu.transformer.model import Model
 

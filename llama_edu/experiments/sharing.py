@@ -20,8 +20,7 @@ from typing import Literal, get_args
 
 from llama_edu.errors import MeasurementError
 from llama_edu.experiments.subjects import weight_file
-from llama_edu.rows import Rows
-from llama_edu.table import lay_out, mib
+from llama_edu.table import Rows, lay_out, mib
 
 #: What each process does. It imports nothing large, so that the file is most of its memory.
 _CHILD = """

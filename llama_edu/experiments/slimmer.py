@@ -22,7 +22,6 @@ from llama_edu.loading import load
 from llama_edu.pages.arithmetic import n_pages_of
 from llama_edu.quality.losses import token_nats
 from llama_edu.quants.blocks import BLOCK_TYPES
-from llama_edu.rows import Rows
 from llama_edu.slimmer.texts import texts_for
 from llama_edu.slimmer.ways.cost import cost, no_feed_forward
 from llama_edu.slimmer.ways.layers import Choice
@@ -42,7 +41,7 @@ from llama_edu.slimmer.ways.rows import (
     types_of,
     vocabulary_rows,
 )
-from llama_edu.table import lay_out
+from llama_edu.table import Rows, lay_out
 from llama_edu.text import visible
 from llama_edu.tokenizer.text_file import read_text_file
 

@@ -19,8 +19,7 @@ from llama_edu.loading import load
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
 from llama_edu.pages.verdict import Kind
-from llama_edu.rows import Rows
-from llama_edu.table import lay_out, percent
+from llama_edu.table import Rows, lay_out, percent
 from llama_edu.text import visible
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import Model, forward

@@ -19,9 +19,8 @@ from llama_edu.loading import load
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
 from llama_edu.pages.touches import Step
-from llama_edu.rows import Rows
 from llama_edu.stated import Stated
-from llama_edu.table import lay_out
+from llama_edu.table import Rows, lay_out
 from llama_edu.text import one_line
 from llama_edu.transformer.generate import Generation
 from llama_edu.transformer.sampling import SamplingSettings

@@ -12,8 +12,7 @@ from llama_edu.files.layout import TensorSpec
 from llama_edu.html import escaped
 from llama_edu.pages.arithmetic import bytes_in_pages, pages_of, range_bytes_in_pages
 from llama_edu.pages.ranges import own_ranges
-from llama_edu.rows import Rows
-from llama_edu.table import lay_out, percent
+from llama_edu.table import Rows, lay_out, percent
 
 _LAYER = re.compile(r"layers\.(\d+)\.(.+)")
 _EXPERT = re.compile(r"layers\.(\d+)\.experts\.(\d+)\.(.+)")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from llama_edu.rows import Rows
+from llama_edu.table import Rows
 
 
 @dataclass(frozen=True)

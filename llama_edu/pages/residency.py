@@ -25,8 +25,7 @@ from llama_edu.pages.arithmetic import pages_of
 from llama_edu.pages.by_tensor import TensorPages
 from llama_edu.pages.ranges import own_ranges
 from llama_edu.pages.reclaim import may_ask_about
-from llama_edu.rows import Rows
-from llama_edu.table import lay_out, percent
+from llama_edu.table import Rows, lay_out, percent
 from llama_edu.text import visible
 
 #: One POSIX_FADV_WILLNEED for a whole file silently fetches only one read-ahead window of it (128

@@ -13,7 +13,7 @@ from llama_edu.pages.arithmetic import bytes_in_pages
 from llama_edu.pages.faults import FaultCounts
 from llama_edu.pages.record import Record
 from llama_edu.pages.verdict import Kind, Verdict
-from llama_edu.rows import Rows
+from llama_edu.table import Rows
 
 #: What colors a page: the first step that touched it, the last, the number of steps that did, or
 #: whether the newest step did. Of a mixture of experts the newest step's are those that it chose.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llama_edu.rows import Rows
+from llama_edu.table import Rows
 
 Kind = Literal["exact", "lower bound", "upper bound", "counts only", "computed, not measured"]
 

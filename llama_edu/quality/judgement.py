@@ -17,9 +17,8 @@ from llama_edu.quality.estimate import Estimate, estimate, token_error
 from llama_edu.quality.scores import WindowPiece, WindowScores, score_window
 from llama_edu.quality.vocabularies import check_same_vocabulary
 from llama_edu.quality.windows import CONTEXT, Way, Window, described, windows_of
-from llama_edu.rows import Rows
 from llama_edu.stated import Stated
-from llama_edu.table import lay_out
+from llama_edu.table import Rows, lay_out
 from llama_edu.text import visible
 from llama_edu.workers.opened import WeightsFile, close_opened, opened
 from llama_edu.workers.pieces import MapFunction, Progress, collected

@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 
 from llama_edu.errors import NumericalError, RequestError
-from llama_edu.rows import Rows
+from llama_edu.table import Rows
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import PREFILL_CHUNK, where_not_finite
 from llama_edu.transformer.model import FeedForward, Model, forward

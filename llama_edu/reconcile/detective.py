@@ -16,8 +16,7 @@ from llama_edu.errors import RequestError
 from llama_edu.html import escaped_lines
 from llama_edu.reconcile.reference import Reference, WholeReference
 from llama_edu.reconcile.trace import run
-from llama_edu.rows import Rows
-from llama_edu.table import lay_out
+from llama_edu.table import Rows, lay_out
 from llama_edu.text import visible
 from llama_edu.transformer.model import Model
 from llama_edu.transformer.tap import Tap, checked

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from llama_edu.config import output_name
-from llama_edu.rows import Rows
+from llama_edu.table import Rows
 from llama_edu.transformer import kernels
 from llama_edu.transformer.model import Model
 

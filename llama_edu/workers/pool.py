@@ -54,19 +54,24 @@ def process_map(workers: int) -> Iterator[MapFunction]:
     pool = ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=_begin_worker
     )
-    is_over = False
+    is_stopped = True
 
     def map(function: Callable[[Any], Any], pieces: Sequence[Any]) -> Iterator[Any]:
+        nonlocal is_stopped
         with _interrupts_held_back():  # a child inherits that, and leaves Ctrl+C to this process
             futures = [pool.submit(function, piece) for piece in pieces]
-        return _in_order(futures)
+        is_stopped = True
+        yield from _in_order(futures)
+        is_stopped = False
 
     try:
         yield map
-        is_over = True
+    except BaseException:
+        is_stopped = True
+        raise
     finally:
-        pool.shutdown(wait=is_over, cancel_futures=True)
-        if not is_over:  # whoever waits for Ctrl+C does not wait for the pieces
+        pool.shutdown(wait=not is_stopped, cancel_futures=True)
+        if is_stopped:  # whoever pressed Ctrl+C does not wait for the pieces that are not done
             for child in set(multiprocessing.active_children()) - before:
                 child.terminate()
 
@@ -83,9 +88,6 @@ def _in_order(futures: list[Future[Any]]) -> Iterator[Any]:
             if future.done() and not future.cancelled() and future.exception() is None:
                 yield future.result()
         raise
-    finally:
-        for future in futures:
-            future.cancel()
 
 
 @contextmanager

@@ -16,10 +16,10 @@ from llama_edu.loading import load
 from llama_edu.pages.arithmetic import n_pages_of
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.verdict import Kind
-from llama_edu.rows import Rows
 from llama_edu.slimmer.expert_pages import ExpertPages
 from llama_edu.slimmer.expert_use import RouterWatch
 from llama_edu.slimmer.neuron_pages import NeuronPages
+from llama_edu.table import Rows
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import forward
 

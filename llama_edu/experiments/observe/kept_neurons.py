@@ -11,10 +11,10 @@ import numpy as np
 from llama_edu.loading import load
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.verdict import Kind
-from llama_edu.rows import Rows
 from llama_edu.slimmer.kept import kept_by_masks
 from llama_edu.slimmer.neuron_pages import NeuronPages
 from llama_edu.slimmer.unions import Unions
+from llama_edu.table import Rows
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import forward
 

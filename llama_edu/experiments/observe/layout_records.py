@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from llama_edu.experiments.observe.kept_neurons import Agreement
 from llama_edu.files.layout import LayoutName
 from llama_edu.quality.losses import Loss
-from llama_edu.rows import Rows
 from llama_edu.slimmer.llama_sizes import SizeOnPages
-from llama_edu.table import lay_out
+from llama_edu.table import Rows, lay_out
 from llama_edu.text import visible
 
 _WORDS: dict[LayoutName, str] = {

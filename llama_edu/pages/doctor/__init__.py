@@ -20,8 +20,7 @@ import numpy as np
 from llama_edu.errors import MeasurementError
 from llama_edu.pages.calibrate import touch
 from llama_edu.pages.doctor.counters import COUNTERS, Access, Counter, sum_to_the_edge
-from llama_edu.rows import Rows
-from llama_edu.table import lay_out
+from llama_edu.table import Rows, lay_out
 
 #: Pages of the doctor's file; 16 MiB where a page has 4 KiB. Not a multiple of a huge page.
 N_PAGES = 4099

@@ -11,11 +11,11 @@ from llama_edu.errors import RequestError
 from llama_edu.files.layout import TensorSpec
 from llama_edu.llama import Llama
 from llama_edu.quality.losses import paired_loss, token_nats
-from llama_edu.rows import Rows
 from llama_edu.slimmer.texts import Texts
 from llama_edu.slimmer.ways.cost import Cost, cost, placed
 from llama_edu.slimmer.ways.float32 import in_float32
 from llama_edu.slimmer.ways.shares import check_dense
+from llama_edu.table import Rows
 from llama_edu.transformer.model import FeedForward, Model
 
 
