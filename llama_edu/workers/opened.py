@@ -42,8 +42,9 @@ class WeightsFile:
 
     Attributes:
         path: absolute. files: each file of it, and what it was when the work was planned.
-        tokenizer, threads, kernels, arithmetic, stated, mmap: of load(). Compiled kernels give the
-            same bits with any number of threads; numpy's do not, and get one thread.
+        tokenizer, threads, kernels, arithmetic, stated, mmap: of load().
+        same_bits: whether numpy's kernels get one thread, whatever `threads` says: their last bits
+            depend on it. Compiled kernels give the same with any number.
     """
 
     path: str
@@ -54,6 +55,7 @@ class WeightsFile:
     arithmetic: ArithmeticChoice = "float32"
     stated: Stated = field(default_factory=Stated)
     mmap: bool = True
+    same_bits: bool = True
 
     @classmethod
     def at(
@@ -66,6 +68,7 @@ class WeightsFile:
         arithmetic: ArithmeticChoice = "float32",
         stated: Stated | None = None,
         mmap: bool = True,
+        same_bits: bool = True,
     ) -> WeightsFile:
         """What lies at a path or behind a name now; its headers are read, nothing is kept open.
 
@@ -83,6 +86,7 @@ class WeightsFile:
             arithmetic=arithmetic,
             stated=stated or Stated(),
             mmap=mmap,
+            same_bits=same_bits,
         )
 
     @property
@@ -164,9 +168,9 @@ def close_opened() -> None:
 
 def _loaded(file: WeightsFile) -> Llama:
     """With one thread where numpy multiplies: there the last bits depend on how many there are."""
-    threads = 1 if file.kernels == "numpy" else file.threads
+    threads = 1 if file.same_bits and file.kernels == "numpy" else file.threads
     llama = _load(file, threads)
-    if threads == 1 or llama.is_compiled:
+    if threads == 1 or not file.same_bits or llama.is_compiled:
         return llama
     llama.close()
     return _load(file, 1)
