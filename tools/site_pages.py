@@ -26,7 +26,7 @@ PACKAGE = "llama_edu"
 TAKEN = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/*.png",
     "docs/bench.md", "docs/chat.md", "docs/conversion.md", "docs/interference.md",
-    "docs/layouts.md", "docs/steps.md", "docs/text.md",
+    "docs/layouts.md", "docs/quality.md", "docs/steps.md", "docs/text.md",
     "notebooks/*.ipynb", "benchmarks/RESULTS.md", "benchmarks/*.png", "data/*/README.md",
 )  # fmt: skip
 
@@ -49,6 +49,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         {"Conversion": "docs/conversion.md"},
         {"Layouts": "docs/layouts.md"},
         {"What disturbs a count": "docs/interference.md"},
+        {"Is this file as good as that one?": "docs/quality.md"},
         {"Speed": [{"Here": "docs/bench.md"}, {"Beside others": "benchmarks/RESULTS.md"}]},
         {
             "The project": [
