@@ -19,7 +19,7 @@ from llama_edu.reconcile.detective import Reconciliation
 from llama_edu.reconcile.two_models import compare_steps as steps_of_both
 from llama_edu.reconcile.two_models import growth
 from llama_edu.stated import Stated
-from llama_edu.table import lay_out
+from llama_edu.table import Rows, lay_out
 from llama_edu.text import visible
 
 #: Ids at which logits are compared, since no text can be encoded without a tokenizer. Ids beyond
@@ -31,7 +31,7 @@ _CHUNK_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
-class TensorDifference:
+class TensorDifference(Rows):
     """How far one tensor of A differs from B's.
 
     Attributes:
@@ -49,11 +49,13 @@ class TensorDifference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Rows):
     """The differences between two checkpoints.
 
     `note` says why numbers were not paired as one might expect, where that is so.
     """
+
+    rows_of = ("tensors",)
 
     names: tuple[str, str]
     tensors: tuple[TensorDifference, ...]
@@ -164,7 +166,7 @@ def _order_note(a: Llama, b: Llama) -> str:
 
 
 @dataclass(frozen=True)
-class StepsComparison:
+class StepsComparison(Rows):
     """Every step of two models on the same tokens, and how their difference grows.
 
     `note` is that of Comparison.
@@ -177,6 +179,10 @@ class StepsComparison:
     def agrees(self) -> bool:
         """Whether no step differs by more than rounding."""
         return self.report.agrees
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """One row per step."""
+        return self.report.to_rows()
 
     def __str__(self) -> str:
         b, a, first = self.report.subject, self.report.source, self.report.first

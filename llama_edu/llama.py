@@ -130,6 +130,11 @@ class Llama(Unsendable, ClosedAtExit):
         """
         return self._chosen.arithmetic if self._arithmetic == "auto" else self._arithmetic
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether compiled kernels multiply, and not numpy; to find out may import a compiler."""
+        return self._chosen.is_compiled
+
     @cached_property
     def _chosen(self) -> Chosen:
         model = self._without_kernels

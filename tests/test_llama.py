@@ -31,7 +31,7 @@ from llama_edu.convert import convert
 from llama_edu.errors import FormatError, RequestError
 from llama_edu.matmul.product import matmul
 from llama_edu.pages.lab import PageLab
-from llama_edu.transformer.perplexity import perplexity
+from llama_edu.quality.losses import token_nats
 from llama_edu.transformer.sampling import GREEDY
 
 
@@ -260,7 +260,7 @@ def test_a_text_does_not_go_on_from_a_file_that_was_changed(checkpoint, change):
         with pytest.raises(FormatError, match=CHANGED):
             llama.logits([1, 5])
         with pytest.raises(FormatError, match=CHANGED):
-            perplexity(llama.model, [5, 9, 11], 1, 10)
+            token_nats(llama.model, [[1, 5, 9, 11]])
 
 
 def test_scores_from_a_file_that_changed_meanwhile_are_not_given_out(checkpoint):

@@ -46,9 +46,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"files", "stated", "tokenizer", "matmul", "transformer", "chat", "unsendable", "reconcile"},
     "loading": _GROUND
     | {"models", "files", "stated", "tokenizer", "matmul", "transformer", "llama"},
+    "workers": _GROUND | {"models", "files", "stated", "matmul", "llama", "loading"},
+    "quality": _GROUND
+    | {"files", "stated", "tokenizer", "matmul", "transformer", "llama", "loading", "workers"},
     "slimmer": _GROUND
     | {"quants", "models", "files", "stated", "convert", "tokenizer", "matmul", "transformer",
-       "pages", "llama", "loading"},
+       "pages", "llama", "loading", "workers", "quality"},
     "bench": _GROUND | {"files", "matmul", "transformer", "llama", "loading"},
     "compare": _GROUND | {"quants", "files", "stated", "llama", "loading", "reconcile"},
 }  # fmt: skip

@@ -27,7 +27,8 @@ TAKEN = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/*.png",
     "docs/badges/*.svg",
     "docs/bench.md", "docs/chat.md", "docs/conversion.md", "docs/databases.md",
-    "docs/interference.md", "docs/layouts.md", "docs/online.md", "docs/steps.md", "docs/text.md",
+    "docs/interference.md", "docs/layouts.md", "docs/online.md", "docs/quality.md",
+    "docs/steps.md", "docs/text.md",
     "notebooks/*.ipynb", "benchmarks/RESULTS.md", "benchmarks/*.png", "data/*/README.md",
 )  # fmt: skip
 
@@ -52,6 +53,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         {"Layouts": "docs/layouts.md"},
         {"What disturbs a count": "docs/interference.md"},
         {"Databases": "docs/databases.md"},
+        {"Is this file as good as that one?": "docs/quality.md"},
         {"Speed": [{"Here": "docs/bench.md"}, {"Beside others": "benchmarks/RESULTS.md"}]},
         {
             "The project": [

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from llama_edu.bench.stopwatch import Stopwatch
 from llama_edu.matmul.cores import cores
+from llama_edu.table import Rows
 
 #: The machine counts as busy when other programs use more than this share of our cores.
 BUSY_SHARE = 0.1
@@ -25,7 +26,7 @@ _AT_WORK = (1, 2, 3, 6, 7, 8)
 
 
 @dataclass(frozen=True)
-class OtherPrograms:
+class OtherPrograms(Rows):
     """What else the machine did during a measurement.
 
     Attributes:

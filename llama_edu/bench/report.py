@@ -14,7 +14,7 @@ import numpy as np
 from llama_edu.bench.other_programs import OtherPrograms
 from llama_edu.bench.stopwatch import Spent
 from llama_edu.files.layout import Checkpoint
-from llama_edu.table import lay_out, mib
+from llama_edu.table import Rows, lay_out, mib
 from llama_edu.text import one_line
 
 #: The form of `Report.as_dict`; it grows when a name changes its meaning or goes away.
@@ -22,7 +22,7 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Rows):
     """One test with one choice of kernels, arithmetic and threads.
 
     Attributes:
@@ -67,6 +67,10 @@ class Row:
     def _rates(self) -> list[float]:
         return [self.n_tokens / spent.wall_s for spent in self.spent]
 
+    def to_rows(self) -> list[dict[str, object]]:
+        """One row: what `as_dict` says."""
+        return [self.as_dict()]
+
     def as_dict(self) -> dict[str, object]:
         """The fields, and what is computed from them, as plain values."""
         return {
@@ -85,7 +89,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Subject:
+class Subject(Rows):
     """The model that was measured.
 
     Attributes:
@@ -119,7 +123,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Rows):
     """All rows of one model.
 
     Attributes:
@@ -131,6 +135,8 @@ class Report:
         cut_short: whether it was interrupted.
         elapsed_s: how long everything took, with the runs that are not counted.
     """
+
+    rows_of = ("rows",)
 
     subject: Subject
     n_prompt: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from llama_edu.experiments import EXPERIMENTS
 
@@ -14,7 +15,9 @@ EXAMPLE = "llama-edu experiment illusion"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """NAME, --file, --against, --text-file, --json."""
+    """NAME, --file, --against, --text-file, --workers, --json."""
+    from llama_edu.cli.judging import add_workers
+
     parser.add_argument("name", metavar="NAME", choices=EXPERIMENTS, help=", ".join(EXPERIMENTS))
     parser.add_argument(
         "--file",
@@ -34,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="neurons, neurons-and-pages, experts, slimmer and arithmetic: a UTF-8 text to score "
         "and, but for the last, to calibrate with (default: stories that suit the bundled model)",
     )
+    add_workers(parser)
     parser.add_argument("--json", action="store_true", help="the numbers, as JSON")
 
 
@@ -42,16 +46,21 @@ def run(args: argparse.Namespace) -> int:
     import dataclasses
     import importlib
     import inspect
-    from contextlib import nullcontext
+    from contextlib import ExitStack
 
     from llama_edu.cli.streams.progress import progress_bar
     from llama_edu.errors import RequestError
     from llama_edu.show.text.json_text import json_text
+    from llama_edu.workers.pieces import EngineError
+    from llama_edu.workers.pool import process_map
+
+    def show(result: Any) -> None:
+        print(json_text(dataclasses.asdict(result)) if args.json else result)
 
     name = args.name.replace("-", "_")
     measure = getattr(importlib.import_module(f"llama_edu.experiments.{name}"), name)
     takes = inspect.signature(measure).parameters
-    options = {}
+    options: dict[str, Any] = {}
     for option, lacks in (("against", "makes no comparison"), ("text_file", "takes no text")):
         value = getattr(args, option)
         if value is not None and option not in takes:
@@ -59,9 +68,22 @@ def run(args: argparse.Namespace) -> int:
             raise RequestError(f"--{flag}: experiment {args.name} {lacks}; leave it out")
         if value is not None:
             options[option] = value
-    with progress_bar(args.name, "token") if "progress" in takes else nullcontext() as progress:
-        if progress is not None:
-            options["progress"] = progress
-        result = measure(args.file, **options)
-    print(json_text(dataclasses.asdict(result)) if args.json else result)
+    if args.workers is not None and "map" not in takes:
+        raise RequestError(
+            f"--workers: experiment {args.name} has no pieces that could be computed apart from "
+            f"each other, or measures what others would disturb; leave it out"
+        )
+    try:
+        with ExitStack() as stack:
+            if args.workers is not None:
+                options["map"] = stack.enter_context(process_map(args.workers))
+            if "progress" in takes:
+                unit = "piece" if "map" in takes else "token"
+                options["progress"] = stack.enter_context(progress_bar(args.name, unit))
+            result = measure(args.file, **options)
+    except EngineError as error:
+        if error.kept is not None:
+            show(error.kept)
+        raise
+    show(result)
     return 130 if getattr(result, "cut_short", False) else 0

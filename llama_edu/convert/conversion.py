@@ -47,6 +47,7 @@ from llama_edu.files.mapped import MappedFile
 from llama_edu.models import locate
 from llama_edu.rope import llama3_scaling
 from llama_edu.stated import Stated
+from llama_edu.table import Rows
 from llama_edu.text import visible
 from llama_edu.vocabulary import Vocabulary
 
@@ -55,7 +56,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Conversion:
+class Conversion(Rows):
     """What a conversion did.
 
     Attributes:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
@@ -25,11 +24,13 @@ from llama_edu.loading import load
 from llama_edu.matmul.arithmetic import Arithmetic, check_arithmetic
 from llama_edu.matmul.choice import Kernels
 from llama_edu.models import locate
-from llama_edu.slimmer.losses import Loss, paired_loss, token_nats
+from llama_edu.quality.losses import Loss, divergence, paired_loss, token_nats
 from llama_edu.slimmer.texts import Texts, texts_for
-from llama_edu.table import lay_out
+from llama_edu.table import Rows, lay_out
 from llama_edu.text import visible
 from llama_edu.transformer.sampling import GREEDY
+from llama_edu.workers.opened import WeightsFile
+from llama_edu.workers.pieces import MapFunction, Progress, collected
 
 #: What the file is converted to, besides being scored as it is.
 TYPES: tuple[TypeName, ...] = (
@@ -39,12 +40,9 @@ TYPES: tuple[TypeName, ...] = (
 #: Texts written greedily: so many, each after so many tokens, and so long.
 N_PROMPTS, PROMPT_TOKENS, GREEDY_TOKENS = 3, 16, 64
 
-#: Positions whose probabilities are compared at a time.
-_POSITIONS = 32
-
 
 @dataclass(frozen=True)
-class Cost:
+class Cost(Rows):
     """One arithmetic with weights of one type, beside float32 with the same weights.
 
     Attributes:
@@ -73,14 +71,16 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class ArithmeticCosts:
+class ArithmeticCosts(Rows):
     """The same model with weights of several types, in each arithmetic that is defined for them.
 
     Attributes:
         text: what was scored. n_tokens: how many of its tokens.
         kernels: what load() was asked for. left_out: sentences.
-        cut_short: whether it was interrupted.
+        cut_short: whether it was interrupted, or the workers ended.
     """
+
+    rows_of = ("costs",)
 
     subject: str
     text: str
@@ -119,11 +119,12 @@ def arithmetic(
     text_file: str | Path | None = None,
     types: Sequence[TypeName] = TYPES,
     kernels: Kernels = "auto",
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress | None = None,
+    map: MapFunction | None = None,
 ) -> ArithmeticCosts:
     """Score a text in float32 and with rounded activations, for each type of weights.
 
-    Ctrl+C ends it with the rows that are done.
+    Ctrl+C ends it with the types that are done.
 
     Args:
         path: a checkpoint, or a name; None for the bundled one.
@@ -131,33 +132,51 @@ def arithmetic(
             which suit the bundled model alone.
         types: to convert the file to, each in a temporary folder.
         kernels: of load(), for all of them.
-        progress: called with (tokens scored, tokens in all).
+        progress: called with (types done, types in all).
+        map: shares the types among processes, as Executor.map does; each then has one thread.
     Raises:
         RequestError: a text that is too short or cannot be read, or a model without vocabulary.
+        EngineError: the engine behind `map` ended; `kept` has what was done.
     """
     source = bundled_checkpoint() if path is None else locate(path)
-    costs: list[Cost] = []
-    left_out: list[str] = []
+    threads = None if map is None else 1
+    file = WeightsFile.at(source, kernels=kernels, threads=threads, same_bits=False)
     with load(source, kernels=kernels, arithmetic="float32") as llama:
         texts = texts_for(llama, text_file)
         stored = _types_of(llama)
-    wanted = [name for name in types if (name,) != stored]
-    n_passes = 2 * (1 + len(wanted)) + len({"q4_0", "q4_1"}.intersection(wanted))
-    total = n_passes * texts.n_scored
-    run = _Run(texts, kernels, lambda n: progress(min(n, total), total) if progress else None)
-    cut_short = True
-    with suppress(KeyboardInterrupt):
-        for name in (None, *wanted):
-            weights = name or f"as stored: {', '.join(stored)}"
-            try:
-                with nullcontext(source) if name is None else _converted(source, name) as file:
-                    costs += run.costs(file, weights)
-            except (FormatError, RequestError) as error:
-                left_out.append(f"left out: {error}")
-        cut_short = False
-    return ArithmeticCosts(
-        source.name, texts.source, texts.n_scored, kernels, tuple(costs), tuple(left_out), cut_short
-    )
+    wanted: list[TypeName | None] = [None, *(name for name in types if (name,) != stored)]
+    pieces = [_TypePiece(file, texts, name, f"as stored: {', '.join(stored)}") for name in wanted]
+    done = collected(_costs_of, pieces, map, progress)
+    found = ArithmeticCosts(
+        source.name, texts.source, texts.n_scored, kernels,
+        tuple(cost for costs in done.results if not isinstance(costs, str) for cost in costs),
+        tuple(sentence for sentence in done.results if isinstance(sentence, str)),
+        done.cut_short,
+    )  # fmt: skip
+    done.raise_with(found)
+    return found
+
+
+@dataclass(frozen=True)
+class _TypePiece:
+    """One type of weights: None as the file has them, which the table calls `stored`."""
+
+    file: WeightsFile
+    texts: Texts
+    type: TypeName | None
+    stored: str
+
+
+def _costs_of(piece: _TypePiece) -> list[Cost] | str:
+    """Convert and score; a sentence where a type cannot be had."""
+    piece.file.check_same()
+    source, name = Path(piece.file.path), piece.type
+    run = _Run(piece.texts, piece.file.kernels, piece.file.threads)
+    try:
+        with nullcontext(source) if name is None else _converted(source, name) as file:
+            return run.costs(file, name or piece.stored)
+    except (FormatError, RequestError) as error:
+        return f"left out: {error}"
 
 
 def _types_of(llama: Llama) -> tuple[str, ...]:
@@ -176,24 +195,23 @@ def _converted(source: Path, name: TypeName) -> Iterator[Path]:
 
 
 class _Run:
-    """The texts, and how many tokens have been scored."""
+    """The texts, and what they are scored with."""
 
-    def __init__(self, texts: Texts, kernels: Kernels, tell: Callable[[int], object]) -> None:
-        self.texts, self.kernels, self.tell = texts, kernels, tell
-        self.n_scored = 0
+    def __init__(self, texts: Texts, kernels: Kernels, threads: int | None) -> None:
+        self.texts, self.kernels, self.threads = texts, kernels, threads
 
     def costs(self, file: Path, weights: str) -> list[Cost]:
         """Of each arithmetic but float32 that is defined for the file."""
-        with load(file, kernels=self.kernels, arithmetic="float32") as exact:
+        with load(file, kernels=self.kernels, threads=self.threads, arithmetic="float32") as exact:
             kept: list[np.ndarray] = []
             base = self._nats(exact, lambda logits: kept.append(logits.copy()))
             texts = self._greedy(exact)
             rounding = _rounding(exact)
-        with load(file, kernels=self.kernels, arithmetic="auto") as llama:
+        with load(file, kernels=self.kernels, threads=self.threads, arithmetic="auto") as llama:
             auto = llama.arithmetic
         found = []
         for name in rounding:
-            with load(file, kernels=self.kernels, arithmetic=name) as llama:
+            with load(file, kernels=self.kernels, threads=self.threads, arithmetic=name) as llama:
                 distance = _Distance(iter(kept))
                 nats = self._nats(llama, distance.add)
                 written = self._greedy(llama)
@@ -216,13 +234,7 @@ class _Run:
                 see(x)
             return x
 
-        before = self.n_scored
-
-        def count(n: int) -> None:
-            self.n_scored = before + n
-            self.tell(self.n_scored)
-
-        return token_nats(llama.model, self.texts.scored, tap=tap, progress=count)
+        return token_nats(llama.model, self.texts.scored, tap=tap)
 
     def _greedy(self, llama: Llama) -> list[list[int]]:
         """What the model writes after the first tokens of some of the texts."""
@@ -265,18 +277,11 @@ class _Distance:
     def add(self, logits: np.ndarray) -> None:
         """Compare (T, vocab_size) float32 with the next chunk of float32's."""
         exact = next(self._exact)
-        self.largest = max(self.largest, float(np.abs(logits - exact).max()))
-        self.scale = max(self.scale, float(np.abs(exact).max()))
-        self.same += (logits.argmax(axis=1) == exact.argmax(axis=1)).tolist()
-        for start in range(0, len(exact), _POSITIONS):
-            p, q = (_log_softmax(a[start : start + _POSITIONS]) for a in (exact, logits))
-            self.kl += np.sum(np.exp(p) * (p - q), axis=1).tolist()
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    """(T, vocab_size) float64."""
-    scores = logits - logits.max(axis=1, keepdims=True).astype(np.float64)
-    return cast(np.ndarray, scores - np.log(np.exp(scores).sum(axis=1, keepdims=True)))
+        self.largest = float(np.maximum(self.largest, np.abs(logits - exact).max()))  # keeps NaN
+        self.scale = float(np.maximum(self.scale, np.abs(exact).max()))
+        nats, same = divergence(exact, logits)
+        self.kl += nats.tolist()
+        self.same += same.tolist()
 
 
 def _n_common(a: Sequence[int], b: Sequence[int]) -> int:

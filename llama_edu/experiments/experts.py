@@ -30,6 +30,7 @@ from llama_edu.llama import Llama
 from llama_edu.loading import load
 from llama_edu.models import locate
 from llama_edu.pages.lab import PageLab
+from llama_edu.quality.losses import Loss, paired_loss, token_nats
 from llama_edu.slimmer.expert_pages import ExpertPages, check_mixture
 from llama_edu.slimmer.expert_use import (
     RouterWatch,
@@ -37,10 +38,9 @@ from llama_edu.slimmer.expert_use import (
     shared_fractions,
     use_fractions,
 )
-from llama_edu.slimmer.losses import Loss, paired_loss, token_nats
 from llama_edu.slimmer.mixtral_size import MIXTRAL_8X7B, token_share
 from llama_edu.slimmer.texts import Texts, texts_for
-from llama_edu.table import lay_out
+from llama_edu.table import Rows, lay_out
 from llama_edu.text import visible
 from llama_edu.transformer.experts import Choices
 
@@ -52,7 +52,7 @@ _MOST_COLUMNS = 16
 
 
 @dataclass(frozen=True)
-class ExpertUnion:
+class ExpertUnion(Rows):
     """What a run of neighboring tokens needs together; means over the runs of the scored text.
 
     Attributes:
@@ -65,7 +65,7 @@ class ExpertUnion:
 
 
 @dataclass(frozen=True)
-class DenseModel:
+class DenseModel(Rows):
     """A dense model on the same tokens.
 
     Attributes:
@@ -81,7 +81,7 @@ class DenseModel:
 
 
 @dataclass(frozen=True)
-class Experts:
+class Experts(Rows):
     """What tokens need of a mixture of experts.
 
     Attributes:
@@ -99,6 +99,8 @@ class Experts:
         mixtral_share: of the weights of Mixtral 8x7B that a token needs, by arithmetic.
         cut_short: whether it was interrupted; what was not measured is missing.
     """
+
+    rows_of = ("unions", "one_by_one", "together", "dense")
 
     subject: str
     source: str

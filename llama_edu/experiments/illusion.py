@@ -26,7 +26,7 @@ from llama_edu.pages.faults import FaultCounter, FaultCounts
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.residency import evict, prefetch
 from llama_edu.pages.verdict import Kind
-from llama_edu.table import lay_out, percent
+from llama_edu.table import Rows, lay_out, percent
 
 FAULTS_2023 = 411_522
 FILE_BYTES_2023 = 20 * 10**9
@@ -43,7 +43,7 @@ Access = Literal["every page", "10 % of the rows"]
 
 
 @dataclass(frozen=True)
-class Reading:
+class Reading(Rows):
     """One access to the file, counted naively and correctly.
 
     Attributes:
@@ -64,8 +64,10 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Illusion:
+class Illusion(Rows):
     """The readings on this machine; as text, it begins with the arithmetic of 2023."""
+
+    rows_of = ("readings",)
 
     file_bytes: int
     readings: tuple[Reading, ...]

@@ -21,7 +21,7 @@ from llama_edu.experiments.observe.own_process import memory_without_file
 from llama_edu.experiments.observe.subjects import read_through, weight_file
 from llama_edu.pages import linux
 from llama_edu.pages.residency import evict, residency
-from llama_edu.table import lay_out, mib, milliseconds
+from llama_edu.table import Rows, lay_out, mib, milliseconds
 
 _STEP_BYTES = 1 << 20
 
@@ -31,7 +31,7 @@ State = Literal["cold", "warm"]
 
 
 @dataclass(frozen=True)
-class Lap:
+class Lap(Rows):
     """One way of loading, from one state of the page cache: the best of several laps.
 
     Attributes:
@@ -54,8 +54,10 @@ class Lap:
 
 
 @dataclass(frozen=True)
-class LoadRace:
+class LoadRace(Rows):
     """All laps; `open_s` alone is misleading, so the table adds the first pass to it."""
+
+    rows_of = ("laps",)
 
     file_bytes: int
     laps: tuple[Lap, ...]

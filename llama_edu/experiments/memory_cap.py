@@ -33,7 +33,7 @@ from llama_edu.pages import linux
 from llama_edu.pages.faults import process_faults
 from llama_edu.pages.reclaim import may_ask_about
 from llama_edu.pages.residency import evict
-from llama_edu.table import lay_out, mib
+from llama_edu.table import Rows, lay_out, mib
 from llama_edu.text import visible
 
 #: The largest unit in which the kernel caches a file; a smaller range would split a unit or be left
@@ -48,7 +48,7 @@ Method = Literal["control group", "emulated"]
 
 
 @dataclass(frozen=True)
-class Pass:
+class Pass(Rows):
     """Passes over all weights under a memory cap, without the first.
 
     Attributes:
@@ -57,6 +57,8 @@ class Pass:
         major_faults: likewise; can be far fewer than pages, as one wait may bring in many.
         method: how the memory was limited.
     """
+
+    also = ("passes_per_s",)
 
     cap_fraction: float
     strategy: Strategy
@@ -72,7 +74,7 @@ class Pass:
 
 
 @dataclass(frozen=True)
-class MemoryCap:
+class MemoryCap(Rows):
     """The cost of a pass, and of a token, for each memory limit.
 
     Attributes:
@@ -80,6 +82,8 @@ class MemoryCap:
         written: tokens of the model in the file, mapped and read. why_not_written: "" if there are
             some.
     """
+
+    rows_of = ("passes", "written")
 
     file_bytes: int
     passes: tuple[Pass, ...]

@@ -7,7 +7,7 @@ is a bound for such thresholds, not what a program could reach. Neurons are not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,15 +16,17 @@ import numpy as np
 from llama_edu.errors import RequestError
 from llama_edu.experiments.observe.subjects import model_file
 from llama_edu.loading import load
+from llama_edu.quality.losses import paired_loss, token_nats
 from llama_edu.slimmer.activations import check_dense, check_share, observe_activations
 from llama_edu.slimmer.hot_cold import NEARLY_EVERYBODY, HotAndCold, hot_and_cold
-from llama_edu.slimmer.losses import paired_loss, token_nats
 from llama_edu.slimmer.masks import WAYS, Choice, MaskTap, Way, choose
 from llama_edu.slimmer.texts import Texts, texts_for
 from llama_edu.slimmer.unions import Unions
-from llama_edu.table import lay_out, percent
+from llama_edu.table import Rows, lay_out, percent
 from llama_edu.text import visible
 from llama_edu.transformer.model import Model
+from llama_edu.workers.opened import WeightsFile, close_opened, opened
+from llama_edu.workers.pieces import EngineError, MapFunction, Progress, each_done
 
 SHARES = (0.25, 0.5, 0.7, 0.9)
 
@@ -36,7 +38,7 @@ _WAY = {
 
 
 @dataclass(frozen=True)
-class Union:
+class Union(Rows):
     """The share of neurons that n neighboring tokens need together; mean of runs and layers."""
 
     n_tokens: int
@@ -44,7 +46,7 @@ class Union:
 
 
 @dataclass(frozen=True)
-class NeuronCost:
+class NeuronCost(Rows):
     """One choice of neurons.
 
     Attributes:
@@ -53,6 +55,8 @@ class NeuronCost:
         nats, standard_error: lost per token, a paired difference to the whole model.
         unions: of the neurons that are kept.
     """
+
+    rows_of = ()
 
     way: Way
     share: float
@@ -63,7 +67,7 @@ class NeuronCost:
 
 
 @dataclass(frozen=True)
-class TopTenth:
+class TopTenth(Rows):
     """Of the neurons in the top tenth of the scored text's tokens, and of their numbers.
 
     Attributes:
@@ -71,6 +75,8 @@ class TopTenth:
         zero_fraction: of all numbers, those that are exactly zero.
         energy_fractions: for each layer, the share of a token's sum of squares in its top tenth.
     """
+
+    rows_of = ()
 
     nobodys_fraction: float
     nearly_everybodys_fraction: float
@@ -80,7 +86,7 @@ class TopTenth:
 
 
 @dataclass(frozen=True)
-class Neurons:
+class Neurons(Rows):
     """What each choice loses.
 
     Attributes:
@@ -91,6 +97,8 @@ class Neurons:
             the same row of `costs` says what it costs that they are from another text.
         cut_short: whether it was interrupted; what was not measured is missing, or None.
     """
+
+    rows_of = ("costs", "own_threshold", "top_tenth")
 
     subject: str
     source: str
@@ -184,7 +192,8 @@ def neurons(
     *,
     text_file: str | Path | None = None,
     shares: Sequence[float] = SHARES,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress | None = None,
+    map: MapFunction | None = None,
 ) -> Neurons:
     """Leave neurons out of a model in three ways, and score a text each time.
 
@@ -195,8 +204,10 @@ def neurons(
         text_file: a UTF-8 text; None for stories that the bundled model does not know, which are
             easy for it and strange to every other model. See slimmer/texts.py.
         shares: of the neurons that are to be left out, each 0 to 1.
-        progress: called with (positions computed, positions in all).
+        progress: called with (choices scored, choices in all), after what they need was measured.
+        map: shares the choices among processes, as Executor.map does; each then has one thread.
     Raises:
+        EngineError: the engine behind `map` ended; `kept` has what was done.
         RequestError: a share outside 0 to 1, a text that is too short or cannot be read, a model
             without vocabulary, or a mixture of experts.
     """
@@ -204,67 +215,69 @@ def neurons(
         check_share(share)
     if not shares:
         raise RequestError("neurons: no share to be left out, expected one or more, such as 0.5")
+    threads = None if map is None else 1
     with (
         model_file(path, "gguf") as file,
-        load(file, kernels="numpy", arithmetic="float32") as llama,
+        load(file, kernels="numpy", arithmetic="float32", threads=threads) as llama,
     ):
         check_dense(llama.config)
         texts = texts_for(llama, text_file)
-        return _measured(llama.model, file.name, texts, sorted(set(shares)), progress)
+        weights = WeightsFile.at(file, kernels="numpy", threads=threads, same_bits=False)
+        try:
+            return _measured(llama.model, weights, texts, sorted(set(shares)), progress, map)
+        finally:
+            close_opened()
 
 
 def _measured(
     model: Model,
-    subject: str,
+    file: WeightsFile,
     texts: Texts,
     shares: Sequence[float],
-    progress: Callable[[int, int], object] | None,
+    progress: Progress | None,
+    map: MapFunction | None,
 ) -> Neurons:
-    n_calibration = sum(map(len, texts.calibration))
-    n_text, n_scored = sum(map(len, texts.scored)), texts.n_scored
-    # the calibration, the whole model and each choice; the top tenth; the own thresholds and a loss
-    n_all = n_calibration + n_scored * (2 + len(WAYS) * len(shares)) + 2 * n_text
-    n_before = 0
-
-    def tell(n_done: int) -> None:
-        if progress:
-            progress(n_before + n_done, n_all)
-
-    activations = observe_activations(model, texts.calibration, progress=tell)
-    n_before += n_calibration
-    base = token_nats(model, texts.scored, progress=tell)
-    n_before += n_scored
-    found = Neurons(subject, texts.source, n_calibration, n_scored, float(base.mean()), (), None,
-                    None, True)  # fmt: skip
+    activations = observe_activations(model, texts.calibration)
+    base = token_nats(model, texts.scored)
+    found = Neurons(file.name, texts.source, sum(len(text) for text in texts.calibration),
+                    texts.n_scored, float(base.mean()), (), None, None, True)  # fmt: skip
     try:
-        for way in WAYS:
-            for share in shares:
-                cost = _cost(model, texts.scored, base, choose(activations, way, share), tell)
-                found = replace(found, costs=(*found.costs, cost))
-                n_before += n_scored
-        top = hot_and_cold(model, texts.scored, progress=tell)
-        found = replace(found, top_tenth=_top_tenth(top))
-        n_before += n_text
         middle = shares[(len(shares) - 1) // 2]
-        own = observe_activations(model, texts.scored, progress=tell)
-        n_before += n_text
-        cost = _cost(model, texts.scored, base, choose(own, "oracle", middle), tell)
-        return replace(found, own_threshold=cost, cut_short=False)
+        own = choose(observe_activations(model, texts.scored), "oracle", middle)
+        choices = [choose(activations, way, share) for way in WAYS for share in shares]
+        pieces = [_ChoicePiece(file, texts, base, choice) for choice in (*choices, own)]
+        done: dict[int, NeuronCost] = {}
+        for number, cost in each_done(_cost, pieces, map, progress):
+            done[number] = cost
+            costs = tuple(done[n] for n in sorted(done) if n < len(choices))
+            found = replace(found, costs=costs, own_threshold=done.get(len(choices)))
+        top = hot_and_cold(model, texts.scored)
+        return replace(found, top_tenth=_top_tenth(top), cut_short=False)
     except KeyboardInterrupt:
         return found
+    except EngineError as error:
+        error.kept = found
+        raise
 
 
-def _cost(
-    model: Model,
-    texts: Sequence[Sequence[int]],
-    base: np.ndarray,
-    choice: Choice,
-    tell: Callable[[int], object],
-) -> NeuronCost:
-    unions = Unions(model.config.n_layers)
-    tap = MaskTap(choice, model.config, unions.see)
-    nats = token_nats(model, texts, tap=tap, progress=tell, end_of_text=unions.end_text)
-    loss = paired_loss(base, nats)
+@dataclass(frozen=True, eq=False)
+class _ChoicePiece:
+    """A rule that leaves neurons out, and what the whole model loses: (n_tokens,) float64."""
+
+    file: WeightsFile
+    texts: Texts
+    base: np.ndarray
+    choice: Choice
+
+
+def _cost(piece: _ChoicePiece) -> NeuronCost:
+    choice = piece.choice
+    with opened(piece.file) as found:
+        model = found.llama.model
+        unions = Unions(model.config.n_layers)
+        tap = MaskTap(choice, model.config, unions.see)
+        nats = token_nats(model, piece.texts.scored, tap=tap, end_of_text=unions.end_text)
+    loss = paired_loss(piece.base, nats)
     return NeuronCost(choice.way, choice.share, tap.left_out_fraction, loss.nats,
                       loss.standard_error, _unions(unions))  # fmt: skip
 

@@ -39,11 +39,11 @@ from llama_edu.files.layout import LayoutName
 from llama_edu.llama import Llama
 from llama_edu.loading import load
 from llama_edu.pages.lab import PageLab
+from llama_edu.quality.losses import Loss, paired_loss, token_nats
 from llama_edu.quants.blocks import BLOCK_TYPES
 from llama_edu.slimmer.activations import check_dense, check_share, observe_activations
 from llama_edu.slimmer.hot_cold import hot_and_cold
 from llama_edu.slimmer.llama_sizes import llama_sizes
-from llama_edu.slimmer.losses import Loss, paired_loss, token_nats
 from llama_edu.slimmer.masks import MaskTap, choose
 from llama_edu.slimmer.neuron_pages import NeuronPages
 from llama_edu.slimmer.page_groups import GroupTap, PageGroups, group_thresholds, page_groups

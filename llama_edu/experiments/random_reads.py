@@ -38,7 +38,7 @@ from llama_edu.files.mapped import MappedFile, open_weights
 from llama_edu.pages import linux
 from llama_edu.pages.faults import FaultCounter
 from llama_edu.pages.residency import evict, residency
-from llama_edu.table import lay_out, mib, milliseconds
+from llama_edu.table import Rows, lay_out, mib, milliseconds
 
 Way = Literal["mmap", "mmap, MADV_RANDOM", "pread"]
 State = Literal["cold", "warm"]
@@ -52,7 +52,7 @@ _NOISE_FAULTS = 100
 
 
 @dataclass(frozen=True)
-class Scan:
+class Scan(Rows):
     """The chosen pages, read once in one way.
 
     Attributes:
@@ -80,7 +80,7 @@ class Scan:
 
 
 @dataclass(frozen=True)
-class RandomReads:
+class RandomReads(Rows):
     """All scans of the same `n_pages` pages, and what a changed file does to each reader.
 
     `why_not_cold` is "" where the page cache could be emptied; else there are warm scans alone.

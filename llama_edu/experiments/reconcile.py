@@ -28,6 +28,7 @@ from llama_edu.reconcile.fingerprint import stored_fingerprint
 from llama_edu.reconcile.referees import llama_cpp, torch_by_hand, transformers_hooks
 from llama_edu.reconcile.reference import Reference, WholeReference, float64_reference
 from llama_edu.reconcile.two_models import side_by_side
+from llama_edu.table import Rows
 
 #: Whose steps ours are compared with.
 Against = Literal["stored", "float64", "torch", "transformers", "llama.cpp"]
@@ -38,7 +39,7 @@ N_TOKENS = 24
 
 
 @dataclass(frozen=True)
-class StepRow:
+class StepRow(Rows):
     """One step.
 
     Attributes:
@@ -53,7 +54,7 @@ class StepRow:
 
 
 @dataclass(frozen=True)
-class Reconciled:
+class Reconciled(Rows):
     """The result.
 
     Attributes:
@@ -61,6 +62,8 @@ class Reconciled:
         logits_error: |a - b| / |b| over all logits; None where only a fingerprint is known.
         note: what the reader should know about the referee. report: the whole comparison.
     """
+
+    rows_of = ("steps",)
 
     subject: str
     referee: str

@@ -21,7 +21,7 @@ from typing import Literal, get_args
 from llama_edu.errors import MeasurementError
 from llama_edu.experiments.observe.subjects import weight_file
 from llama_edu.pages.residency import residency
-from llama_edu.table import lay_out, mib
+from llama_edu.table import Rows, lay_out, mib
 
 #: What each process does. It imports nothing large, so that the file is most of its memory.
 _CHILD = """
@@ -57,7 +57,7 @@ How = Literal["mmap", "read()"]
 
 
 @dataclass(frozen=True)
-class Group:
+class Group(Rows):
     """Processes that hold the same file at the same time; averages over them, in bytes.
 
     `cached_bytes` of the file are in the page cache meanwhile, once for all; None if unknown.
@@ -72,8 +72,10 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Sharing:
+class Sharing(Rows):
     """What each group of processes took, in addition to what they had before."""
+
+    rows_of = ("groups",)
 
     file_bytes: int
     groups: tuple[Group, ...]

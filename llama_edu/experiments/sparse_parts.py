@@ -19,14 +19,14 @@ from llama_edu.loading import load
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
 from llama_edu.pages.verdict import Kind
-from llama_edu.table import lay_out, percent
+from llama_edu.table import Rows, lay_out, percent
 from llama_edu.text import visible
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import Model, forward
 
 
 @dataclass(frozen=True)
-class KindOfTensor:
+class KindOfTensor(Rows):
     """One kind of tensor: its pages, those of the first token, and of all tokens together."""
 
     name: str
@@ -36,7 +36,7 @@ class KindOfTensor:
 
 
 @dataclass(frozen=True)
-class SparseParts:
+class SparseParts(Rows):
     """How much of each kind of tensor a text needed.
 
     Attributes:
@@ -44,6 +44,8 @@ class SparseParts:
             touched.
         verdict: how far the counts can be trusted; the least trusted of all records.
     """
+
+    rows_of = ("parts",)
 
     file_name: str
     n_tokens: int

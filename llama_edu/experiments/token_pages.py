@@ -23,14 +23,14 @@ from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record
 from llama_edu.pages.touches import Step
 from llama_edu.stated import Stated
-from llama_edu.table import lay_out
+from llama_edu.table import Rows, lay_out
 from llama_edu.text import one_line
 from llama_edu.transformer.generate import Generation
 from llama_edu.transformer.sampling import SamplingSettings
 
 
 @dataclass(frozen=True)
-class TokenPages:
+class TokenPages(Rows):
     """A generation under observation.
 
     Attributes:
@@ -58,6 +58,14 @@ class TokenPages:
             counts.append(None if pages is None else int((pages & ~seen).sum()))
             seen |= False if pages is None else pages
         return counts
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """One row per step; where the steps were not recorded, one per tensor, of all together."""
+        return [
+            {"step": number, "text": step.text, "n_touched": step.record.n_touched,
+             "n_new": n_new, "verdict": step.record.verdict.kind}
+            for number, step, n_new in zip(count(), self.steps, self.new_pages())
+        ] or self.whole.to_rows()  # fmt: skip
 
     def __str__(self) -> str:
         lines = [str(self.whole)]

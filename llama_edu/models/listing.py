@@ -11,10 +11,11 @@ from llama_edu.models.hub_cache import CachedRepository, cached_repositories
 from llama_edu.models.known import KNOWN, KnownModel
 from llama_edu.models.reference import HubReference
 from llama_edu.models.weight_sets import WeightSet
+from llama_edu.table import Rows
 
 
 @dataclass(frozen=True)
-class ListedModel:
+class ListedModel(Rows):
     """A model that can be given by a name.
 
     Attributes:

@@ -12,7 +12,7 @@ from llama_edu.files.layout import TensorSpec
 from llama_edu.html import escaped
 from llama_edu.pages.arithmetic import bytes_in_pages, pages_of, range_bytes_in_pages
 from llama_edu.pages.ranges import own_ranges
-from llama_edu.table import lay_out, percent
+from llama_edu.table import Rows, lay_out, percent
 
 _LAYER = re.compile(r"layers\.(\d+)\.(.+)")
 _EXPERT = re.compile(r"layers\.(\d+)\.experts\.(\d+)\.(.+)")
@@ -82,7 +82,7 @@ def kind_of(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Rows):
     """One tensor, or a group of tensors.
 
     Attributes:
@@ -92,6 +92,8 @@ class Row:
         n_bytes: its bytes in the file.
         touched_bytes: how many of those are in marked pages.
     """
+
+    also = ("fraction",)
 
     name: str
     n_pages: int
@@ -106,7 +108,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class TensorPages:
+class TensorPages(Rows):
     """Marked pages of one file, and the tensors in it.
 
     Attributes:
@@ -164,6 +166,10 @@ class TensorPages:
         total = Row("total", len(self.pages), int(self.pages.sum()), self.file_bytes,
                     bytes_in_pages(0, self.file_bytes, self.pages, self.page_size))  # fmt: skip
         return [*rows, total]
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """One row per tensor, and one for what is outside of them."""
+        return [columns for row in self.by_tensor() for columns in row.to_rows()]
 
     def __str__(self) -> str:
         rows = [(row.name, row.n_pages, row.n_touched, percent(row.fraction), row.touched_bytes)

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from llama_edu.table import Rows
+
 
 @dataclass(frozen=True)
-class FaultCounts:
+class FaultCounts(Rows):
     """Faults so far, or between two moments.
 
     Attributes:

@@ -163,6 +163,12 @@ class Record:
             f"({share:.1%}), {self.touched_bytes:,} bytes. Verdict: {self.verdict}"
         )
 
+    def to_rows(self) -> list[dict[str, object]]:
+        """One row per tensor, with the verdict; without a page count, one row that says so."""
+        verdict: dict[str, object] = {"verdict": self.verdict.kind}
+        rows: list[dict[str, object]] = [{}] if self.pages is None else self.touched.to_rows()
+        return [row | verdict for row in rows]
+
     @property
     def naive_line(self) -> str:
         """The result by the method of 2023, and why it is wrong, in one line."""

@@ -25,7 +25,7 @@ from llama_edu.pages.arithmetic import pages_of
 from llama_edu.pages.by_tensor import TensorPages
 from llama_edu.pages.ranges import own_ranges
 from llama_edu.pages.reclaim import may_ask_about
-from llama_edu.table import lay_out, percent
+from llama_edu.table import Rows, lay_out, percent
 from llama_edu.text import visible
 
 #: One POSIX_FADV_WILLNEED for a whole file silently fetches only one read-ahead window of it (128
@@ -37,8 +37,10 @@ _MOST_ROWS = 64
 
 
 @dataclass(frozen=True)
-class ResidentRow:
+class ResidentRow(Rows):
     """One tensor's share of the page cache."""
+
+    also = ("fraction",)
 
     name: str
     n_pages: int
@@ -52,7 +54,7 @@ class ResidentRow:
 
 
 @dataclass(frozen=True)
-class Residency:
+class Residency(Rows):
     """Which pages of one file were in the page cache at one moment; may be stale at once.
 
     Attributes:
@@ -60,6 +62,8 @@ class Residency:
         rows: one per tensor, in file order.
         layers: one per layer, and one for each tensor outside the layers, in file order.
     """
+
+    rows_of = ("rows",)
 
     file_name: str
     file_bytes: int
@@ -88,7 +92,7 @@ class Residency:
 
 
 @dataclass(frozen=True)
-class Advice:
+class Advice(Rows):
     """One piece of advice to the kernel: the call, how often it was made, and the error code or 0.
 
     A code of 0 means that the kernel accepted the advice, not that it followed it.
@@ -104,12 +108,20 @@ class Advice:
 
 
 @dataclass(frozen=True)
-class Change:
+class Change(Rows):
     """The page cache before and after some advice; `advice` in the order given."""
 
     before: Residency
     after: Residency
     advice: tuple[Advice, ...]
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """One row per tensor: its pages that were cached before and after."""
+        return [
+            {"name": after.name, "n_pages": after.n_pages, "n_bytes": after.n_bytes,
+             "n_resident_before": before.n_resident, "n_resident_after": after.n_resident}
+            for before, after in zip(self.before.rows, self.after.rows, strict=True)
+        ]  # fmt: skip
 
     def __str__(self) -> str:
         moved = f"{self.before.n_resident:,} pages cached before, {self.after.n_resident:,} after"

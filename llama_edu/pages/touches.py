@@ -16,6 +16,7 @@ from llama_edu.pages.arithmetic import bytes_in_pages
 from llama_edu.pages.faults import FaultCounts
 from llama_edu.pages.record import Record
 from llama_edu.pages.verdict import Kind, Verdict
+from llama_edu.table import Rows
 
 #: What colors a page: the first step that touched it, the last, the number of steps that did, or
 #: whether the newest step did. Of a mixture of experts the newest step's are those that it chose.
@@ -157,7 +158,7 @@ class Touches:
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(Rows):
     """Totals over some steps. `faults` are those of a plain mapping, or None if not counted."""
 
     n_steps: int

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from llama_edu.table import Rows
+
 Kind = Literal["exact", "lower bound", "upper bound", "counts only", "computed, not measured"]
 
 #: What "touched" means throughout this package.
@@ -16,7 +18,7 @@ DEFINITION = (
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Rows):
     """How far one measurement can be trusted.
 
     Attributes:

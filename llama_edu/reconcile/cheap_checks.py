@@ -27,7 +27,9 @@ def cheap_checks(model: Model, planted: Planted, tokens: Sequence[int]) -> dict[
     scale = float(np.abs(first[0]).max())
     return {
         "one token": bool(np.abs(first[0] - first[1]).max() <= _ROUNDING * scale),
-        "likeliest": bool((good.argmax(axis=1) == bad.argmax(axis=1)).all()),
+        "likeliest": bool(
+            (good.argmax(axis=1) == bad.argmax(axis=1)).all() and not np.isnan(bad).any()
+        ),
         "loss": abs(nats(bad, tokens) / nats(good, tokens) - 1) < 0.01,
         "text": greedy(model, tokens[:4]) == greedy(planted.model, tokens[:4], planted.tap),
     }

@@ -7,7 +7,7 @@ tried exceeds it many times over.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from llama_edu.errors import RequestError
 from llama_edu.html import preformatted
 from llama_edu.reconcile.reference import Reference, WholeReference
 from llama_edu.reconcile.trace import run
-from llama_edu.table import lay_out
+from llama_edu.table import Rows, lay_out
 from llama_edu.text import visible
 from llama_edu.transformer.model import Model
 from llama_edu.transformer.tap import Tap, checked
@@ -52,13 +52,15 @@ CAUSES = {
 
 
 @dataclass(frozen=True, eq=False)
-class StepErrors:
+class StepErrors(Rows):
     """How far one step is from the reference.
 
     Attributes:
         errors: (T,) float64, relative, one for each position.
         rounding: (T,) float64, what float32 alone causes there.
     """
+
+    also = ("is_wrong",)
 
     name: str
     errors: np.ndarray
@@ -68,17 +70,18 @@ class StepErrors:
     def ratios(self) -> np.ndarray:
         """(T,) errors over the larger of this position's rounding and the median position's."""
         least = max(float(np.median(self.rounding)), float(np.finfo(np.float32).eps) / 2)
-        return self.errors / np.maximum(self.rounding, least)
+        with np.errstate(invalid="ignore"):  # where even the reference is no number
+            return self.errors / np.maximum(self.rounding, least)
 
     @property
     def is_wrong(self) -> bool:
-        """Whether some position exceeds the alarm."""
-        return bool((self.ratios > ALARM).any())
+        """Whether some position exceeds the alarm; what is no number always does."""
+        return len(self.positions) > 0
 
     @property
     def positions(self) -> np.ndarray:
         """The positions that exceed the alarm."""
-        return np.flatnonzero(self.ratios > ALARM)
+        return np.flatnonzero(~(self.ratios <= ALARM))  # NaN is not below it
 
     @property
     def cause(self) -> str:
@@ -99,7 +102,7 @@ class StepErrors:
 
 
 @dataclass(frozen=True, eq=False)
-class Reconciliation:
+class Reconciliation(Rows):
     """A computation beside its reference, step by step.
 
     Attributes:
@@ -108,6 +111,8 @@ class Reconciliation:
         tokens, reference_tokens: the ids that each of them read.
         is_local: whether each step was given the reference's input.
     """
+
+    rows_of = ("steps",)
 
     subject: str
     source: str
@@ -143,7 +148,7 @@ class Reconciliation:
             return "\n".join([*lines, _different_tokens(self.tokens, self.reference_tokens)])
         if not self.steps:
             return "\n".join([*lines, "no step is in both; nothing was compared"])
-        largest = max(float(step.ratios.max()) for step in self.steps)
+        largest = _largest_ratio(self.steps)
         if self.agrees:
             last = self.steps[-1]
             lines += [
@@ -175,7 +180,7 @@ class Reconciliation:
             first = next((step.name for step in steps if step.is_wrong), "")
             rows.append(
                 (kind, f"{worst.errors.max():.1e}", f"{worst.rounding.max():.1e}",
-                 f"{max(float(s.ratios.max()) for s in steps):.1f}", first)
+                 f"{_largest_ratio(steps):.1f}", first)
             )  # fmt: skip
         heads = ("step", "largest error", "of float32", "ratio", "wrong first at")
         return lay_out(heads, rows, "<>>><", "  ")
@@ -243,6 +248,10 @@ def local_errors(
     return Reconciliation(
         subject, reference.source, tuple(found), reference.tokens, reference.tokens, is_local=True
     )
+
+
+def _largest_ratio(steps: Sequence[StepErrors]) -> float:
+    return float(np.max([step.ratios.max() for step in steps]))  # unlike max, it keeps NaN
 
 
 def _different_tokens(tokens: tuple[int, ...], expected: tuple[int, ...]) -> str:

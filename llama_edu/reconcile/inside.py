@@ -9,12 +9,13 @@ from itertools import pairwise
 import numpy as np
 
 from llama_edu.config import output_name
+from llama_edu.table import Rows
 from llama_edu.transformer import kernels
 from llama_edu.transformer.model import Model
 
 
 @dataclass(frozen=True, eq=False)
-class LogitLens:
+class LogitLens(Rows):
     """The likeliest next token if the model stopped after each layer.
 
     Attributes:
@@ -25,6 +26,14 @@ class LogitLens:
 
     ids: np.ndarray
     probabilities: np.ndarray
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """One row per layer and position; layer 0 is the embedding alone."""
+        return [
+            {"layer": layer, "position": position, "id": int(self.ids[layer, position]),
+             "probability": float(self.probabilities[layer, position])}
+            for layer, position in np.ndindex(*self.ids.shape)
+        ]  # fmt: skip
 
     @property
     def settled(self) -> np.ndarray:

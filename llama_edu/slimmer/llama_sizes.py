@@ -14,6 +14,7 @@ import numpy as np
 from llama_edu.config import hidden_dim_by_rule
 from llama_edu.files.layout import LAYOUTS, LayoutName, TensorSpec, n_bytes_for
 from llama_edu.slimmer.neuron_pages import page_runs
+from llama_edu.table import Rows
 
 #: Name -> dim and layers. All have 32,000 pieces, and hidden_dim a multiple of 256.
 _LLAMAS = {"7B": (4096, 32), "13B": (5120, 40), "30B": (6656, 60), "65B": (8192, 80)}
@@ -25,7 +26,7 @@ _OFFSET = 1024
 
 
 @dataclass(frozen=True)
-class SizeOnPages:
+class SizeOnPages(Rows):
     """One LLaMA with one type of weights.
 
     Attributes:

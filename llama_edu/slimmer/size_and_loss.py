@@ -16,13 +16,13 @@ from llama_edu.convert import convert
 from llama_edu.convert.planning import TypeName
 from llama_edu.errors import RequestError
 from llama_edu.loading import load
-from llama_edu.slimmer.losses import Loss, paired_loss, token_nats
+from llama_edu.quality.losses import Loss, paired_loss, token_nats
 from llama_edu.slimmer.texts import texts_for
-from llama_edu.table import lay_out
+from llama_edu.table import Rows, lay_out
 
 
 @dataclass(frozen=True)
-class StoredAs:
+class StoredAs(Rows):
     """One model with its matrices stored as one type.
 
     Attributes:
@@ -44,7 +44,7 @@ class StoredAs:
 
 
 @dataclass(frozen=True)
-class SizeAndLoss:
+class SizeAndLoss(Rows):
     """A model stored as several types, each scored on the same text."""
 
     rows: tuple[StoredAs, ...]

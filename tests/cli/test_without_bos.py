@@ -47,7 +47,7 @@ def test_generate_tokenize_and_logits(run_cli, model, adds_bos, in_folder):
 def test_perplexity(run_cli, model, adds_bos, in_folder):
     (in_folder / "t.txt").write_text("the fox told the fox")
     out = run_cli("perplexity", model, "--text-file", "t.txt", "--context", 5)[1]
-    assert ("each window starts with BOS" in out) == adds_bos
+    assert ("each begins with BOS" in out) == adds_bos
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pages are measured on Linux")

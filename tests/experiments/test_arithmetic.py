@@ -14,7 +14,7 @@ from llama_edu.bundled import bundled_checkpoint
 from llama_edu.convert import convert
 from llama_edu.experiments.arithmetic import arithmetic
 from llama_edu.loading import load
-from llama_edu.slimmer.losses import token_nats
+from llama_edu.quality.losses import token_nats
 from llama_edu.slimmer.texts import texts_for
 
 

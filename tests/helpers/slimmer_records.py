@@ -6,7 +6,7 @@ from llama_edu.experiments.experts import DenseModel, Experts, ExpertUnion
 from llama_edu.experiments.neurons import NeuronCost, Neurons, TopTenth, Union
 from llama_edu.experiments.neurons_and_pages import LayoutPages, NeuronsAndPages, Skipped
 from llama_edu.experiments.observe.kept_neurons import Agreement
-from llama_edu.slimmer.losses import Loss
+from llama_edu.quality.losses import Loss
 
 LOSS = Loss(0.01, 0.001, 100)
 

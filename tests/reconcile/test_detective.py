@@ -208,3 +208,14 @@ def test_every_step_has_a_usual_cause():
 def test_an_unknown_bug_is_refused_with_the_list():
     with pytest.raises(RequestError, match="bug 'epsilon': expected one of eps, rope-pairing"):
         plant("epsilon", random_model(0))
+
+
+def test_what_is_no_number_agrees_with_nothing_not_even_with_itself():
+    """inf / inf is NaN, which no alarm is below: a damaged model agreed with its own reference."""
+    model = random_model(1)
+    model.weights["layers.1.w_up"][3, 2] = np.nan
+    tokens = tuple(random_text(2, 7))
+    with np.errstate(invalid="ignore"):
+        found = reconcile(trace(model, tokens), tokens, float64_reference(model, tokens))
+    assert not found.agrees and found.first.name == "layers.1.up"
+    assert "layers.1.up is wrong at positions 0 to 6" in str(found)

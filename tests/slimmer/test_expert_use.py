@@ -7,13 +7,13 @@ import pytest
 from helpers.mixtures import choices_of, write_mixture
 
 from llama_edu.loading import load
+from llama_edu.quality.losses import token_nats
 from llama_edu.slimmer.expert_use import (
     RouterWatch,
     shared_by_chance,
     shared_fractions,
     use_fractions,
 )
-from llama_edu.slimmer.losses import token_nats
 from llama_edu.transformer.experts import choices
 
 
@@ -43,7 +43,7 @@ def test_by_chance_neighbors_share_what_two_draws_share(rng):
 
 
 def test_the_watch_sees_texts_in_chunks_as_a_trace_sees_them_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("llama_edu.slimmer.losses.PREFILL_CHUNK", 4)
+    monkeypatch.setattr("llama_edu.quality.losses.PREFILL_CHUNK", 4)
     with load(write_mixture(tmp_path / "moe.gguf")) as llama:
         texts = [[1, 5, 9, 270, 33, 8, 77], [1, 44, 299]]
         watch = RouterWatch(llama.config)

@@ -8,8 +8,8 @@ from helpers.neurons import masked_by_hand
 from helpers.random_models import random_model, random_text
 
 from llama_edu.errors import NumericalError, RequestError, ShapeError
+from llama_edu.quality.losses import token_nats
 from llama_edu.slimmer.activations import observe_activations
-from llama_edu.slimmer.losses import token_nats
 from llama_edu.slimmer.masks import WAYS, Choice, MaskTap, choose, neuron_masks
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import forward

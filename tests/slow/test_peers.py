@@ -24,8 +24,9 @@ from llama_edu.files.names import from_ours
 from llama_edu.files.vocabularies.byte_level import PRE_TOKENIZERS
 from llama_edu.files.vocabularies.detect import read_vocabulary
 from llama_edu.loading import load
+from llama_edu.quality.losses import token_nats
+from llama_edu.quality.windows import windows_of
 from llama_edu.quants.blocks import dequantize
-from llama_edu.transformer.perplexity import perplexity
 from llama_edu.transformer.sampling import GREEDY
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -115,7 +116,8 @@ def test_perplexity_of_every_type_is_within_a_percent_of_llama_cpps(files, text,
     with load(files[name], arithmetic="float32") as llama:
         tokens = llama.tokenizer.encode(text, bos=False)
         assert len(tokens) > 3 * CONTEXT
-        ours = perplexity(llama.model, tokens, llama.tokenizer.bos_id, CONTEXT)
+        windows = windows_of(tokens, llama.tokenizer.bos_id, CONTEXT)
+        ours = token_nats(llama.model, [window.ids for window in windows])
     nats = n_scored = 0
     for start in range(0, len(tokens), CONTEXT - 1):
         window = [peer.token_bos(), *tokens[start : start + CONTEXT - 1]]
@@ -126,10 +128,10 @@ def test_perplexity_of_every_type_is_within_a_percent_of_llama_cpps(files, text,
         n_scored += len(scores)
     peer.close()
     theirs = math.exp(nats / n_scored)
-    print(f"{name}: perplexity {ours.perplexity:.4f}, llama.cpp {theirs:.4f}, "
-          f"ratio {ours.perplexity / theirs:.5f}")  # fmt: skip
-    assert n_scored == ours.n_tokens
-    assert abs(ours.perplexity / theirs - 1) < 0.01
+    print(f"{name}: perplexity {math.exp(ours.mean()):.4f}, llama.cpp {theirs:.4f}, "
+          f"ratio {math.exp(ours.mean()) / theirs:.5f}")  # fmt: skip
+    assert n_scored == len(ours)
+    assert abs(math.exp(ours.mean()) / theirs - 1) < 0.01
 
 
 def test_float32_logits_are_those_of_llama_cpp(files, text):

@@ -14,7 +14,6 @@ from llama_edu.tokenizer.streaming import decode
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import PREFILL_CHUNK, Generation, prefill
 from llama_edu.transformer.model import Model, forward
-from llama_edu.transformer.perplexity import perplexity
 from llama_edu.transformer.sampling import GREEDY, SamplingSettings
 
 
@@ -272,31 +271,6 @@ def test_the_layer_in_which_it_began_is_named(config, weights, tokenizer):
     model = Model(config, weights, rope_frequencies(config))
     with pytest.raises(NumericalError, match="position 0, layer 1"):
         list(run(model, tokenizer, [1, 3, 5, 7], 4))
-
-
-def test_perplexity_of_such_a_model_is_refused(config, weights):
-    weights["token_embedding"][5] = np.nan
-    model = Model(config, weights, rope_frequencies(config))
-    with pytest.raises(NumericalError, match="position 3, layer 0 of a window"):
-        perplexity(model, [3, 4, 5, 6], bos_id=1, context=5)
-
-
-def test_without_bos_every_token_but_the_first_is_scored_once(config, weights):
-    model = Model(config, weights, rope_frequencies(config))
-    tokens = [3, 4, 5, 6, 7, 8, 9, 10]
-    whole = perplexity(model, tokens, bos_id=None, context=8)
-    assert (whole.n_tokens, whole.n_windows, whole.bos) == (7, 1, False)
-    parts = perplexity(model, tokens, bos_id=None, context=4)
-    windows = [tokens[0:4], tokens[3:7], tokens[6:8]]
-    alone = [perplexity(model, window, bos_id=None, context=4) for window in windows]
-    assert (parts.n_tokens, parts.n_windows) == (7, 3)
-    expected = sum(p.nats_per_token * p.n_tokens for p in alone) / 7
-    assert parts.nats_per_token == pytest.approx(expected)
-    assert "the last token of the one before" in str(parts)
-    with pytest.raises(RequestError, match="1 tokens, expected at least two"):
-        perplexity(model, [3], bos_id=None, context=4)
-    with pytest.raises(RequestError, match="1 tokens, expected at least one"):
-        perplexity(model, [], bos_id=1, context=4)
 
 
 class OneTokenPrompt:

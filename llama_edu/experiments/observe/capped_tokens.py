@@ -22,6 +22,7 @@ from llama_edu.experiments.observe.own_process import bytes_from_disk, memory_wi
 from llama_edu.llama import Llama
 from llama_edu.loading import load
 from llama_edu.pages.residency import evict
+from llama_edu.table import Rows
 from llama_edu.tokenizer.prompt import prompt_ids
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.generate import prefill
@@ -31,7 +32,7 @@ _PROMPT = "Once upon a time"
 
 
 @dataclass(frozen=True)
-class Writing:
+class Writing(Rows):
     """Tokens of one model under one memory cap.
 
     Attributes:

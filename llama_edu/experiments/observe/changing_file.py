@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from llama_edu.errors import MeasurementError
+from llama_edu.table import Rows
 
 Reader = Literal["mmap", "pread"]
 Damage = Literal["cut off before the page", "half of the page written over"]
@@ -45,7 +46,7 @@ print(f"{old:,} of {page:,} bytes as they were")
 
 
 @dataclass(frozen=True)
-class Sight:
+class Sight(Rows):
     """What a reader that had read a page saw of it after the file was changed.
 
     Attributes:

@@ -19,12 +19,13 @@ from llama_edu.pages.verdict import Kind
 from llama_edu.slimmer.expert_pages import ExpertPages
 from llama_edu.slimmer.expert_use import RouterWatch
 from llama_edu.slimmer.neuron_pages import NeuronPages
+from llama_edu.table import Rows
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import forward
 
 
 @dataclass(frozen=True)
-class MeasuredRun:
+class MeasuredRun(Rows):
     """Tokens that were computed in one step under an instrument.
 
     Attributes:

@@ -24,7 +24,7 @@ from llama_edu.pages import linux
 from llama_edu.pages.arithmetic import n_pages_of
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.residency import evict, prefetch
-from llama_edu.table import lay_out
+from llama_edu.table import Rows, lay_out
 
 #: How the state of the lab's mapping begins.
 _LAB = "under the lab"
@@ -35,7 +35,7 @@ TOUCHED = (3, 9, 37, 38, 60, 90)
 
 
 @dataclass(frozen=True)
-class Strip:
+class Strip(Rows):
     """One mapping of the file, after all touches.
 
     Attributes:
@@ -51,7 +51,7 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class FaultAround:
+class FaultAround(Rows):
     """The strips of one machine.
 
     Attributes:

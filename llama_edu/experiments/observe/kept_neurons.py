@@ -14,6 +14,7 @@ from llama_edu.pages.verdict import Kind
 from llama_edu.slimmer.kept import kept_by_masks
 from llama_edu.slimmer.neuron_pages import NeuronPages
 from llama_edu.slimmer.unions import Unions
+from llama_edu.table import Rows
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import forward
 
@@ -78,7 +79,7 @@ def pages_of_texts(
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Agreement(Rows):
     """How many of some tokens touched exactly the predicted pages, and how sure that is."""
 
     n_tokens: int

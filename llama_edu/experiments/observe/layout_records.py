@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from llama_edu.experiments.observe.kept_neurons import Agreement
 from llama_edu.files.layout import LayoutName
+from llama_edu.quality.losses import Loss
 from llama_edu.slimmer.llama_sizes import SizeOnPages
-from llama_edu.slimmer.losses import Loss
-from llama_edu.table import lay_out
+from llama_edu.table import Rows, lay_out
 from llama_edu.text import visible
 
 _WORDS: dict[LayoutName, str] = {
@@ -26,7 +26,7 @@ _TWELFTH = 1 / 12
 
 
 @dataclass(frozen=True)
-class Skipped:
+class Skipped(Rows):
     """What it loses to leave out the smallest neurons of each token, told by an oracle.
 
     `left_out_fraction` is what was left out of the scored text, where `share` was asked for.
@@ -38,7 +38,7 @@ class Skipped:
 
 
 @dataclass(frozen=True)
-class LayoutPages:
+class LayoutPages(Rows):
     """What tokens need of one file.
 
     Attributes:
@@ -64,7 +64,7 @@ class LayoutPages:
 
 
 @dataclass(frozen=True)
-class PageWise:
+class PageWise(Rows):
     """All neurons of a page skipped together, by their joint size; `fraction` is of the pages."""
 
     layout: LayoutName
@@ -76,7 +76,7 @@ class PageWise:
 
 
 @dataclass(frozen=True)
-class NeuronsAndPages:
+class NeuronsAndPages(Rows):
     """Layout by share skipped: pages and losses.
 
     Attributes:
@@ -86,6 +86,8 @@ class NeuronsAndPages:
         sizes: LLaMAs of 2023, by arithmetic alone.
         cut_short: whether it was interrupted; what was not measured is missing.
     """
+
+    rows_of = ("skipped", "layouts", "page_wise", "sizes")
 
     subject: str
     source: str

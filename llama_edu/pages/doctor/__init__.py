@@ -20,7 +20,7 @@ import numpy as np
 from llama_edu.errors import MeasurementError
 from llama_edu.pages.calibrate import touch
 from llama_edu.pages.doctor.counters import COUNTERS, Access, Counter, sum_to_the_edge
-from llama_edu.table import lay_out
+from llama_edu.table import Rows, lay_out
 
 #: Pages of the doctor's file; 16 MiB where a page has 4 KiB. Not a multiple of a huge page.
 N_PAGES = 4099
@@ -36,7 +36,7 @@ Trust = Literal["trusted", "under-counts", "over-counts", "under- and over-count
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(Rows):
     """What one counter reported.
 
     Attributes:
@@ -54,11 +54,13 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Rows):
     """The findings on this machine.
 
     `touched` lists the accesses: a description, and the number of pages touched.
     """
+
+    rows_of = ("findings",)
 
     n_pages: int
     touched: tuple[tuple[str, int], ...]

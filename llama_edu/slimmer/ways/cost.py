@@ -18,13 +18,14 @@ from llama_edu.files.layout import TensorSpec, n_bytes_for
 from llama_edu.pages.arithmetic import n_pages_of
 from llama_edu.pages.ledger import Ledger
 from llama_edu.quants.blocks import block_type_of
+from llama_edu.table import Rows
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import FeedForward, Model, forward
 from llama_edu.transformer.step import step
 
 
 @dataclass(frozen=True)
-class Cost:
+class Cost(Rows):
     """What one token reads: bytes, and (n_pages,) bool, which pages of the file hold them."""
 
     n_bytes: int

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from llama_edu.errors import RequestError
-from llama_edu.slimmer.losses import token_nats
+from llama_edu.quality.losses import token_nats
 from llama_edu.transformer.model import Model
 
 _Named = TypeVar("_Named")

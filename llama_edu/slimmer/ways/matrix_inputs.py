@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llama_edu.slimmer.losses import token_nats
+from llama_edu.quality.losses import token_nats
 from llama_edu.transformer.model import Model
 
 #: Step of a layer -> the matrices that it is the input of.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from llama_edu.errors import RequestError
+from llama_edu.quality.losses import token_nats
 from llama_edu.quants.blocks import BLOCK_TYPES
-from llama_edu.slimmer.losses import token_nats
 from llama_edu.slimmer.ways.cost import cost
 from llama_edu.slimmer.ways.float32 import in_float32
 from llama_edu.slimmer.ways.inputs_cut import InputsCut, thresholds

@@ -17,7 +17,7 @@ import numpy as np
 
 from llama_edu.config import output_name
 from llama_edu.errors import RequestError
-from llama_edu.slimmer.losses import token_nats
+from llama_edu.quality.losses import token_nats
 from llama_edu.tokenizer.protocol import Tokenizer
 from llama_edu.transformer.model import Model
 

@@ -11,7 +11,7 @@ from llama_edu.convert import convert
 from llama_edu.files.detect import read_checkpoint
 from llama_edu.loading import load
 from llama_edu.pages.lab import PageLab
-from llama_edu.slimmer.losses import token_nats
+from llama_edu.quality.losses import token_nats
 from llama_edu.slimmer.texts import Texts
 from llama_edu.slimmer.ways.cost import cost, no_feed_forward, placed
 from llama_edu.slimmer.ways.float32 import in_float32

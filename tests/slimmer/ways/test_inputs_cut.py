@@ -7,7 +7,7 @@ import pytest
 from helpers.random_models import random_model, random_text
 
 from llama_edu.errors import RequestError
-from llama_edu.slimmer.losses import token_nats
+from llama_edu.quality.losses import token_nats
 from llama_edu.slimmer.ways.inputs_cut import InputsCut, thresholds
 from llama_edu.slimmer.ways.matrix_inputs import inputs_on
 from llama_edu.transformer.cache import KVCache

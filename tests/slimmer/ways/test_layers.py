@@ -7,7 +7,7 @@ import pytest
 from helpers.random_models import random_model, random_text
 
 from llama_edu.errors import RequestError
-from llama_edu.slimmer.losses import paired_loss, token_nats
+from llama_edu.quality.losses import paired_loss, token_nats
 from llama_edu.slimmer.ways.layers import greedy_choices, renumbered, without_layers
 
 

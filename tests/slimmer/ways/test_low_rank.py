@@ -9,8 +9,8 @@ import pytest
 from helpers.random_models import random_model, random_text
 
 from llama_edu.errors import RequestError
+from llama_edu.quality.losses import token_nats
 from llama_edu.quants.quantize import quantize
-from llama_edu.slimmer.losses import token_nats
 from llama_edu.slimmer.ways.low_rank import factors, low_rank, low_rank_feed_forward, rank_for
 
 

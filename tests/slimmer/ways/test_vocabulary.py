@@ -8,7 +8,7 @@ from helpers.random_models import random_model, random_text
 from helpers.small_models import small_vocabulary
 
 from llama_edu.errors import RequestError
-from llama_edu.slimmer.losses import token_nats
+from llama_edu.quality.losses import token_nats
 from llama_edu.slimmer.ways.vocabulary import with_vocabulary
 
 

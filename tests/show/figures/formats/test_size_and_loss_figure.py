@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from llama_edu.quality.losses import Loss
 from llama_edu.show.figures.formats.size_and_loss import size_and_loss_figure
-from llama_edu.slimmer.losses import Loss
 from llama_edu.slimmer.size_and_loss import SizeAndLoss, StoredAs
 
 pytest.importorskip("matplotlib")

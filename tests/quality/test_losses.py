@@ -7,7 +7,7 @@ import pytest
 from helpers.random_models import random_model, random_text
 
 from llama_edu.errors import NumericalError, RequestError
-from llama_edu.slimmer.losses import paired_loss, token_nats
+from llama_edu.quality.losses import paired_loss, token_nats
 from llama_edu.transformer.cache import KVCache
 from llama_edu.transformer.model import forward
 
@@ -31,7 +31,7 @@ def test_each_token_is_scored_from_those_before_it_in_its_own_text():
 def test_a_long_text_in_chunks_is_the_same(monkeypatch):
     model, text = random_model(2), random_text(4, 30)
     whole = token_nats(model, [text])
-    monkeypatch.setattr("llama_edu.slimmer.losses.PREFILL_CHUNK", 7)
+    monkeypatch.setattr("llama_edu.quality.losses.PREFILL_CHUNK", 7)
     np.testing.assert_allclose(token_nats(model, [text]), whole, atol=1e-5)
 
 
