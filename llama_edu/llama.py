@@ -57,7 +57,7 @@ class Lab(Protocol):
 
 @dataclass(frozen=True)
 class Loading:
-    """What loading cost: bytes mapped, bytes copied, and time."""
+    """What loading cost: bytes of weights that are mapped, and copied, and time."""
 
     mapped_bytes: int
     copied_bytes: int

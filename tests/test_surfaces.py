@@ -16,7 +16,7 @@ import llama_edu
 from llama_edu.errors import LlamaEduError
 from llama_edu.files.detect import open_checkpoint
 from llama_edu.files.layout import TensorSpec
-from llama_edu.show.figures.alignment import alignment_figure
+from llama_edu.show.figures.formats.alignment import alignment_figure
 from llama_edu.show.figures.needs import needs_figure
 from llama_edu.show.panels.steps import StepsPanel
 from llama_edu.show.text.museum import museum

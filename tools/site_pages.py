@@ -25,8 +25,8 @@ PACKAGE = "llama_edu"
 #: Files of the project that are pages or images of the site, under the same paths.
 TAKEN = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/*.png",
-    "docs/bench.md", "docs/chat.md", "docs/conversion.md", "docs/interference.md",
-    "docs/layouts.md", "docs/steps.md", "docs/text.md",
+    "docs/bench.md", "docs/chat.md", "docs/conversion.md", "docs/databases.md",
+    "docs/interference.md", "docs/layouts.md", "docs/steps.md", "docs/text.md",
     "notebooks/*.ipynb", "benchmarks/RESULTS.md", "benchmarks/*.png", "data/*/README.md",
 )  # fmt: skip
 
@@ -49,6 +49,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         {"Conversion": "docs/conversion.md"},
         {"Layouts": "docs/layouts.md"},
         {"What disturbs a count": "docs/interference.md"},
+        {"Databases": "docs/databases.md"},
         {"Speed": [{"Here": "docs/bench.md"}, {"Beside others": "benchmarks/RESULTS.md"}]},
         {
             "The project": [

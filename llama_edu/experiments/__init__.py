@@ -1,7 +1,7 @@
 """Measured claims, one per file: each a function that measures and a record that prints itself.
 
-EXPERIMENTS is the list that the command line offers. `subjects` and `observe/` are no experiments:
-they have what several of them use, and the page map too.
+EXPERIMENTS is the list that the command line offers. `observe/` holds no experiments, but what
+several of them use, and the page map too.
 """
 
 #: Name -> what it measures. The module and the function are called the same, with underscores.
@@ -10,6 +10,7 @@ EXPERIMENTS = {
     "load-race": "mmap, read and others: time to open and for a first pass, private memory",
     "sharing": "several processes with one file: what each takes for itself",
     "memory-cap": "a file larger than the memory it may use: the cliff, and what helps",
+    "random-reads": "pages in random order, as a database reads: mmap against pread",
     "sparse-parts": "which parts of a LLaMA a token really does not need",
     "neurons": "which neurons of a LLaMA a token could do without, and what that loses",
     "neurons-and-pages": "what skipping neurons saves of a file's pages, layout by layout",

@@ -25,7 +25,7 @@ from llama_edu.experiments.observe.expert_runs import (
     one_by_one,
     together,
 )
-from llama_edu.experiments.subjects import model_file
+from llama_edu.experiments.observe.subjects import model_file
 from llama_edu.llama import Llama
 from llama_edu.loading import load
 from llama_edu.models import locate

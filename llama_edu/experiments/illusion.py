@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from llama_edu.errors import MeasurementError
-from llama_edu.experiments.subjects import weight_file
+from llama_edu.experiments.observe.subjects import read_through, weight_file
 from llama_edu.files.mapped import MappedFile
 from llama_edu.pages import linux
 from llama_edu.pages.faults import FaultCounter, FaultCounts
@@ -124,12 +124,6 @@ def _accesses(n_bytes: int) -> dict[Access, np.ndarray]:
     return {"every page": every, "10 % of the rows": np.union1d(rows, rows + _ROW_BYTES - 1)}
 
 
-def _warm(file: Path) -> None:
-    with file.open("rb", buffering=0) as opened:
-        while opened.read(1 << 20):
-            pass
-
-
 def _cold(file: Path) -> None:
     if evict(file).after.n_resident:
         raise MeasurementError("the file cannot be evicted here")
@@ -142,7 +136,7 @@ def _in_small_pages(file: Path) -> None:
 
 
 _STATES: dict[State, Callable[[Path], None]] = {
-    "warm": _warm,
+    "warm": read_through,
     "cold": _cold,
     "warm, in single pages": _in_small_pages,
 }

@@ -13,26 +13,28 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
-import subprocess
-import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 
-from llama_edu.errors import MeasurementError
-from llama_edu.experiments.observe.control_group import control_group
-from llama_edu.experiments.subjects import weight_file
+from llama_edu.errors import FormatError, MeasurementError
+from llama_edu.experiments.observe.capped_tokens import How, Writing, write_under_cap
+from llama_edu.experiments.observe.control_group import run_limited
+from llama_edu.experiments.observe.own_process import bytes_from_disk
+from llama_edu.experiments.observe.subjects import weight_file
+from llama_edu.files.detect import read_checkpoint
 from llama_edu.files.mapped import MappedFile
 from llama_edu.pages import linux
 from llama_edu.pages.faults import process_faults
 from llama_edu.pages.reclaim import may_ask_about
 from llama_edu.pages.residency import evict
 from llama_edu.table import Rows, lay_out, mib
+from llama_edu.text import visible
 
 #: The largest unit in which the kernel caches a file; a smaller range would split a unit or be left
 #: in place.
@@ -46,18 +48,17 @@ Method = Literal["control group", "emulated"]
 
 
 @dataclass(frozen=True)
-class Token(Rows):
-    """One pass over all weights under a memory cap, the average of all but the first pass.
+class Pass(Rows):
+    """Passes over all weights under a memory cap, without the first.
 
     Attributes:
         cap_fraction: memory allowed, divided by the file's size. strategy: how the file is read.
-        elapsed_s: per pass. read_bytes: from the disk per pass, None if unknown.
-        major_faults: per pass, None if unknown; can be far fewer than pages, as one wait may bring
-            in many.
+        elapsed_s: of the fastest. read_bytes: from the disk per pass, on average; None if unknown.
+        major_faults: likewise; can be far fewer than pages, as one wait may bring in many.
         method: how the memory was limited.
     """
 
-    also = ("tokens_per_s",)
+    also = ("passes_per_s",)
 
     cap_fraction: float
     strategy: Strategy
@@ -67,34 +68,64 @@ class Token(Rows):
     method: Method
 
     @property
-    def tokens_per_s(self) -> float:
-        """Passes per second."""
+    def passes_per_s(self) -> float:
+        """How often the file was read through in a second."""
         return 1 / self.elapsed_s if self.elapsed_s else float("inf")
 
 
 @dataclass(frozen=True)
 class MemoryCap(Rows):
-    """The cost of a token for each memory limit; `why_emulated` is "" if nothing was emulated."""
+    """The cost of a pass, and of a token, for each memory limit.
 
-    rows_of = ("tokens",)
+    Attributes:
+        passes: over the file. why_emulated: "" if nothing was emulated.
+        written: tokens of the model in the file, mapped and read. why_not_written: "" if there are
+            some.
+    """
+
+    rows_of = ("passes", "written")
 
     file_bytes: int
-    tokens: tuple[Token, ...]
+    passes: tuple[Pass, ...]
     why_emulated: str
+    written: tuple[Writing, ...]
+    why_not_written: str
+
+    @classmethod
+    def from_json(cls, text: str) -> MemoryCap:
+        """What `llama-edu experiment memory-cap --json` printed, here or on another machine."""
+        fields = json.loads(text)
+        for name, kind in (("passes", Pass), ("written", Writing)):
+            fields[name] = tuple(kind(**row) for row in fields[name])
+        return cls(**fields)
 
     def __str__(self) -> str:
         rows = [
-            (t.strategy, f"{t.cap_fraction:.0%}", f"{t.tokens_per_s:,.1f}", mib(t.read_bytes),
-             None if t.major_faults is None else round(t.major_faults), t.method)
-            for t in self.tokens
+            (p.strategy, f"{p.cap_fraction:.0%}", f"{p.passes_per_s:,.1f}", mib(p.read_bytes),
+             None if p.major_faults is None else round(p.major_faults), p.method)
+            for p in self.passes
         ]  # fmt: skip
-        heads = ("strategy", "memory", "tokens/s", "MiB read per token", "major faults", "method")
+        heads = ("strategy", "memory", "passes/s", "MiB read per pass", "major faults", "method")
         lines = [
-            f"Weights of {self.file_bytes:,} bytes, all read for each token; memory in % of them:",
+            f"A file of {self.file_bytes:,} bytes, read through again and again; memory in % of "
+            f"it:",
             lay_out(heads, rows),
         ]
         if self.why_emulated:
             lines.append(f"Emulated with MADV_PAGEOUT: {self.why_emulated}.")
+        written = [
+            (w.how, f"{w.cap_fraction:.0%}", w.outcome,
+             None if w.tokens_per_s is None else f"{w.tokens_per_s:,.2f}", mib(w.read_bytes),
+             mib(w.own_bytes), None if w.first_s is None else f"{w.first_s:,.2f}")
+            for w in self.written
+        ]  # fmt: skip
+        if written:
+            columns = ("weights", "memory", "outcome", "tokens/s", "MiB read per token",
+                       "own MiB", "load + first token s")  # fmt: skip
+            lines += ["", "Tokens written under the same limits, in a control group:",
+                      lay_out(columns, written, "<><>")]  # fmt: skip
+        if self.why_not_written:
+            lines.append(f"No tokens were written: {self.why_not_written}.")
         return "\n".join(lines)
 
 
@@ -105,22 +136,28 @@ def memory_cap(
     folder: str | Path | None = None,
     caps: tuple[float, ...] = (0.25, 0.5, 0.9, 1.2),
     n_passes: int = 3,
+    n_tokens: int = 6,
     emulate: bool = False,
 ) -> MemoryCap:
-    """Read a file again and again under several limits on memory.
+    """Read a file again and again, and let the model in it write, under limits on memory.
 
     Args:
         path: the file, which this user must own; it is evicted from the page cache. By default a
-            temporary one of `n_bytes` random bytes in `folder`.
-        caps: memory allowed, as fractions of the file.
+            temporary one of `n_bytes` random bytes in `folder`, which is no model.
+        caps: memory allowed, as fractions of the file; a limited process may use 6 MiB in addition,
+            and when it writes, what the model needs beside its weights. So a cap of a file of few
+            MiB says little.
         n_passes: passes per measurement; the first is not counted.
+        n_tokens: written under each limit, mapped and read; 0 for none.
         emulate: do not try control groups.
 
     Raises MeasurementError where pages can neither be limited nor given back.
     """
-    if n_passes < 2:
-        raise MeasurementError(f"memory cap: {n_passes} passes, expected at least 2")
-    tokens = []
+    if n_passes < 2 or n_tokens == 1 or n_tokens < 0:
+        raise MeasurementError(
+            f"memory cap: {n_passes} passes and {n_tokens} tokens, expected at least 2, or 0 tokens"
+        )
+    passes = []
     why = "as requested" if emulate else ""
     with weight_file(path, n_bytes, folder) as file:
         for strategy in STRATEGIES:
@@ -130,39 +167,59 @@ def memory_cap(
                 n = 2 if slow else n_passes
                 if not why:
                     try:
-                        tokens.append(_in_group(file, cap, strategy, n))
+                        passes.append(_in_group(file, cap, strategy, n))
                         continue
                     except MeasurementError as error:
                         why = str(error)
-                tokens.append(_measure(file, cap, strategy, n, emulate=True))
-        return MemoryCap(file.stat().st_size, tuple(tokens), why)
+                passes.append(_measure(file, cap, strategy, n, emulate=True))
+        written, why_not = _written(file, caps, n_tokens, why)
+        return MemoryCap(file.stat().st_size, tuple(passes), why, tuple(written), why_not)
 
 
-def _in_group(file: Path, cap: float, strategy: Strategy, n_passes: int) -> Token:
+def _written(
+    file: Path, caps: tuple[float, ...], n_tokens: int, why_no_group: str
+) -> tuple[list[Writing], str]:
+    """Tokens under each cap, mapped and read; or none, and why."""
+    if not n_tokens:
+        return [], "none were asked for"
+    if why_no_group:
+        return [], why_no_group
+    try:
+        read_checkpoint(file)
+    except FormatError:
+        return [], f"{visible(file.name)} is no model"
+    try:
+        # what a mapped model needs beside its weights does not count as theirs
+        beside = write_under_cap(file, None, "mmap", n_tokens).own_bytes or 0
+        return [
+            write_under_cap(file, cap, how, n_tokens, beside + _SLACK_BYTES)
+            for how in get_args(How)
+            for cap in caps
+        ], ""
+    except MeasurementError as error:
+        return [], str(error)
+
+
+def _in_group(file: Path, cap: float, strategy: Strategy, n_passes: int) -> Pass:
     """One measurement in a child process that the kernel limits."""
     _evict(file)  # cached pages stay charged to the process that read them first
     limit = int(cap * file.stat().st_size) + _SLACK_BYTES
-    code = "import sys; from llama_edu.experiments.memory_cap import _child; _child(*sys.argv[1:])"
-    package = str(Path(__file__).parents[2])
-    with control_group(limit) as group:
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(file), str(cap), strategy, str(n_passes), str(group)],
-            capture_output=True, text=True, env=os.environ | {"PYTHONPATH": package},
-        )  # fmt: skip
+    done = run_limited(limit, f"{__name__}:_child", [str(file), str(cap), strategy, str(n_passes)])
     if done.returncode:
         raise MeasurementError(f"a limited process ended with code {done.returncode}")
-    return Token(**json.loads(done.stdout))
+    return Pass(**json.loads(done.stdout))
 
 
-def _child(file: str, cap: str, strategy: Strategy, n_passes: str, group: str) -> None:
+def _child(
+    join: Callable[[], None], file: str, cap: str, strategy: Strategy, n_passes: str
+) -> None:
     """What the limited process does: join the group, measure, print."""
-    # what was imported and allocated so far stays charged to the group of the parent
-    Path(group, "cgroup.procs").write_text("0")
-    token = _measure(Path(file), float(cap), strategy, int(n_passes), emulate=False)
-    print(json.dumps(token.__dict__))
+    join()
+    measured = _measure(Path(file), float(cap), strategy, int(n_passes), emulate=False)
+    print(json.dumps(measured.__dict__))
 
 
-def _measure(file: Path, cap: float, strategy: Strategy, n_passes: int, *, emulate: bool) -> Token:
+def _measure(file: Path, cap: float, strategy: Strategy, n_passes: int, *, emulate: bool) -> Pass:
     """Measure passes over the file by this process, all but the first."""
     if emulate:
         _evict(file)
@@ -173,14 +230,15 @@ def _measure(file: Path, cap: float, strategy: Strategy, n_passes: int, *, emula
             linux.advise(mapped.mmap, "MADV_RANDOM")
         budget = _Budget(mapped.mmap, int(cap * mapped.n_bytes), strategy, emulate)
         _pass(mapped.mmap, budget)
-        start, read, faults = time.perf_counter(), _bytes_read(), process_faults()
-        for _ in range(n_passes - 1):
+        n, times = n_passes - 1, []
+        read, faults = bytes_from_disk(), process_faults()
+        for _ in range(n):
+            start = time.perf_counter()
             _pass(mapped.mmap, budget)
-        n = n_passes - 1
-        elapsed_s = (time.perf_counter() - start) / n
-        read_now, faults_now = _bytes_read(), process_faults()
-    return Token(
-        cap, strategy, elapsed_s,
+            times.append(time.perf_counter() - start)
+        read_now, faults_now = bytes_from_disk(), process_faults()
+    return Pass(
+        cap, strategy, min(times),
         None if read is None or read_now is None else (read_now - read) // n,
         None if faults is None or faults_now is None else (faults_now - faults).major / n,
         "emulated" if emulate else "control group",
@@ -246,12 +304,3 @@ def _check_pageout(mapped: MappedFile) -> None:
             f"memory cap: a page of {mapped.path.name} stays in memory after MADV_PAGEOUT; use a "
             f"file on a disk, not on a file system in memory"
         )
-
-
-def _bytes_read() -> int | None:
-    """Bytes that this process caused to be read from a disk. Source: proc(5), io, read_bytes."""
-    try:
-        lines = Path("/proc/self/io").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) for line in lines if line.startswith("read_bytes")), None)

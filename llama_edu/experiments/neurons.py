@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from llama_edu.errors import RequestError
-from llama_edu.experiments.subjects import model_file
+from llama_edu.experiments.observe.subjects import model_file
 from llama_edu.loading import load
 from llama_edu.quality.losses import paired_loss, token_nats
 from llama_edu.slimmer.activations import check_dense, check_share, observe_activations

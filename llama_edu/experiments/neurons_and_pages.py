@@ -34,7 +34,7 @@ from llama_edu.experiments.observe.layout_records import (
     PageWise,
     Skipped,
 )
-from llama_edu.experiments.subjects import model_file
+from llama_edu.experiments.observe.subjects import model_file
 from llama_edu.files.layout import LayoutName
 from llama_edu.llama import Llama
 from llama_edu.loading import load

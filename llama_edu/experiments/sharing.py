@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from llama_edu.errors import MeasurementError
-from llama_edu.experiments.subjects import weight_file
+from llama_edu.experiments.observe.subjects import weight_file
+from llama_edu.pages.residency import residency
 from llama_edu.table import Rows, lay_out, mib
 
 #: What each process does. It imports nothing large, so that the file is most of its memory.
@@ -57,13 +58,17 @@ How = Literal["mmap", "read()"]
 
 @dataclass(frozen=True)
 class Group(Rows):
-    """Processes that hold the same file at the same time; averages over them, in bytes."""
+    """Processes that hold the same file at the same time; averages over them, in bytes.
+
+    `cached_bytes` of the file are in the page cache meanwhile, once for all; None if unknown.
+    """
 
     how: How
     n_processes: int
     rss_bytes: int
     pss_bytes: int
     private_bytes: int
+    cached_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -78,11 +83,11 @@ class Sharing(Rows):
     def __str__(self) -> str:
         rows = [
             (g.how, g.n_processes, mib(g.rss_bytes), mib(g.pss_bytes), mib(g.private_bytes),
-             mib(g.private_bytes * g.n_processes))
+             mib(g.private_bytes * g.n_processes), mib(g.cached_bytes))
             for g in self.groups
         ]  # fmt: skip
         heads = ("loaded by", "processes", "Rss MiB each", "Pss MiB each", "private MiB each",
-                 "private MiB in all")  # fmt: skip
+                 "private MiB in all", "cached MiB")  # fmt: skip
         return f"A file of {self.file_bytes:,} bytes in several processes:\n" + lay_out(heads, rows)
 
 
@@ -113,6 +118,7 @@ def _measure(file: Path, how: How, n: int) -> Group:
         children = [stack.enter_context(_start(file, how)) for _ in range(n)]
         for child in children:
             _answer(child, file)  # all have loaded the file before the first is measured
+        cached = _cached_bytes(file)
         taken = []
         for child in children:
             _tell(child)
@@ -120,7 +126,15 @@ def _measure(file: Path, how: How, n: int) -> Group:
         for child in children:
             _tell(child)
     rss, pss, private = (sum(t[k] for t in taken) // n for k in ("Rss", "Pss", "Anonymous"))
-    return Group(how, n, rss, pss, private)
+    return Group(how, n, rss, pss, private, cached)
+
+
+def _cached_bytes(file: Path) -> int | None:
+    try:
+        found = residency(file)
+    except MeasurementError:
+        return None
+    return min(found.n_resident * found.page_size, found.file_bytes)
 
 
 def _start(file: Path, how: How) -> subprocess.Popen[str]:

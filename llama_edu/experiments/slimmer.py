@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from llama_edu.experiments.subjects import model_file
+from llama_edu.experiments.observe.subjects import model_file
 from llama_edu.llama import Llama
 from llama_edu.loading import load
 from llama_edu.pages.arithmetic import n_pages_of

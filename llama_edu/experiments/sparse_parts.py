@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from llama_edu.experiments.observe.subjects import model_file
 from llama_edu.experiments.observe.token_steps import recorded
-from llama_edu.experiments.subjects import model_file
 from llama_edu.loading import load
 from llama_edu.pages.lab import PageLab
 from llama_edu.pages.record import Record

@@ -10,8 +10,8 @@ from helpers.mixtures import write_dense, write_mixture
 
 from llama_edu.errors import RequestError
 from llama_edu.experiments import experts as module
-from llama_edu.experiments import subjects
 from llama_edu.experiments.experts import experts
+from llama_edu.experiments.observe import subjects
 from llama_edu.pages.arithmetic import n_pages_of
 
 

@@ -6,12 +6,29 @@ import platform
 import numpy as np
 import pytest
 
+from llama_edu.errors import MeasurementError
 from llama_edu.experiments.load_race import load_race
 from llama_edu.matmul.heap import keep_freed_memory
 
 pytestmark = pytest.mark.skipif(platform.system() != "Linux", reason="measures Linux")
 
 MIB = 2**20
+
+
+def test_the_best_lap_counts_and_the_range_of_the_second_pass_is_shown(tmp_path):
+    laps = [(1, 5, 3), (2, 2, 8), (0, 6, 4)]  # the second one is through the file first
+    steps = itertools.cycle([step for lap in laps for step in (*lap, 0)])
+    ticks = itertools.accumulate(steps, initial=0)
+    result = load_race(n_bytes=MIB, folder=tmp_path, n_laps=3, clock=lambda: next(ticks))
+    assert {(r.open_s, r.first_s, r.second_s, r.slowest_second_s) for r in result.laps} == {
+        (2, 2, 3, 8)
+    }
+    assert "best of 3" in str(result) and "3,000.0 to 8,000.0" in str(result)
+
+
+def test_a_race_of_no_laps_is_refused():
+    with pytest.raises(MeasurementError, match="0 laps, expected at least 1"):
+        load_race(n_laps=0)
 
 
 def test_the_load_race_never_gives_the_opening_alone(tmp_path):

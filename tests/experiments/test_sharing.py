@@ -20,6 +20,7 @@ def test_mapped_memory_is_shared_and_read_memory_is_not(tmp_path):
     assert groups["mmap", 2].private_bytes < MIB
     assert groups["read()", 2].pss_bytes >= 16 * MIB
     assert groups["read()", 2].private_bytes >= 16 * MIB
+    assert {g.cached_bytes for g in result.groups} <= {16 * MIB, None}
     assert "private MiB in all" in str(result)
 
 

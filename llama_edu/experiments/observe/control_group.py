@@ -1,11 +1,13 @@
-"""A memory control group for one child process, where this user may make one."""
+"""A memory control group for child processes, where this user may make one."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from llama_edu.errors import MeasurementError
@@ -46,3 +48,32 @@ def control_group(limit_bytes: int) -> Iterator[Path]:
         yield folder
     finally:
         folder.rmdir()
+
+
+def run_limited(
+    limit_bytes: int | None, function: str, arguments: Sequence[str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a function of the package in a process that may use `limit_bytes`; its output as text.
+
+    Args:
+        limit_bytes: None for no limit, and no group.
+        function: "module:name". It is called with a function that makes its process a member of
+            the group, then with the arguments: what it allocates before joining stays charged to
+            the group of this process.
+    Raises:
+        MeasurementError: no group can be made.
+    """
+    module, _, name = function.partition(":")
+    code = (
+        f"import sys; from pathlib import Path; from {module} import {name}; "
+        f"group, *rest = sys.argv[1:]; "
+        f"{name}(lambda: group and Path(group, 'cgroup.procs').write_text('0'), *rest)"
+    )
+    package = str(Path(__file__).parents[3])
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    with nullcontext() if limit_bytes is None else control_group(limit_bytes) as group:
+        return subprocess.run(
+            [sys.executable, "-c", code, str(group or ""), *arguments],
+            capture_output=True, text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        )  # fmt: skip

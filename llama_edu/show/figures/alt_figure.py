@@ -6,6 +6,7 @@ import base64
 import io
 from typing import TYPE_CHECKING
 
+from llama_edu.show.figures.ink import color_texts
 from llama_edu.text import one_line
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ def plain_label(text: str, at_most: int = 80) -> str:
 
 
 class AltFigure:
-    """A matplotlib figure that a notebook shows as PNG, with its alternative text beside it.
+    """A figure made by `ink.new_figure` that a notebook shows as PNG, with its alternative text.
 
     A terminal prints the text, and tests of notebooks compare it: the bytes of a PNG differ between
     versions of matplotlib.
@@ -28,10 +29,11 @@ class AltFigure:
         self.figure, self.alt = figure, alt
 
     def png(self) -> bytes:
-        """The figure at its own resolution, on white, so that it is readable on a dark page too."""
+        """The figure at its own resolution and without a ground, for light and dark pages alike."""
+        color_texts(self.figure)
         buffer = io.BytesIO()
         self.figure.savefig(
-            buffer, format="png", facecolor="white", dpi="figure", metadata={"Software": None}
+            buffer, format="png", transparent=True, dpi="figure", metadata={"Software": None}
         )
         return buffer.getvalue()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from llama_edu.errors import RequestError
 from llama_edu.show.figures.alt_figure import AltFigure, plain_label
+from llama_edu.show.figures.ink import new_figure, on
 from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.story.routed import (
     RoutedToken,
@@ -64,9 +65,7 @@ def router_figure(
     size = len(layers) * (k * _LINE + 0.05)
     below = 0.2 + _LETTER * max(len(token.text) for token in shown)
     height = len(strips) * (size + below) + 0.4 + _LINE * len(lines)
-    figure = import_optional("matplotlib.figure", "router_figure").Figure(
-        figsize=(8, height), dpi=100
-    )
+    figure = new_figure("router_figure", 8, height, layout=None)
     top = 0.32
     for strip in strips:
         box = (_LEFT / 8, 1 - (top + size) / height, _COLUMNS * _CELL / 8, size / height)
@@ -84,10 +83,10 @@ def _draw(axes: Any, tokens: Sequence[RoutedToken], layers: Sequence[int], k: in
     for row, layer in enumerate(layers):
         for column, token in enumerate(tokens):
             for part, expert in enumerate(token.experts[layer]):
-                color, ink = expert_color(expert)
+                color, _ = expert_color(expert)
                 y = row * step + part
                 axes.add_patch(patches.Rectangle((column, y), 0.94, 0.96, color=color, linewidth=0))
-                axes.text(column + 0.47, y + 0.5, str(expert), color=ink, fontsize=8,
+                axes.text(column + 0.47, y + 0.5, str(expert), color=on(color), fontsize=8,
                           ha="center", va="center_baseline")  # fmt: skip
     axes.set_xlim(0, _COLUMNS)
     axes.set_ylim(len(layers) * step, 0)

@@ -22,8 +22,8 @@ _STRIP, _STRIP_GAP = 12, 4
 #: The name of the pages before the first tensor: header, and in some formats the vocabulary.
 _HEADER = "header"
 
-#: The gray of a page that was never touched, as it looks on white, without transparency.
-NEVER_ON_WHITE = "#dadada"
+#: The half-transparent gray of a page that was never touched.
+NEVER = "#80808048"
 
 # Colors of the palette. A cell's color is even; the odd number after it is the color of its edge.
 _NOTHING, _STRIP_A, _STRIP_B, _PICKED, _NEVER, _FIRST_SCALE = 0, 2, 3, 4, 6, 8
@@ -277,7 +277,7 @@ def _palette() -> np.ndarray:
     colors[_STRIP_A] = (128, 128, 128, 200)
     colors[_STRIP_B] = (128, 128, 128, 80)
     colors[_PICKED] = (214, 0, 108, 255)
-    colors[_NEVER : _NEVER + 2] = (128, 128, 128, 72), (128, 128, 128, 50)
+    colors[_NEVER : _NEVER + 2] = tuple(bytes.fromhex(NEVER[1:])), (128, 128, 128, 50)
     for channel in range(3):
         at = np.arange(len(anchors))
         scale = np.interp(places, at, anchors[:, channel]).round()

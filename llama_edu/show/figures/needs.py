@@ -6,7 +6,7 @@ from typing import Any
 
 from llama_edu.llama import Llama
 from llama_edu.show.figures.alt_figure import AltFigure
-from llama_edu.show.runtime.optional import import_optional
+from llama_edu.show.figures.ink import DARK, FAINT, INK, new_figure
 
 #: A weight's name without its layer, or else the first letter of that -> the kind it counts as.
 _KINDS = {
@@ -16,7 +16,6 @@ _KINDS = {
     "output": "output", "router": "routers of experts",
 }  # fmt: skip
 _EXPERTS = "experts"
-_NEEDED, _REST = "#00224e", "#d9d9d9"
 
 
 def needs_by_kind(llama: Llama) -> dict[str, tuple[int, int]]:
@@ -52,15 +51,15 @@ def needs_figure(llama: Llama) -> AltFigure:
         LlamaEduError: matplotlib is not installed.
     """
     needs = needs_by_kind(llama)
-    figure = import_optional("matplotlib.figure", "needs_figure").Figure(
-        figsize=(7.5, 0.9 + 0.36 * len(needs)), dpi=100, layout="constrained"
-    )
+    figure = new_figure("needs_figure", 7.5, 0.9 + 0.36 * len(needs))
     axes: Any = figure.add_subplot()
     kinds = list(needs)[::-1]
     needed = [needs[kind][0] / 1e6 for kind in kinds]
     rest = [(needs[kind][1] - needs[kind][0]) / 1e6 for kind in kinds]
-    axes.barh(kinds, needed, color=_NEEDED, label="needed for one token")
-    bars = axes.barh(kinds, rest, left=needed, color=_REST, label="left alone")
+    axes.barh(kinds, needed, color=DARK, label="needed for one token")
+    bars = axes.barh(
+        kinds, rest, left=needed, color=FAINT, edgecolor=INK, linewidth=0.6, label="left alone"
+    )
     shares = [f"{needs[kind][0] / needs[kind][1]:.1%}".replace(".0%", "%") for kind in kinds]
     axes.bar_label(bars, shares, padding=4, fontsize=9)
     axes.set_xlabel("million bytes")

@@ -15,7 +15,8 @@ from llama_edu.errors import MeasurementError
 from llama_edu.pages.record import Record
 from llama_edu.pages.touches import Mode, Step, Touches, untouched_word, value_word
 from llama_edu.show.figures.alt_figure import AltFigure, plain_label
-from llama_edu.show.figures.grid import NEVER_ON_WHITE, PageGrid, legend_values, scale_color
+from llama_edu.show.figures.grid import NEVER, PageGrid, legend_values, scale_color
+from llama_edu.show.figures.ink import new_figure
 from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.text.page_map import text_map
 from llama_edu.text import one_line
@@ -105,7 +106,6 @@ def _draw(
     lines: Sequence[str], untouched: str = "never",
 ) -> Any:  # fmt: skip
     """A matplotlib Figure: the cells in their own pixels, names at the left, sentences below."""
-    figures = import_optional("matplotlib.figure", "the page map")
     patch = import_optional("matplotlib.patches", "the page map").Patch
     wrapped = [part for line in lines for part in textwrap.wrap(line, _LINE_LETTERS)]
     # at 8 points a character is about 6 pixels wide
@@ -113,7 +113,7 @@ def _draw(
     n_rows = -(-(1 + len(legend)) // n_columns)
     dpi, left, above, below = 100, 120, 34, 20 + 16 * n_rows + 14 * len(wrapped)
     width, height = max(grid.width, 640) + left + 12, grid.height + above + below
-    figure = figures.Figure(figsize=(width / dpi, height / dpi), dpi=dpi)
+    figure = new_figure("the page map", width / dpi, height / dpi, layout=None)
     axes = figure.add_axes(
         (left / width, below / height, grid.width / width, grid.height / height), frameon=False
     )
@@ -130,7 +130,7 @@ def _draw(
         patch(color=scale_color(value, n_values), label=plain_label(name))
         for value, name in legend.items()
     ]
-    patches.append(patch(color=NEVER_ON_WHITE, label=untouched))
+    patches.append(patch(color=NEVER, label=untouched))
     figure.legend(
         handles=patches, loc="upper left", bbox_to_anchor=(left / width, (below - 4) / height),
         ncols=n_columns, fontsize=8, frameon=False, borderaxespad=0, handlelength=1,

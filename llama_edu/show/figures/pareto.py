@@ -8,25 +8,35 @@ from typing import Any, Literal
 from llama_edu.errors import RequestError
 from llama_edu.experiments.slimmer import Slimmer
 from llama_edu.show.figures.alt_figure import AltFigure, plain_label
-from llama_edu.show.runtime.optional import import_optional
+from llama_edu.show.figures.ink import (
+    BLUE,
+    FAINT,
+    GREEN,
+    INK,
+    OLIVE,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    new_figure,
+)  # fmt: skip
 from llama_edu.slimmer.ways.measured import Row
 from llama_edu.slimmer.ways.rows import TRAP
 
 Axis = Literal["pages", "bytes"]
 
-#: Kind -> marker and color (Okabe and Ito's, which color-blind readers can tell apart).
+#: Kind -> marker and color.
 _LOOKS: dict[str, tuple[str, str]] = {
-    "unchanged": ("*", "#000000"),
-    "stored type": ("o", "#0072b2"),
-    "pruning": ("X", "#d55e00"),
-    "low rank": ("s", "#009e73"),
-    "vocabulary": ("P", "#56b4e9"),
-    "inputs cut": ("v", "#cc79a7"),
-    "layers": ("D", "#e69f00"),
+    "unchanged": ("*", INK),
+    "stored type": ("o", BLUE),
+    "pruning": ("X", VERMILLION),
+    "low rank": ("s", GREEN),
+    "vocabulary": ("P", SKY),
+    "inputs cut": ("v", PURPLE),
+    "layers": ("D", ORANGE),
 }
-_OTHER = ("h", "#7d7c78")
+_OTHER = ("h", OLIVE)
 _LIMITS = ("floor: attention and output", "one twelfth (2023)")
-_INK, _GRAY = "#222222", "#6b6b6b"
 
 #: Losses below are drawn on a linear scale, those above on a logarithmic one.
 _LINEAR_UP_TO = 0.01
@@ -68,15 +78,13 @@ def pareto_figure(found: Slimmer, axis: Axis = "pages") -> AltFigure:
     """
     if axis not in ("pages", "bytes"):
         raise RequestError(f"pareto_figure: axis is {axis!r}, expected 'pages' or 'bytes'")
-    figure = import_optional("matplotlib.figure", "pareto_figure").Figure(
-        figsize=(8, 5.2), dpi=100, layout="constrained"
-    )
+    figure = new_figure("pareto_figure", 8, 5.2)
     axes: Any = figure.add_subplot()
     rows, front = drawn_rows(found), pareto_front(found, axis)
     _draw_points(axes, found, rows, axis)
     axes.step(
         [needs(found, r, axis) for r in front], [r.nats for r in front], where="pre",
-        color=_INK, linewidth=1.2, zorder=1, label="front: nothing beats it in both",
+        color=INK, linewidth=1.2, zorder=1, label="front: nothing beats it in both",
     )  # fmt: skip
     _name(axes, found, front, axis)
     _draw_limits(axes, found, axis)
@@ -94,7 +102,7 @@ def pareto_figure(found: Slimmer, axis: Axis = "pages") -> AltFigure:
     unit = "pages" if axis == "pages" else "bytes"
     axes.set_xlabel(f"{unit} per token, as a share of the unchanged model")
     axes.set_ylabel("nats per token lost")
-    axes.grid(color="#e3e3e3", linewidth=0.6)
+    axes.grid(color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(plain_label(found.file_name), fontsize=10, loc="left")
@@ -109,7 +117,7 @@ def _draw_points(axes: Any, found: Slimmer, rows: Sequence[Row], axis: Axis) -> 
         axes.errorbar(
             [needs(found, r, axis) for r in of_kind], [r.nats for r in of_kind],
             yerr=[r.standard_error or 0.0 for r in of_kind], fmt=marker, color=color,
-            markersize=14 if marker == "*" else 7, markeredgecolor="white", markeredgewidth=0.8,
+            markersize=14 if marker == "*" else 7, markeredgecolor=INK, markeredgewidth=0.5,
             elinewidth=1, label=kind, zorder=5 if kind == "unchanged" else 3,
         )  # fmt: skip
 
@@ -121,17 +129,17 @@ def _name(axes: Any, found: Slimmer, front: Sequence[Row], axis: Axis) -> None:
         axes.annotate(
             plain_label(row.label, 34), (needs(found, row, axis), row.nats),
             xytext=(6, 8) if right else (-8, -14), textcoords="offset points", fontsize=9,
-            ha="left" if right else "right", color=_INK, zorder=4,
+            ha="left" if right else "right", color=INK, zorder=4,
         )  # fmt: skip
 
 
 def _draw_limits(axes: Any, found: Slimmer, axis: Axis) -> None:
     """Two vertical lines; their names run along them, where points are seldom."""
     for x, style, name in zip(_limits(found, axis), ("--", ":"), _LIMITS, strict=True):
-        axes.axvline(x, color=_GRAY, linestyle=style, linewidth=1.4, zorder=0)
+        axes.axvline(x, color=INK, linestyle=style, linewidth=1.4, zorder=0)
         axes.annotate(name, (x, 0.76), xycoords=("data", "axes fraction"), va="center",
                       rotation=90, fontsize=9, xytext=(-13, 0), textcoords="offset points",
-                      color=_GRAY)  # fmt: skip
+                      color=INK)  # fmt: skip
 
 
 def _limits(found: Slimmer, axis: Axis) -> tuple[float, float]:

@@ -11,9 +11,8 @@ from llama_edu.errors import RequestError
 from llama_edu.reconcile.detective import ALARM, Reconciliation
 from llama_edu.reconcile.inside import LogitLens
 from llama_edu.show.figures.alt_figure import AltFigure, plain_label
+from llama_edu.show.figures.ink import BLUE, INK, VERMILLION, new_figure, on
 from llama_edu.show.runtime.optional import import_optional
-
-_DARK, _GRAY, _ALARM = "#00224e", "#9a9a9a", "#c62828"
 
 #: Errors below are drawn here: a logarithm has no 0.
 _FLOOR = 1e-8
@@ -29,7 +28,7 @@ def errors_figure(report: Reconciliation, title: str = "") -> AltFigure:
         raise RequestError(
             "errors_figure: no step was compared, expected some; are the tokens equal?"
         )
-    figure = _figure("errors_figure", 9, 3.8)
+    figure = new_figure("errors_figure", 9, 3.8)
     axes: Any = figure.add_subplot()
     names = [step.name for step in report.steps]
     x = np.arange(len(names))
@@ -37,11 +36,11 @@ def errors_figure(report: Reconciliation, title: str = "") -> AltFigure:
     limit = [ALARM * max(float(np.median(s.rounding)), 6e-8) for s in report.steps]
     median = [float(np.median(e)) for e in errors]
     axes.fill_between(
-        x, median, [float(e.max()) for e in errors], color=_DARK, alpha=0.25, linewidth=0,
+        x, median, [float(e.max()) for e in errors], color=BLUE, alpha=0.25, linewidth=0,
         label="up to the worst position",
     )  # fmt: skip
-    axes.plot(x, median, color=_DARK, label="median position")
-    axes.plot(x, limit, color=_ALARM, linestyle=":", label=f"{ALARM:g} times float32")
+    axes.plot(x, median, color=BLUE, label="median position")
+    axes.plot(x, limit, color=VERMILLION, linestyle=":", label=f"{ALARM:g} times float32")
     starts = [i for i, name in enumerate(names) if name.endswith(".attention_norm")]
     axes.set_xticks(starts, [name.split(".")[1] for name in (names[i] for i in starts)])
     axes.set_xlabel("layer")
@@ -50,10 +49,10 @@ def errors_figure(report: Reconciliation, title: str = "") -> AltFigure:
     first = report.first
     if first is not None:
         at = names.index(first.name)
-        axes.axvline(at, color=_ALARM, linewidth=0.8)
+        axes.axvline(at, color=VERMILLION, linewidth=0.8)
         side = "right" if at > len(names) / 2 else "left"
         axes.annotate(first.name, (at, 0.93), xycoords=("data", "axes fraction"), ha=side,
-                      color=_ALARM, fontsize=9, xytext=(-4 if side == "right" else 4, 0),
+                      color=VERMILLION, fontsize=9, xytext=(-4 if side == "right" else 4, 0),
                       textcoords="offset points")  # fmt: skip
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.14))
@@ -87,14 +86,15 @@ def lens_figure(
         LlamaEduError: matplotlib is not installed.
     """
     n_rows, T = lens.ids.shape
-    figure = _figure("lens_figure", max(5, 1.2 + 0.48 * T), max(2.6, 1.1 + 0.24 * n_rows))
+    figure = new_figure("lens_figure", max(5, 1.2 + 0.48 * T), max(2.6, 1.1 + 0.24 * n_rows))
     axes: Any = figure.add_subplot()
+    colors = import_optional("matplotlib", "lens_figure").colormaps["cividis"]
     axes.imshow(lens.probabilities, cmap="cividis", vmin=0, vmax=1, aspect="auto", origin="lower")
     for layer in range(n_rows):
         for t in range(T):
-            light = lens.probabilities[layer, t] > 0.5
             axes.text(t, layer, plain_label(predicted[layer][t], 8), ha="center", va="center",
-                      fontsize=7, color="black" if light else "white")  # fmt: skip
+                      fontsize=8,
+                      color=on(colors(lens.probabilities[layer, t])))  # fmt: skip
     axes.set_xticks(range(T), [plain_label(piece, 10) for piece in pieces], rotation=60, fontsize=8,
                     ha="right", rotation_mode="anchor")  # fmt: skip
     axes.set_yticks(range(0, n_rows, 1 + n_rows // 16))
@@ -130,7 +130,7 @@ def attention_figure(
     columns = min(len(heads), 5)
     rows = -(-len(heads) // columns)
     side = 1.9 if head is None else max(4.0, 0.24 * T + 1)
-    figure = _figure("attention_figure", side * columns, side * rows)
+    figure = new_figure("attention_figure", side * columns, side * rows)
     panels = np.ravel(figure.subplots(rows, columns, squeeze=False))
     for axes, h in zip(panels, heads, strict=False):
         axes.imshow(weights[h], cmap="cividis", vmin=0, vmax=1)
@@ -161,17 +161,15 @@ def residual_figure(sizes: np.ndarray, moves: np.ndarray) -> AltFigure:
     Raises:
         LlamaEduError: matplotlib is not installed.
     """
-    figure = _figure("residual_figure", 9, 3.4)
+    figure = new_figure("residual_figure", 9, 3.4)
     left, right = figure.subplots(1, 2)
     for axes, numbers, start, label in (
         (left, sizes, 0, "root mean square of x"), (right, moves, 1, "moved, over its size"),
     ):  # fmt: skip
         layers = np.arange(start, start + len(numbers))
-        axes.plot(layers, numbers[:, 1:], color=_GRAY, linewidth=0.7)
-        axes.plot(layers, numbers[:, 0], color=_ALARM, linestyle="--", label="first token")
-        axes.plot(
-            layers, np.median(numbers, axis=1), color=_DARK, linewidth=2, label="median token"
-        )
+        axes.plot(layers, numbers[:, 1:], color=INK, linewidth=0.7)
+        axes.plot(layers, numbers[:, 0], color=VERMILLION, linestyle="--", label="first token")
+        axes.plot(layers, np.median(numbers, axis=1), color=BLUE, linewidth=2, label="median token")
         axes.set_yscale("log")
         axes.set_xlabel("after layer")
         axes.set_ylabel(label)
@@ -184,9 +182,3 @@ def residual_figure(sizes: np.ndarray, moves: np.ndarray) -> AltFigure:
         f"it: the median {np.median(moves):.2g} of its size."
     )
     return AltFigure(figure, alt)
-
-
-def _figure(caller: str, width: float, height: float) -> Any:
-    return import_optional("matplotlib.figure", caller).Figure(
-        figsize=(width, height), dpi=100, layout="constrained"
-    )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from llama_edu.show.figures.alt_figure import AltFigure, plain_label
+from llama_edu.show.figures.ink import INK, new_figure
 from llama_edu.show.runtime.optional import import_optional
 from llama_edu.show.story.token_html import token_label
 from llama_edu.tokenizer.protocol import Tokenizer
@@ -41,16 +42,16 @@ def temperature_figure(
     Raises:
         LlamaEduError: matplotlib is not installed.
     """
-    figures = import_optional("matplotlib.figure", "temperature_figure")
     colors = import_optional("matplotlib", "temperature_figure").colormaps["cividis"]
     ids, rows = likeliest(logits, temperatures)
-    figure = figures.Figure(figsize=(7, 3), dpi=100, layout="constrained")
+    figure = new_figure("temperature_figure", 7.5, 3.2)
     axes = figure.add_subplot()
     width = 0.8 / len(temperatures)
     for i, (temperature, row) in enumerate(zip(temperatures, rows, strict=True)):
         x = np.arange(len(ids)) + (i - (len(temperatures) - 1) / 2) * width
-        color = colors(0.05 + 0.8 * i / max(1, len(temperatures) - 1))
-        axes.bar(x, row, width, color=color, label=f"temperature {temperature:g}")
+        color = colors(0.1 + 0.85 * i / max(1, len(temperatures) - 1))
+        axes.bar(x, row, width, color=color, edgecolor=INK, linewidth=0.6,
+                 label=f"temperature {temperature:g}")  # fmt: skip
     labels = [token_label(tokenizer, int(id)) for id in ids]
     axes.set_xticks(range(len(ids)), [plain_label(label) for label in labels])
     axes.set_xlabel("next token, likeliest first (␣ is a space)")

@@ -7,6 +7,7 @@ from typing import Any
 
 from llama_edu.errors import RequestError
 from llama_edu.html import escaped
+from llama_edu.show.figures.ink import BLUE, INK
 from llama_edu.show.panels.parts.panel import Panel
 from llama_edu.show.runtime.optional import import_optional
 
@@ -28,22 +29,29 @@ class GuessAndTruth:
     def __repr__(self) -> str:
         truth = f"the truth: {_number(self.truth)}{self.unit}"
         if self.guess is None:
-            return f"{truth} (no guess was made)"
+            return f"no guess was made; {truth}"
         return f"your guess: {_number(self.guess)}{self.unit}, {truth}"
 
     def _repr_html_(self) -> str:
-        rows = [] if self.guess is None else [("your guess", self.guess, "#8a8a8a")]
-        rows.append(("the truth", self.truth, "#1f5fbf"))
-        bars = "".join(
+        """Two bars; without a guess the truth alone, in a box that the reader has to open."""
+        truth = self._bar("the truth", self.truth, BLUE)
+        if self.guess is None:
+            return (
+                f'<details style="{_TEXT}"><summary>No guess was made: move the slider and run '
+                f"this cell again, or open this box to see the truth.</summary>{truth}</details>"
+            )
+        bars = self._bar("your guess", self.guess, INK) + truth
+        return f'<div aria-label="{escaped(repr(self))}">{bars}</div>'
+
+    def _bar(self, name: str, value: float, color: str) -> str:
+        return (
             f'<div style="display: flex; align-items: center; gap: 10px; {_TEXT}">'
             f'<span style="flex: 0 0 90px">{name}</span>'
             f'<span style="flex: 0 1 300px; height: 10px; background: rgba(128, 128, 128, 0.27)">'
             f'<span style="display: block; height: 10px; width: {100 * self._share(value):.1f}%; '
             f'background: {color}"></span></span>'
             f"<span>{escaped(_number(value) + self.unit)}</span></div>"
-            for name, value, color in rows
         )
-        return f'<div aria-label="{escaped(repr(self))}">{bars}</div>'
 
     def _share(self, value: float) -> float:
         return min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
@@ -81,7 +89,7 @@ class Guess(Panel):
         self.number = float(change["new"])
 
     def beside(self, truth: float) -> GuessAndTruth:
-        """The guess as it is now, and the truth."""
+        """The guess as it is now, and the truth; folded away where no guess was made."""
         return GuessAndTruth(self.number, float(truth), self.low, self.high, self.unit)
 
     def __repr__(self) -> str:

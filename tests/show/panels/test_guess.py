@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from llama_edu.errors import RequestError
@@ -25,12 +27,28 @@ def test_nothing_can_be_guessed_too():
     assert repr(question.beside(0)) == "your guess: 0 %, the truth: 0 %"
 
 
-def test_without_a_guess_only_the_truth_is_shown():
+def test_without_a_guess_the_truth_is_folded_away():
     question = guess("How many?", 0, 5000, unit=" pages")
     assert question.number is None
-    beside = question.beside(2759)
-    assert repr(beside) == "the truth: 2,759 pages (no guess was made)"
-    assert "your guess" not in beside._repr_html_()
+    html = question.beside(2759)._repr_html_()
+    before, summary, box = re.split("<summary>|</summary>", html)
+    assert "2,759 pages" in box and box.endswith("</details>") and "your guess" not in html
+    assert before.startswith("<details style=") and " open" not in before
+    assert not re.search(r"2,?759|55\.2", before + summary), "the truth can be seen"
+
+
+def test_with_a_guess_nothing_is_folded():
+    question = guess("How many?", 0, 5000, unit=" pages")
+    question.slider.value = 1000
+    assert "<details" not in question.beside(2759)._repr_html_()
+
+
+def test_what_is_compared_depends_on_the_truth_without_a_guess_too():
+    """nbval and tools/run_notebooks.py compare the plain text, which no notebook shows."""
+    question = guess("How many?", 0, 5000, unit=" pages")
+    assert repr(question.beside(2759)) == "no guess was made; the truth: 2,759 pages"
+    assert repr(question.beside(2759)) != repr(question.beside(2760))
+    assert question.beside(2759)._repr_html_() != question.beside(2760)._repr_html_()
 
 
 def test_a_truth_beyond_the_scale_fills_it():

@@ -7,8 +7,8 @@ from typing import Any
 from llama_edu.errors import RequestError
 from llama_edu.experiments.observe.layout_records import LayoutPages, NeuronsAndPages, layout_words
 from llama_edu.show.figures.alt_figure import AltFigure, plain_label
-from llama_edu.show.figures.slimmer.line_looks import GRAY, LOOKS
-from llama_edu.show.runtime.optional import import_optional
+from llama_edu.show.figures.ink import FAINT, INK, new_figure
+from llama_edu.show.figures.slimmer.line_looks import LOOKS
 
 #: What the report of 2023 was taken to say.
 _TWELFTH = 1 / 12
@@ -39,12 +39,10 @@ def neuron_pages_figure(found: NeuronsAndPages) -> AltFigure:
     layouts = drawn_layouts(found)
     if not layouts:
         raise RequestError("neuron_pages_figure: no layout was measured, expected at least one")
-    figure = import_optional("matplotlib.figure", "neuron_pages_figure").Figure(
-        figsize=(8, 5.2), dpi=100, layout="constrained"
-    )
+    figure = new_figure("neuron_pages_figure", 8, 5.2)
     axes: Any = figure.add_subplot()
     axes.plot(
-        [0, 1], [0, 1], color=GRAY, linewidth=1.4, linestyle=":", label="if neurons were pages"
+        [0, 1], [0, 1], color=INK, linewidth=1.4, linestyle=":", label="if neurons were pages"
     )
     for layout, look in zip(layouts, LOOKS, strict=False):
         points = sorted(zip(kept_shares(found), layout.fractions, strict=True))
@@ -53,9 +51,9 @@ def neuron_pages_figure(found: NeuronsAndPages) -> AltFigure:
     floor = min(layout.floor_fraction for layout in layouts)
     for height, name in ((floor, "floor: attention and output alone"),
                          (_TWELFTH, "one twelfth, believed in 2023")):  # fmt: skip
-        axes.axhline(height, color=GRAY, linestyle="--", linewidth=1.1, zorder=0)
+        axes.axhline(height, color=INK, linestyle="--", linewidth=1.1, zorder=0)
         axes.annotate(name, (0.995, height), xytext=(0, 3), textcoords="offset points", fontsize=9,
-                      ha="right", color=GRAY)  # fmt: skip
+                      ha="right", color=INK)  # fmt: skip
     ticks = [0, 0.25, 0.5, 0.75, 1]
     axes.set_xticks(ticks, ["none", "25%", "50%", "75%", "all"])
     axes.set_yticks(ticks, ["0", "25%", "50%", "75%", "all"])
@@ -63,7 +61,7 @@ def neuron_pages_figure(found: NeuronsAndPages) -> AltFigure:
     axes.set_ylim(0, 1.04)
     axes.set_xlabel("neurons that a token computes (chosen by an oracle)")
     axes.set_ylabel("pages of the file that it touches")
-    axes.grid(color="#e3e3e3", linewidth=0.6)
+    axes.grid(color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(plain_label(found.subject), fontsize=10, loc="left")

@@ -10,8 +10,8 @@ from llama_edu.experiments.experts import LONGEST, Experts
 from llama_edu.experiments.neurons import Neurons
 from llama_edu.experiments.observe.layout_records import NeuronsAndPages, layout_words
 from llama_edu.show.figures.alt_figure import AltFigure, plain_label
-from llama_edu.show.figures.slimmer.line_looks import GRAY, LOOKS
-from llama_edu.show.runtime.optional import import_optional
+from llama_edu.show.figures.ink import FAINT, INK, new_figure
+from llama_edu.show.figures.slimmer.line_looks import LOOKS
 
 #: The longest name that leaves room for a second column in the legend.
 _TWO_COLUMNS = 52
@@ -72,9 +72,7 @@ def union_figure(
     if not 1 <= len(lines) <= len(LOOKS):
         raise RequestError(f"union_figure: {len(lines)} lines, expected 1 to {len(LOOKS)}")
     ncols = 2 if max(map(len, lines)) <= _TWO_COLUMNS else 1
-    figure = import_optional("matplotlib.figure", "union_figure").Figure(
-        figsize=(8, 4.1 + 0.2 * -(-len(lines) // ncols)), dpi=100, layout="constrained"
-    )
+    figure = new_figure("union_figure", 8, 4.1 + 0.2 * -(-len(lines) // ncols))
     axes: Any = figure.add_subplot()
     for (name, of), look in zip(lines.items(), LOOKS, strict=False):
         axes.plot(list(of), list(of.values()), label=plain_label(name, 100), **look)
@@ -86,8 +84,8 @@ def union_figure(
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "all"])
     axes.set_xlabel("neighboring tokens")
     axes.set_ylabel("needed by at least one of them")
-    axes.grid(color="#e3e3e3", linewidth=0.6)
-    axes.axhline(1, color=GRAY, linewidth=0.8, zorder=0)
+    axes.grid(color=FAINT, linewidth=0.6)
+    axes.axhline(1, color=INK, linewidth=0.8, zorder=0)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(plain_label(title), fontsize=10, loc="left")

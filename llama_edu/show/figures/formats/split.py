@@ -6,6 +6,7 @@ import numpy as np
 
 from llama_edu.errors import ShapeError
 from llama_edu.show.figures.alt_figure import AltFigure
+from llama_edu.show.figures.ink import INK, new_figure, on
 from llama_edu.show.runtime.optional import import_optional
 
 
@@ -40,11 +41,10 @@ def split_figure(rows: int = 4, columns: int = 6, n_parts: int = 2) -> AltFigure
         ShapeError: the parts would not be equal.
         LlamaEduError: matplotlib is not installed.
     """
-    figures = import_optional("matplotlib.figure", "split_figure")
     patches = import_optional("matplotlib.patches", "split_figure")
     scale = import_optional("matplotlib", "split_figure").colormaps["cividis"]
     colors = [scale(0.1 + 0.75 * part / max(1, n_parts - 1)) for part in range(n_parts)]
-    figure = figures.Figure(figsize=(7.5, 3.4), dpi=100, layout="constrained")
+    figure = new_figure("split_figure", 7.5, 3.4)
     grid = figure.subplots(2, 2, height_ratios=(rows, 1.2))
     figure.get_layout_engine().set(wspace=0.06)
     runs = []
@@ -60,7 +60,7 @@ def split_figure(rows: int = 4, columns: int = 6, n_parts: int = 2) -> AltFigure
                           range(0, rows * columns, columns))  # fmt: skip
     figure.legend(
         handles=[
-            patches.Patch(facecolor=color, label=f"from part {part}")
+            patches.Patch(facecolor=color, edgecolor=INK, label=f"from part {part}")
             for part, color in enumerate(colors)
         ],
         loc="outside upper center", ncols=n_parts, frameon=False, fontsize=9,
@@ -78,13 +78,12 @@ def _draw_cells(axes, parts: np.ndarray, colors: list, *, numbered: bool) -> Non
     rows, columns = parts.shape
     axes.pcolormesh(
         np.arange(columns + 1), np.arange(rows + 1), parts, cmap=listed,
-        vmin=-0.5, vmax=len(colors) - 0.5, edgecolors="white", linewidth=1,
+        vmin=-0.5, vmax=len(colors) - 0.5, edgecolors=INK, linewidth=1,
     )  # fmt: skip
     if numbered:
         for i, part in enumerate(parts.reshape(-1)):
             row, column = divmod(i, columns)
-            dark = sum(colors[part][:3]) < 1.5
-            axes.text(column + 0.5, row + 0.52, str(i), color="white" if dark else "black",
+            axes.text(column + 0.5, row + 0.52, str(i), color=on(colors[part]),
                       ha="center", va="center")  # fmt: skip
         axes.set_xticks([])
     axes.set_yticks([])

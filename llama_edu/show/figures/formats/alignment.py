@@ -12,6 +12,7 @@ from llama_edu.errors import RequestError
 from llama_edu.files.anatomy import fields_of
 from llama_edu.files.ggml.header import ALIGNMENT
 from llama_edu.show.figures.alt_figure import AltFigure, plain_label
+from llama_edu.show.figures.ink import BLUE, FAINT, INK, LIGHT, PURPLE, VERMILLION, new_figure, on
 from llama_edu.show.runtime.optional import import_optional
 from llama_edu.text import one_line
 
@@ -19,8 +20,8 @@ from llama_edu.text import one_line
 KINDS = ("what was before", "sizes and type", "name", "padding", "data")
 _OTHER, _SIZES, _NAME, _PADDING, _DATA = range(5)
 
-#: From cividis, which looks the same to color-blind readers; padding, being empty, is white.
-_COLORS = ("#dddddd", "#00224e", "#6c6e72", "#ffffff", "#d9c55c")
+#: In the order of KINDS; padding, being empty, has none.
+_COLORS = (FAINT, BLUE, PURPLE, "none", LIGHT)
 
 
 @dataclass(frozen=True)
@@ -90,14 +91,10 @@ def alignment_figure(paths: Sequence[Path], n_tensors: int = 3) -> AltFigure:
         RequestError, FormatError: as `tensor_starts`.
         LlamaEduError: matplotlib is not installed.
     """
-    figures = import_optional("matplotlib.figure", "alignment_figure")
     patches = import_optional("matplotlib.patches", "alignment_figure")
     panels = [tensor_starts(path, n_tensors) for path in paths]
     heights = [sum(len(start.kinds) + 1 for start in panel) for panel in panels]
-    figure = figures.Figure(
-        figsize=(7.5, 0.9 + sum(0.21 * rows + 0.35 for rows in heights)), dpi=100,
-        layout="constrained",
-    )  # fmt: skip
+    figure = new_figure("alignment_figure", 7.5, 0.9 + sum(0.21 * rows + 0.35 for rows in heights))
     all_axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, path, panel in zip(all_axes, paths, panels, strict=True):
         _draw_panel(axes, panel)
@@ -106,7 +103,7 @@ def alignment_figure(paths: Sequence[Path], n_tensors: int = 3) -> AltFigure:
     figure.supylabel("offset of the row in the file (bytes)", fontsize=10)
     figure.legend(
         handles=[
-            patches.Patch(facecolor=color, edgecolor="#888888", label=kind)
+            patches.Patch(facecolor=color, edgecolor=INK, label=kind)
             for kind, color in zip(KINDS, _COLORS, strict=True)
         ],
         loc="outside upper center", ncols=len(KINDS), frameon=False, fontsize=9,
@@ -132,21 +129,21 @@ def _draw_panel(axes, starts: Sequence[TensorStart]) -> None:
         axes.pcolormesh(
             np.arange(ALIGNMENT + 1), np.arange(y, y + n_rows + 1), start.kinds,
             cmap=colors.ListedColormap(_COLORS), vmin=-0.5, vmax=len(KINDS) - 0.5,
-            edgecolors="#aaaaaa", linewidth=0.4,
+            edgecolors=INK, linewidth=0.4,
         )  # fmt: skip
         for i in np.flatnonzero(start.kinds == _NAME):
             row, column = divmod(int(i), ALIGNMENT)
             axes.text(
-                column + 0.5, y + row + 0.52, chr(start.characters[i]), color="white",
+                column + 0.5, y + row + 0.52, chr(start.characters[i]), color=on(_COLORS[_NAME]),
                 family="monospace", fontsize=8, ha="center", va="center",
             )  # fmt: skip
         column = start.data_offset % ALIGNMENT
-        axes.plot([column, column], [y + n_rows - 1, y + n_rows], color="black", linewidth=3)
+        axes.plot([column, column], [y + n_rows - 1, y + n_rows], color=VERMILLION, linewidth=4)
         ticks |= {y + row + 0.5: start.first + row * ALIGNMENT for row in range(n_rows)}
         y += n_rows + 1
     axes.set_ylim(y - 1, 0)
     axes.set_xlim(-0.1, ALIGNMENT)
     axes.set_xticks(np.arange(0, ALIGNMENT, 4) + 0.5, range(0, ALIGNMENT, 4))
-    axes.set_yticks(list(ticks), [f"{offset:,}" for offset in ticks.values()], fontsize=8)
+    axes.set_yticks(list(ticks), [f"{offset:,}" for offset in ticks.values()], fontsize=9)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

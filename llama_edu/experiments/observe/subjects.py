@@ -49,3 +49,10 @@ def model_file(
         made_file = Path(made) / f"stories-{type}{'.gguf' if to == 'gguf' else '.bin'}"
         convert(bundled_checkpoint(), made_file, to=to, type=type)
         yield made_file
+
+
+def read_through(file: Path) -> None:
+    """Read a file once, so that the page cache holds all of it where there is memory for that."""
+    with file.open("rb", buffering=0) as opened:
+        while opened.read(1 << 20):
+            pass

@@ -18,8 +18,8 @@ from llama_edu.convert import convert
 from llama_edu.errors import FormatError, RequestError, ShapeError
 from llama_edu.files.layout import ShardedTensor, TensorSpec
 from llama_edu.files.parts.shards import join
-from llama_edu.show.figures.alignment import KINDS, alignment_figure, tensor_starts
-from llama_edu.show.figures.split import n_runs, part_of_each, split_figure
+from llama_edu.show.figures.formats.alignment import KINDS, alignment_figure, tensor_starts
+from llama_edu.show.figures.formats.split import n_runs, part_of_each, split_figure
 from llama_edu.show.text.hexview import hex_view
 from llama_edu.show.text.museum import exhibit, museum
 
