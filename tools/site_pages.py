@@ -26,7 +26,8 @@ PACKAGE = "llama_edu"
 TAKEN = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/*.png",
     "docs/bench.md", "docs/chat.md", "docs/conversion.md", "docs/databases.md",
-    "docs/interference.md", "docs/layouts.md", "docs/steps.md", "docs/text.md",
+    "docs/interference.md", "docs/layouts.md", "docs/quality.md", "docs/scale.md",
+    "docs/steps.md", "docs/text.md", "docs/workers.md",
     "notebooks/*.ipynb", "benchmarks/RESULTS.md", "benchmarks/*.png", "data/*/README.md",
 )  # fmt: skip
 
@@ -50,6 +51,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         {"Layouts": "docs/layouts.md"},
         {"What disturbs a count": "docs/interference.md"},
         {"Databases": "docs/databases.md"},
+        {"Is this file as good as that one?": "docs/quality.md"},
+        {"Many processes": "docs/workers.md"},
+        {"Many machines": "docs/scale.md"},
         {"Speed": [{"Here": "docs/bench.md"}, {"Beside others": "benchmarks/RESULTS.md"}]},
         {
             "The project": [

@@ -129,7 +129,7 @@ def _results(
 
 def _what_to_do(error: Exception) -> str:
     if isinstance(error, MemoryError) or "terminated" in str(error).lower():
-        return "the system ends a process where memory is short, and anybody may: try fewer workers"
+        return "the system ends a process where memory is short: try fewer workers"
     return "see the engine's own messages"
 
 

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from llama_edu.errors import RequestError
@@ -71,7 +71,7 @@ def process_map(workers: int) -> Iterator[MapFunction]:
         raise
     finally:
         pool.shutdown(wait=not is_stopped, cancel_futures=True)
-        if is_stopped:  # whoever pressed Ctrl+C does not wait for the pieces that are not done
+        if is_stopped:  # after Ctrl+C, what is not done is not waited for
             for child in set(multiprocessing.active_children()) - before:
                 child.terminate()
 
@@ -84,9 +84,11 @@ def _in_order(futures: list[Future[Any]]) -> Iterator[Any]:
             n_given += 1
             yield result
     except (KeyboardInterrupt, BrokenExecutor):
+        found = []
         for future in futures[n_given:]:
-            if future.done() and not future.cancelled() and future.exception() is None:
-                yield future.result()
+            with suppress(Exception):  # it is not done, or ended in the same way
+                found.append(future.result(timeout=0))
+        yield from found
         raise
 
 
