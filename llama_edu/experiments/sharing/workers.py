@@ -132,8 +132,8 @@ def _open_in_turn(seat: _Seat, folder: Path) -> Worker:
     pids = {(folder / f"here-{n}").read_text() for n in everybody}
     if len(pids) < seat.n_workers:
         raise MeasurementError(
-            f"sharing: {seat.n_workers} pieces ran in {len(pids)} processes, expected a process "
-            f"for each; give the engine workers of one thread"
+            f"sharing: found {len(pids)} of {seat.n_workers} processes, as some took two pieces, "
+            f"expected a process for each; give the engine workers of one thread"
         )
     _wait(seat, folder, [f"open-{n}" for n in range(seat.number)])
     paths = [Path(path) for path, _ in seat.file.files]
