@@ -155,7 +155,8 @@ def _expand_home(args: argparse.Namespace) -> None:
 
 def _mapped_path(args: argparse.Namespace) -> str | None:
     """What the command maps, as the user named it; None where it is the program's own."""
-    named = (getattr(args, name, None) for name in ("file", "a", "b"))
+    named = [getattr(args, name, None) for name in ("file", "a")]
+    named += getattr(args, "b", None) or []
     return visible(" or ".join(path for path in named if isinstance(path, str))) or None
 
 

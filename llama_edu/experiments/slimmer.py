@@ -16,13 +16,15 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
+
 from llama_edu.experiments.observe.subjects import model_file
 from llama_edu.llama import Llama
 from llama_edu.loading import load
 from llama_edu.pages.arithmetic import n_pages_of
 from llama_edu.quality.losses import token_nats
 from llama_edu.quants.blocks import BLOCK_TYPES
-from llama_edu.slimmer.texts import texts_for
+from llama_edu.slimmer.texts import Texts, texts_for
 from llama_edu.slimmer.ways.cost import cost, no_feed_forward
 from llama_edu.slimmer.ways.layers import Choice
 from llama_edu.slimmer.ways.measured import Measured, Row, measured
@@ -44,6 +46,8 @@ from llama_edu.slimmer.ways.rows import (
 from llama_edu.table import Rows, lay_out
 from llama_edu.text import visible
 from llama_edu.tokenizer.text_file import read_text_file
+from llama_edu.workers.opened import WeightsFile, close_opened, opened
+from llama_edu.workers.pieces import MapFunction, Progress, collected
 
 #: What was believed: a token needs this share of the file.
 TWELFTH = 1 / 12
@@ -134,7 +138,8 @@ def slimmer(
     path: str | Path | None = None,
     *,
     text_file: str | Path | None = None,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress | None = None,
+    map: MapFunction | None = None,
 ) -> Slimmer:
     """Measure every way; Ctrl+C ends it with the rows that are done.
 
@@ -142,45 +147,95 @@ def slimmer(
         path: a checkpoint in one file, or a name; None for the bundled model as f16.
         text_file: the text to score and to calibrate with; None for held-out stories, which suit
             the bundled model alone.
-        progress: called with (tokens computed, tokens in all).
+        progress: called with (changed models scored, all of them); with `map`, (kinds of ways done,
+            kinds in all).
+        map: shares the kinds of ways among processes, as Executor.map does. Each then has one
+            thread, and the weights as float32 in memory.
     Raises:
+        EngineError: the engine behind `map` ended; `kept` has the rows that were done.
         RequestError: a model with experts or in several files, or a text that is too short.
     """
     began = time.perf_counter()
+    threads = None if map is None else 1
     with (
         model_file(path, "gguf", "f16") as file,
-        load(file, kernels="numpy", arithmetic="float32") as llama,
+        load(file, kernels="numpy", arithmetic="float32", threads=threads) as llama,
     ):
-        found = _measure(llama, text_file, progress)
+        if map is None:
+            found = _measure(llama, text_file, progress)
+        else:
+            weights = WeightsFile.at(file, kernels="numpy", threads=threads, same_bits=False)
+            try:
+                found = _share(llama, weights, text_file, progress, map)
+            finally:
+                close_opened()
     return replace(found, elapsed_s=time.perf_counter() - began)
 
 
-def _measure(
-    llama: Llama, text_file: str | Path | None, progress: Callable[[int, int], object] | None
-) -> Slimmer:
-    texts = texts_for(llama, text_file)
-    base = measured(llama, texts)
-    floor = cost(base.stored, base.tensors, base.token, ffn=no_feed_forward)
-    rows = [base.row("unchanged", "as it is", None, base.nats)]
-    layer_nats: list[float] = []
-
-    def seen(choice: Choice) -> None:
-        if not layer_nats:
-            before = token_nats(base.model, to_choose_by(texts.calibration)).mean()
-            layer_nats.extend(float(nats - before) for nats in choice.nats.values())
-
+def _measure(llama: Llama, text_file: str | Path | None, progress: Progress | None) -> Slimmer:
+    base = measured(llama, texts_for(llama, text_file))
+    rows: list[Row] = []
+    nats: list[float] = []
+    later, step = _later(base, text_file), _counting(base, progress)
     cut_short = True
     with suppress(KeyboardInterrupt):
-        for row in _rows(base, _later(base, text_file), _counting(base, progress), seen):
-            rows.append(row)
+        for kind in KINDS:
+            for row in _rows(base, kind, later, step, nats):
+                rows.append(row)
         cut_short = False
+    return _result(base, rows, nats, cut_short)
+
+
+@dataclass(frozen=True, eq=False)
+class _KindPiece:
+    """One kind of ways. nats: what the unchanged model loses, (n_tokens,) float64."""
+
+    file: WeightsFile
+    texts: Texts
+    nats: np.ndarray
+    later: tuple[int, ...]
+    kind: str
+
+
+def _share(
+    llama: Llama,
+    file: WeightsFile,
+    text_file: str | Path | None,
+    progress: Progress | None,
+    map: MapFunction,
+) -> Slimmer:
+    began = time.perf_counter()
+    base = measured(llama, texts_for(llama, text_file))
+    later = tuple(_later(base, text_file))
+    pieces = [_KindPiece(file, base.texts, base.nats, later, kind) for kind in KINDS]
+    done = collected(_rows_of_kind, pieces, map, progress)
+    rows = [row for found, _ in done.results for row in found]
+    nats = [loss for _, found in done.results for loss in found]
+    result = _result(base, rows, nats, done.cut_short)
+    done.raise_with(replace(result, elapsed_s=time.perf_counter() - began))
+    return result
+
+
+def _rows_of_kind(piece: _KindPiece) -> tuple[list[Row], list[float]]:
+    """The rows of a kind, and what each layer alone loses where the kind is that of layers."""
+    with opened(piece.file) as found:
+        base = found.once("measured", lambda llama: measured(llama, piece.texts, piece.nats))
+        nats: list[float] = []
+        rows = list(_rows(base, piece.kind, piece.later, lambda n_tokens: None, nats))
+    return rows, nats
+
+
+def _result(
+    base: Measured, rows: Sequence[Row], layer_nats: Sequence[float], cut_short: bool
+) -> Slimmer:
+    floor = cost(base.stored, base.tensors, base.token, ffn=no_feed_forward)
     types = dict.fromkeys(spec.type for spec in base.tensors.values() if len(spec.shape) == 2)
-    checkpoint = llama.checkpoint
-    file_pages = n_pages_of(checkpoint.paths[0].stat().st_size, mmap.PAGESIZE)
+    path = base.llama.checkpoint.paths[0]
+    file_pages = n_pages_of(path.stat().st_size, mmap.PAGESIZE)
     return Slimmer(
-        file_name=checkpoint.paths[0].name,
+        file_name=path.name,
         stored_as=", ".join(types),
-        text=texts.source,
+        text=base.texts.source,
         n_tokens=len(base.nats),
         base_nats=float(base.nats.mean()),
         page_size=mmap.PAGESIZE,
@@ -190,7 +245,7 @@ def _measure(
         floor_share=floor.n_bytes / base.cost.n_bytes,
         floor_pages=floor.n_pages,
         twelfth_pages=round(file_pages * TWELFTH),
-        rows=tuple(rows),
+        rows=(base.row("unchanged", "as it is", None, base.nats), *rows),
         layer_nats=tuple(layer_nats),
         quantized=any(BLOCK_TYPES[name].is_quantized for name in types),
         cut_short=cut_short,
@@ -198,30 +253,41 @@ def _measure(
     )
 
 
+#: The kinds of ways, those that take longest last.
+KINDS = ("types", "pruning", "low rank", "vocabulary", "inputs", "layers")
+
+
 def _rows(
-    base: Measured, later: Sequence[int], step: Step, seen: Callable[[Choice], object]
+    base: Measured, kind: str, later: Sequence[int], step: Step, layer_nats: list[float]
 ) -> Iterator[Row]:
-    """All rows, the kinds that take longest last."""
-    yield from type_rows(base, step)
-    yield from pruning_rows(base, step)
-    yield from low_rank_rows(base, step)
-    yield from vocabulary_rows(base, later, step)
-    yield from input_rows(base, step)
-    yield from layer_rows(base, step, seen)
+    """The rows of one kind; those of layers add to `layer_nats` what each layer alone loses."""
+
+    def seen(choice: Choice) -> None:
+        if not layer_nats:
+            before = token_nats(base.model, to_choose_by(base.texts.calibration)).mean()
+            layer_nats.extend(float(nats - before) for nats in choice.nats.values())
+
+    ways: dict[str, Callable[[], Iterator[Row]]] = {
+        "types": lambda: type_rows(base, step),
+        "pruning": lambda: pruning_rows(base, step),
+        "low rank": lambda: low_rank_rows(base, step),
+        "vocabulary": lambda: vocabulary_rows(base, later, step),
+        "inputs": lambda: input_rows(base, step),
+        "layers": lambda: layer_rows(base, step, seen),
+    }
+    return ways[kind]()
 
 
-def _counting(base: Measured, progress: Callable[[int, int], object] | None) -> Step:
-    """A counter of tokens; how many there will be is nearly known before."""
+def _counting(base: Measured, progress: Progress | None) -> Step:
+    """A counter of changed models; how many there will be is nearly known before."""
     n_layers, n_types = base.model.config.n_layers, len(types_of(base))
     choices = [n_layers - i for i in range(min(LAYERS_LEFT_OUT, n_layers - 1))]
-    n_passes = n_types + 2 + len(RANK_SHARES) + 3 + len(INPUT_SHARES) + len(choices)
-    n_to_choose = sum(len(text) - 1 for text in to_choose_by(base.texts.calibration))
-    total = n_passes * len(base.nats) + sum(choices) * n_to_choose
+    total = n_types + 2 + len(RANK_SHARES) + 3 + len(INPUT_SHARES) + len(choices) + sum(choices)
     done = 0
 
     def step(n_tokens: int) -> None:
         nonlocal done
-        done += n_tokens
+        done += 1
         if progress:
             progress(min(done, total), total)
 

@@ -96,7 +96,7 @@ class Judgement(Rows):
         text: what was scored. files: the base first.
         n_tokens: that were scored. n_windows: that they come from; n_planned: that there are.
         context: positions of a window. windows: how the text was cut, as a sentence.
-        arithmetic: what the products were.
+        arithmetic: what the products were, for each file where they differ.
         cut_short: whether windows are missing, by Ctrl+C or because the workers ended.
     """
 
@@ -115,7 +115,8 @@ class Judgement(Rows):
     def __str__(self) -> str:
         base, *others = self.files
         lines = [
-            f"{visible(self.text)}: {self.n_tokens:,} tokens scored, {self.arithmetic} arithmetic",
+            f"{visible(self.text)}: {self.n_tokens:,} tokens scored, {visible(self.arithmetic)} "
+            f"arithmetic",
             f"({self.windows})",
         ]
         if others:
@@ -219,11 +220,11 @@ def judge(
         with opened(files[0]) as base:
             llama = base.llama
             bos = llama.tokenizer.adds_bos
-            settled = llama.arithmetic
             size = _context(context, [llama])
         pieces = [WindowPiece(files, window) for window in plan]
         done = collected(score_window, pieces, map, progress)
         names = _names_apart(files)
+        settled = _arithmetic(files, names)
         found = tuple(_of_file(number, names, done.results) for number in range(len(files)))
         result = Judgement(
             name, found, sum(len(scores.nats[0]) for scores in done.results), len(done.results),
@@ -258,6 +259,17 @@ def _context(context: int | None, llamas: Sequence[Llama]) -> int:
     if not 2 <= context <= most:
         raise RequestError(f"context is {context}, expected 2 to {most}, what the models can hold")
     return context
+
+
+def _arithmetic(files: Sequence[WeightsFile], names: Sequence[str]) -> str:
+    """What the products are; of each file, where "auto" is not the same for all."""
+    found = []
+    for file in files:
+        with opened(file) as one:
+            found.append(one.llama.arithmetic)
+    if len(set(found)) == 1:
+        return found[0]
+    return ", ".join(f"{name}: {each}" for name, each in zip(names, found, strict=True))
 
 
 def _names_apart(files: Sequence[WeightsFile]) -> list[str]:

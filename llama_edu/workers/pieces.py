@@ -118,7 +118,8 @@ def _results(
         raise
     except Exception as error:
         raise EngineError(
-            f"map: the engine ended after {len(seen)} of {len(pieces)} pieces, which are kept "
+            f"map: the engine ended after {len(seen)} of {len(pieces)} pieces"
+            f"{', which are kept' if seen else ''} "
             f"({type(error).__name__}: {one_line(str(error), 200)}); {_what_to_do(error)}"
         ) from error
     finally:

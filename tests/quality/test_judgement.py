@@ -69,6 +69,13 @@ def test_losses_are_those_of_the_models(folder, text, judged):
     assert not opened_module._open, "nothing is left open"
 
 
+def test_an_arithmetic_that_is_not_the_same_for_all_is_said_for_each(judged, monkeypatch):
+    assert judged(arithmetic="int8").arithmetic == "int8"
+    names = iter(["float32", "int8"])
+    monkeypatch.setattr("llama_edu.llama.Llama.arithmetic", property(lambda _: next(names)))
+    assert judged().arithmetic == "a.gguf: float32, b.gguf: int8"
+
+
 def test_a_file_beside_itself_computes_the_same(judged):
     found = judged("a.gguf", "a.gguf").files[1]
     assert found.difference.loss == Estimate(0.0, 0.0) and found.difference.kl_largest == 0

@@ -93,9 +93,11 @@ def _original(name: str, order: list[str]) -> str:
     return name if name in order else name.rpartition(".")[0]
 
 
-def measured(llama: Llama, texts: Texts) -> Measured:
+def measured(llama: Llama, texts: Texts, nats: np.ndarray | None = None) -> Measured:
     """Measure a model as it is.
 
+    Args:
+        nats: what it loses on the scored text, where that is known already.
     Raises:
         RequestError: a model with experts, or in several files.
     """
@@ -113,7 +115,8 @@ def measured(llama: Llama, texts: Texts) -> Measured:
     tensors = dict(sorted(tensors.items(), key=lambda item: item[1].offset))
     token = texts.scored[0][0]
     model = in_float32(llama.model)
-    nats = token_nats(model, texts.scored)
+    if nats is None:
+        nats = token_nats(model, texts.scored)
     return Measured(
         llama, llama.model, model, tensors, texts, token, cost(llama.model, tensors, token), nats
     )
