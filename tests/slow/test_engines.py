@@ -1,4 +1,4 @@
-"""docs/workers.md with the engines that it names: same bits, a worker that dies, the lesson of %%px.
+"""docs/workers.md with its engines: the same bits, a worker that dies, the lesson of %%px.
 
 Programs of the page run as they stand, each in a process of its own. Engines that are not installed
 are skipped by name: pip install 'llama-edu[engines]'.
