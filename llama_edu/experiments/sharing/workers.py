@@ -47,7 +47,7 @@ class Worker(Rows):
         cached_bytes: of the file in the page cache before it was opened; None if unknown.
         rss_bytes, pss_bytes: of the whole process, Python and its libraries as well.
         file_rss_bytes, file_pss_bytes: of the mapping of the file alone, 0 where it was read.
-        private_bytes: that no file backs, so that nobody else can have them.
+        private_bytes: that no file backs, so that no other process can have them.
     """
 
     how: How
@@ -120,7 +120,7 @@ def _sit(seat: _Seat) -> Worker:
     try:
         return _open_in_turn(seat, folder)
     except BaseException:
-        (folder / "failed").touch()  # nobody waits for this one
+        (folder / "failed").touch()  # the others stop waiting for this one
         raise
 
 
