@@ -8,6 +8,7 @@ import pytest
 
 from llama_edu.errors import MeasurementError, RequestError
 from llama_edu.experiments.sharing import Sharing, sharing
+from llama_edu.experiments.sharing import workers as workers_module
 from llama_edu.experiments.sharing.workers import Worker, measure_workers
 
 pytestmark = pytest.mark.skipif(platform.system() != "Linux", reason="measures Linux")
@@ -62,6 +63,21 @@ def test_workers_that_are_no_processes_and_too_few_are_said():
         sharing(map=map)
     with pytest.raises(RequestError, match=r"workers is 0, expected 1 to"):
         sharing(workers=0)
+
+
+def test_a_worker_that_fails_is_not_waited_for_and_its_error_is_what_is_said(monkeypatch):
+    def failing(seat, mmap):
+        if seat.number == 1:
+            raise MemoryError("no room")
+        return load(seat, mmap=mmap)
+
+    load = workers_module._load
+    monkeypatch.setattr(workers_module, "_load", failing)
+    with (
+        ThreadPoolExecutor(2) as pool,
+        pytest.raises(MeasurementError, match=r"another worker failed \(MemoryError: no room\)"),
+    ):
+        sharing(workers=2, map=pool.map)
 
 
 def test_the_table_of_workers_sums_what_they_share():

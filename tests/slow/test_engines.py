@@ -55,6 +55,14 @@ def judge(*files, text, map):
         return [], str(error)
 """
 
+#: In the place of judge: do workers keep freed memory, or wait for new pages each time?
+FAULTS = """
+from helpers.work import faults_of_arrays
+
+def judge(*files, text, map):
+    return list(map(faults_of_arrays, range(4)))
+"""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -131,6 +139,15 @@ def test_a_worker_that_is_killed_is_said_and_what_was_handed_back_is_kept(folder
     assert kept == [0, 1, 2][: len(kept)]
     assert re.search(said, error), error
     assert f"after {len(kept)} of 7 pieces, which are kept" in error
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_engine_takes_freed_memory_away_between_two_steps(folder, engine):
+    if engine != "concurrent":
+        needs(engine)
+    line = "from llama_edu.quality import judge\n"
+    faults = run(folder, engine, PROGRAMS[engine].replace(line, FAULTS))
+    assert len(faults) == 4 and max(faults) < 2000, "20 arrays have 20,480 pages"
 
 
 def test_the_lesson_of_engines_in_a_notebook(folder):

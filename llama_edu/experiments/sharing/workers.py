@@ -26,6 +26,7 @@ from llama_edu.loading import load
 from llama_edu.pages.residency import evict, residency
 from llama_edu.quality.losses import token_nats
 from llama_edu.table import Rows
+from llama_edu.text import one_line
 from llama_edu.workers.opened import WeightsFile
 from llama_edu.workers.pieces import MapFunction, each_done
 from llama_edu.workers.pool import check_workers, process_map
@@ -119,8 +120,9 @@ def _sit(seat: _Seat) -> Worker:
     folder = Path(seat.folder)
     try:
         return _open_in_turn(seat, folder)
-    except BaseException:
-        (folder / "failed").touch()  # the others stop waiting for this one
+    except BaseException as error:
+        if not (folder / "failed").exists():  # the others stop waiting for this one
+            _say(folder, "failed", one_line(f"{type(error).__name__}: {error}", 300))
         raise
 
 
@@ -214,7 +216,8 @@ def _wait(seat: _Seat, folder: Path, names: Sequence[str]) -> None:
     known, since = -1, time.monotonic()
     while not all(map(os.path.exists, (folder / name for name in names))):
         if (folder / "failed").exists():
-            raise MeasurementError("sharing: another worker failed, see its error")
+            why = (folder / "failed").read_text()
+            raise MeasurementError(f"sharing: another worker failed ({why}), expected all to open")
         n_notes = sum(1 for _ in folder.iterdir())
         if n_notes != known:
             known, since = n_notes, time.monotonic()
