@@ -120,7 +120,7 @@ demo: $(VENV)/.base ## convert the bundled checkpoint, map it, write a story
 	@$(BIN)/llama-edu demo
 
 lab: $(VENV)/.notebooks $(if $(ENGINES),$(VENV)/.engines) ## open the notebooks in JupyterLab
-	@$(if $(ENGINES),trap '$(BIN)/ipcluster stop --cluster-id=llama-edu' EXIT; \
+	@$(if $(ENGINES),trap : INT; trap '$(BIN)/ipcluster stop --cluster-id=llama-edu' EXIT; \
 	  $(BIN)/ipcluster start -n $(ENGINES) --cluster-id=llama-edu --daemonize;) \
 	  $(BIN)/jupyter lab --ServerApp.root_dir="$(LAB_ROOT)" $(LAB_AS_ROOT) $(LAB_ARGS) \
 	  notebooks/00_start_here.ipynb
