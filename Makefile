@@ -20,6 +20,8 @@ LLAMA_CPP_FLAGS := -DGGML_AMX_TILE=OFF -DGGML_AMX_INT8=OFF -DGGML_AMX_BF16=OFF
 LAB_ROOT ?= $(CURDIR)
 # Further options, for example: make lab LAB_ARGS="--no-browser --port=8899"
 LAB_ARGS ?=
+# So many engines of ipyparallel beside it, in a cluster called llama-edu: make lab ENGINES=2
+ENGINES ?=
 # Jupyter refuses to start as root unless it is told to.
 LAB_AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
@@ -75,6 +77,11 @@ $(LOWEST)/.test: pyproject.toml tools/lowest_versions.py
 	  --constraint $(LOWEST)/constraints.txt
 	@touch $@
 
+$(VENV)/.engines: $(VENV)/.base
+	@echo "installing ipyparallel, dask, joblib ..."
+	@$(PIP) -e '.[engines]'
+	@touch $@
+
 $(VENV)/.bench: $(VENV)/.test
 	@echo "installing PyTorch, for comparison ..."
 	@$(PIP) -e '.[bench]'
@@ -112,8 +119,10 @@ install: $(VENV)/.notebooks ## install everything that reading the course needs
 demo: $(VENV)/.base ## convert the bundled checkpoint, map it, write a story
 	@$(BIN)/llama-edu demo
 
-lab: $(VENV)/.notebooks ## open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab --ServerApp.root_dir="$(LAB_ROOT)" $(LAB_AS_ROOT) $(LAB_ARGS) \
+lab: $(VENV)/.notebooks $(if $(ENGINES),$(VENV)/.engines) ## open the notebooks in JupyterLab
+	@$(if $(ENGINES),trap : INT; trap '$(BIN)/ipcluster stop --cluster-id=llama-edu' EXIT; \
+	  $(BIN)/ipcluster start -n $(ENGINES) --cluster-id=llama-edu --daemonize;) \
+	  $(BIN)/jupyter lab --ServerApp.root_dir="$(LAB_ROOT)" $(LAB_AS_ROOT) $(LAB_ARGS) \
 	  notebooks/00_start_here.ipynb
 
 # both at once: each needs one core, and together they take as long as the longer one
@@ -137,7 +146,7 @@ test-notebooks: $(VENV)/.test smollm-if-possible
 test-random: $(VENV)/.test smollm-if-possible ## the unit tests in random order
 	@$(PYTEST) -q -p randomly -m "not slow and not browser" $(PYTEST_ARGS)
 
-test-slow: $(VENV)/.reference $(VENV)/.dev ## the checks that take minutes or need PyTorch
+test-slow: $(VENV)/.reference $(VENV)/.engines $(VENV)/.dev ## the checks that take minutes or need PyTorch
 	@$(PYTEST) -q -m slow
 
 test-peers: $(VENV)/.reference $(VENV)/.peers ## the checks against llama.cpp, which is compiled first (half an hour)

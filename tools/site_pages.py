@@ -28,7 +28,7 @@ TAKEN = (
     "docs/badges/*.svg",
     "docs/bench.md", "docs/chat.md", "docs/conversion.md", "docs/databases.md",
     "docs/interference.md", "docs/layouts.md", "docs/online.md", "docs/quality.md",
-    "docs/steps.md", "docs/text.md",
+    "docs/scale.md", "docs/steps.md", "docs/text.md", "docs/workers.md",
     "notebooks/*.ipynb", "benchmarks/RESULTS.md", "benchmarks/*.png", "data/*/README.md",
 )  # fmt: skip
 
@@ -54,6 +54,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         {"What disturbs a count": "docs/interference.md"},
         {"Databases": "docs/databases.md"},
         {"Is this file as good as that one?": "docs/quality.md"},
+        {"Many processes": "docs/workers.md"},
+        {"Many machines": "docs/scale.md"},
         {"Speed": [{"Here": "docs/bench.md"}, {"Beside others": "benchmarks/RESULTS.md"}]},
         {
             "The project": [

@@ -77,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
         with ExitStack() as stack:
             if args.workers is not None:
                 options["map"] = stack.enter_context(process_map(args.workers))
+                if "workers" in takes:
+                    options["workers"] = args.workers
             if "progress" in takes:
                 unit = "piece" if "map" in takes else "token"
                 options["progress"] = stack.enter_context(progress_bar(args.name, unit))

@@ -8,7 +8,8 @@ several of them use, and the page map too.
 EXPERIMENTS = {
     "illusion": "411,522 page faults were not 1.6 GB: faults against pages, warm and cold",
     "load-race": "mmap, read and others: time to open and for a first pass, private memory",
-    "sharing": "several processes with one file: what each takes for itself",
+    "sharing": "several processes with one file: what each takes; --workers: real ones",
+    "scale": "what one file costs on 1, 8 and 64 machines, from the speeds of this one",
     "memory-cap": "a file larger than the memory it may use: the cliff, and what helps",
     "random-reads": "pages in random order, as a database reads: mmap against pread",
     "sparse-parts": "which parts of a LLaMA a token really does not need",

@@ -8,6 +8,7 @@ was. Each process opens it once and keeps it for the pieces that follow.
 from __future__ import annotations
 
 import os
+import platform
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -41,7 +42,8 @@ class WeightsFile:
     """A checkpoint as a piece of work names it: picklable, and open nowhere.
 
     Attributes:
-        path: absolute. files: each file of it, and what it was when the work was planned.
+        path: absolute. files: each file of it, and what it was when the work was planned. host: the
+            machine on which that was; on others the same path may hold a copy.
         tokenizer, threads, kernels, arithmetic, stated, mmap: of load().
         same_bits: whether numpy's kernels get one thread, whatever `threads` says: their last bits
             depend on it. Compiled kernels give the same with any number.
@@ -56,6 +58,7 @@ class WeightsFile:
     stated: Stated = field(default_factory=Stated)
     mmap: bool = True
     same_bits: bool = True
+    host: str = field(default_factory=platform.node)
 
     @classmethod
     def at(
@@ -95,7 +98,10 @@ class WeightsFile:
         return Path(self.path).name
 
     def check_same(self) -> None:
-        """Raise FileReplacedError where a file is not the one that the work was planned for."""
+        """Raise FileReplacedError where a file is not the one that the work was planned for.
+
+        On another machine, inode and device are others: there, size and time of change must agree.
+        """
         for path, then in self.files:
             try:
                 now = FileIdentity.of(os.stat(path))  # noqa: PTH116 - a str, asked for each piece
@@ -104,7 +110,14 @@ class WeightsFile:
                     f"{path}: can no longer be found ({error.strerror}), though the measurement "
                     f"began with it; measure again"
                 ) from None
-            if now != then:
+            if self.host != platform.node():
+                if (now.n_bytes, now.mtime_ns) != (then.n_bytes, then.mtime_ns):
+                    raise FileReplacedError(
+                        f"{path}: has another size or time of change on {platform.node()} "
+                        f"({now.n_bytes:,} bytes) than on {self.host} ({then.n_bytes:,}), expected "
+                        f"a copy that keeps both (cp -p, rsync -t), or a shared file system"
+                    )
+            elif now != then:
                 what = "replaced" if now.inode != then.inode else "changed"
                 raise FileReplacedError(
                     f"{path}: was {what} between two pieces of one measurement ({then.n_bytes:,} "

@@ -129,7 +129,8 @@ def _results(
 
 
 def _what_to_do(error: Exception) -> str:
-    if isinstance(error, MemoryError) or "terminated" in str(error).lower():
+    said = str(error).lower()
+    if isinstance(error, MemoryError) or "terminated" in said or " died while " in said:
         return "the system ends a process where memory is short: try fewer workers"
     return "see the engine's own messages"
 

@@ -44,3 +44,19 @@ def until(condition, seconds=60):
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
+
+
+def faults_of_arrays(n):
+    """Page faults while 20 arrays of 4 MiB are made and freed in turn, set up as load() does."""
+    import resource
+
+    import numpy as np
+
+    from llama_edu.matmul.heap import keep_freed_memory
+
+    keep_freed_memory()
+    for i in range(23):
+        if i == 3:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        np.ones(1 << 20, np.float32)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from dataclasses import replace
 
 import pytest
 from helpers.small_models import llama2c_v0, random_weights, small_config
@@ -101,3 +102,14 @@ def test_another_file_of_the_same_size_and_time_is_another_file(path, rng):
 def test_what_is_no_model_is_said_at_once(tmp_path):
     with pytest.raises(FormatError, match="no such file"):
         WeightsFile.at(tmp_path / "none.gguf")
+
+
+def test_on_another_host_a_copy_that_kept_its_time_is_the_same_file(path, tmp_path):
+    file = replace(WeightsFile.at(path, kernels="numpy"), host="elsewhere")
+    shutil.copy2(path, tmp_path / "copy")
+    (tmp_path / "copy").replace(path)
+    with opened(file) as found:
+        assert found.llama.config.dim == 24
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(FileReplacedError, match=r"bytes\) than on elsewhere .*cp -p, rsync -t"):
+        file.check_same()

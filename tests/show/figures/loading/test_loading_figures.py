@@ -10,12 +10,14 @@ from llama_edu.experiments.memory_cap import MemoryCap, Pass
 from llama_edu.experiments.observe.capped_tokens import Writing
 from llama_edu.experiments.random_reads import RandomReads, Scan
 from llama_edu.experiments.sharing import Group, Sharing
+from llama_edu.experiments.sharing.workers import Worker
 
 pytest.importorskip("matplotlib")
 from llama_edu.show.figures.loading.memory_cap import memory_cap_figure
 from llama_edu.show.figures.loading.race import race_figure
 from llama_edu.show.figures.loading.random_reads import random_reads_figure
 from llama_edu.show.figures.loading.sharing import sharing_figure
+from llama_edu.show.figures.loading.workers import workers_figure
 
 MIB = 2**20
 
@@ -125,3 +127,19 @@ def test_random_pages_are_drawn_where_they_lie_and_by_threads():
     assert "cold" in drawn.alt and "pread: 7.0 MiB cached, 6.0 MiB of its own" in drawn.alt
     warm = random_reads_figure(RandomReads(64 * MIB, 4096, 1536, scans[4:], (), "it is mapped"))
     assert ", warm." in warm.alt
+
+
+def test_each_worker_is_a_bar_of_its_memory_in_parts():
+    workers = (
+        Worker("mmap", 0, 0.05, 0.2, 0, 290 * MIB, 145 * MIB, 94 * MIB, 47 * MIB, 87 * MIB),
+        Worker("read()", 0, 0.15, 0.3, 0, 291 * MIB, 215 * MIB, 0, 0, 181 * MIB),
+    )
+    drawn = workers_figure(Sharing(94 * MIB, (), workers))
+    memory, times = drawn.figure.axes
+    widths = [[round(bar.get_width()) for bar in part] for part in memory.containers]
+    assert widths == [[181, 87], [34, 11], [0, 47], [76, 145]], "the last one is the first at top"
+    widths = [[round(bar.get_width()) for bar in part] for part in times.containers]
+    assert widths == [[150, 50], [300, 200]]
+    assert "mmap 1: Rss 290 MiB, Pss 145, of its own 87, opened in 50 ms" in drawn.alt
+    with pytest.raises(RequestError, match="no workers in the result, expected some"):
+        workers_figure(Sharing(1, ()))

@@ -4,7 +4,8 @@ Rss cannot tell the two apart, because it counts a shared page for every process
 the number of processes that map it, and the sum of private memory shows what was really taken.
 
 Only the file and memory without a file are counted. Python's own libraries are not: their Pss falls
-whenever another process maps them.
+whenever another process maps them. Workers of a real engine, which compute with a model, are in
+`workers`: there the whole process counts, as an administrator sees it.
 Source: proc(5), smaps.
 """
 
@@ -16,12 +17,14 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-from llama_edu.errors import MeasurementError
+from llama_edu.errors import MeasurementError, RequestError
 from llama_edu.experiments.observe.subjects import weight_file
+from llama_edu.experiments.sharing.workers import How, Worker, measure_workers
 from llama_edu.pages.residency import residency
-from llama_edu.table import Rows, lay_out, mib
+from llama_edu.table import Rows, lay_out, mib, milliseconds
+from llama_edu.workers.pieces import MapFunction
 
 #: What each process does. It imports nothing large, so that the file is most of its memory.
 _CHILD = """
@@ -53,9 +56,6 @@ sys.stdin.readline()
 """
 
 
-How = Literal["mmap", "read()"]
-
-
 @dataclass(frozen=True)
 class Group(Rows):
     """Processes that hold the same file at the same time; averages over them, in bytes.
@@ -73,14 +73,21 @@ class Group(Rows):
 
 @dataclass(frozen=True)
 class Sharing(Rows):
-    """What each group of processes took, in addition to what they had before."""
+    """What each group of processes took, in addition to what they had before.
 
-    rows_of = ("groups",)
+    Attributes:
+        workers: in the place of groups, workers that computed with a model, each by itself.
+    """
+
+    rows_of = ("groups", "workers")
 
     file_bytes: int
     groups: tuple[Group, ...]
+    workers: tuple[Worker, ...] = ()
 
     def __str__(self) -> str:
+        if self.workers:
+            return self._workers()
         rows = [
             (g.how, g.n_processes, mib(g.rss_bytes), mib(g.pss_bytes), mib(g.private_bytes),
              mib(g.private_bytes * g.n_processes), mib(g.cached_bytes))
@@ -90,6 +97,25 @@ class Sharing(Rows):
                  "private MiB in all", "cached MiB")  # fmt: skip
         return f"A file of {self.file_bytes:,} bytes in several processes:\n" + lay_out(heads, rows)
 
+    def _workers(self) -> str:
+        rows = [
+            (w.how, w.number + 1, mib(w.cached_bytes), milliseconds(w.open_s),
+             milliseconds(w.first_s), mib(w.rss_bytes), mib(w.pss_bytes), mib(w.file_rss_bytes),
+             mib(w.file_pss_bytes), mib(w.private_bytes))
+            for w in self.workers
+        ]  # fmt: skip
+        heads = ("loaded by", "worker", "cached before, MiB", "open, ms", "first pass, ms",
+                 "Rss MiB", "Pss MiB", "file Rss", "file Pss", "private MiB")  # fmt: skip
+        totals = []
+        for how in get_args(How):
+            pss = [w.pss_bytes for w in self.workers if w.how == how]
+            totals.append(f"{mib(sum(pss))} MiB by {how}")
+        return (
+            f"A model of {self.file_bytes:,} bytes in workers that opened it one after the other, "
+            f"while all have it open:\n{lay_out(heads, rows)}\nAll workers together (sum of Pss): "
+            f"{', '.join(totals)}."
+        )
+
 
 def sharing(
     path: str | Path | None = None,
@@ -97,17 +123,36 @@ def sharing(
     n_bytes: int = 64 << 20,
     folder: str | Path | None = None,
     n_processes: tuple[int, ...] = (1, 2, 4),
+    workers: int | None = None,
+    map: MapFunction | None = None,
 ) -> Sharing:
     """Load a file in several processes at once, by mmap and by read(), and compare their memory.
+
+    With `workers`, those of a real engine compute with it as a model.
 
     Args:
         path: the file; by default a temporary one of `n_bytes` random bytes in `folder`.
         n_processes: sizes of the groups.
-
-    Raises MeasurementError where there is no /proc/self/smaps (Linux has it).
+        workers: processes that the engine behind `map` has, all on this machine; `path` is then a
+            model, by default the bundled one.
+        map: Executor.map of that engine, or a function with its contract; None starts a
+            ProcessPoolExecutor of so many workers.
+    Raises:
+        MeasurementError: there is no /proc/self/smaps (Linux has it); a process ended; the engine
+            has fewer processes than `workers`.
+        RequestError: `map` without `workers`, or an impossible number of them.
+        EngineError: the engine ended.
     """
     if not Path("/proc/self/smaps").exists():
         raise MeasurementError("sharing: this system has no /proc/self/smaps, expected Linux")
+    if workers is not None:
+        n_bytes, measured = measure_workers(path, workers, map)
+        return Sharing(n_bytes, (), measured)
+    if map is not None:
+        raise RequestError(
+            "sharing: map without workers, expected how many processes the engine has: each of "
+            "them takes one piece"
+        )
     with weight_file(path, n_bytes, folder) as file:
         groups = [_measure(file, how, n) for how in get_args(How) for n in n_processes]
         return Sharing(file.stat().st_size, tuple(groups))
