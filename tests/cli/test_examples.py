@@ -27,7 +27,7 @@ SHOWS = {
     "residency": "stories.ggjt: ",
     "experiment": "2023: 411,522 faults",
     "bench": "stories f16",
-    "perplexity": "(261 tokens in 2 windows of 256 positions",
+    "perplexity": "story.txt: 261 tokens scored, float32 arithmetic\n(2 windows of 256 positions",
     "compare": "same model at tolerance 0",
     "logits": "5 positions x 1024 scores",
     "trace": "Trace of 3 tokens: 6 steps",

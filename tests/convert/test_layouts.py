@@ -204,7 +204,8 @@ def test_commands_work_on_a_file_in_a_layout(tmp_path, run_cli, layout):
     text.write_text("a b c abc ab ca " * 5)
     convert(plain, made, to="gguf", layout=layout)
     answers = [run_cli("perplexity", path, "--text-file", text)[1] for path in (plain, made)]
-    assert answers[0] == answers[1] != ""
+    assert answers[0].startswith(f"{plain.name}: ")
+    assert answers[1] == answers[0].replace(plain.name, made.name, 1)
     code, out, err = run_cli("compare", plain, made)
     assert code == 0 and "same model" in out, err
     code, out, err = run_cli("inspect", made, "--tensors", "--json")

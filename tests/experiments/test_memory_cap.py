@@ -91,6 +91,7 @@ def test_a_file_of_random_bytes_writes_nothing_and_is_called_no_model(tmp_path):
     assert memory_cap_module._written(file, (0.5,), 0, "") == ([], "none were asked for")
 
 
+@pytest.mark.slow
 def test_a_model_writes_under_a_limit_mapped_and_is_killed_where_it_must_be_read(tmp_path, rng):
     config = small_config(dim=512, hidden_dim=1664, n_layers=6, n_heads=8)
     (tmp_path / "tokenizer.bin").write_bytes(tokenizer_bin(small_vocabulary()))

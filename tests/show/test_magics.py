@@ -26,11 +26,13 @@ def one_shell(tmp_path_factory):
     config.HistoryManager.enabled = False  # it would open a database in the home folder
     with pytest.MonkeyPatch.context() as patch:  # the home folder may be read-only
         patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
+        # the shell puts a module of its own there, whose reset takes away what spawning needs
+        patch.setitem(sys.modules, "__main__", sys.modules["__main__"])
         shell = InteractiveShell.instance(config=config)
-    gc.freeze()  # every reset of the shell collects garbage: not from all other tests' objects
-    yield shell
-    gc.unfreeze()
-    InteractiveShell.clear_instance()
+        gc.freeze()  # every reset of the shell collects garbage: not from all other tests' objects
+        yield shell
+        gc.unfreeze()
+        InteractiveShell.clear_instance()
 
 
 @pytest.fixture

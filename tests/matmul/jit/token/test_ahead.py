@@ -63,7 +63,7 @@ def test_the_second_process_compiles_everything_once(tmp_path):
     "before",
     [
         "ahead.cores = lambda: type('Cores', (), {'usable': 1})",
-        TWO_CORES + "; sys.executable = ''",
+        pytest.param(TWO_CORES + "; sys.executable = ''", marks=pytest.mark.slow),
         TWO_CORES + "; sys.executable = '/no/such/python'",
     ],
 )
