@@ -11,3 +11,6 @@ LOOKS: tuple[dict[str, object], ...] = tuple(
         LINES, "os^DvPXh", ("-", "-", "--", "-.", "-", "--", ":", "-."), strict=True
     )
 )
+
+#: The longest name of a line that leaves room for a second column in the legend.
+TWO_COLUMNS = 52

@@ -8,7 +8,7 @@ from llama_edu.errors import RequestError
 from llama_edu.experiments.observe.layout_records import LayoutPages, NeuronsAndPages, layout_words
 from llama_edu.show.figures.alt_figure import AltFigure, plain_label
 from llama_edu.show.figures.ink import FAINT, INK, new_figure
-from llama_edu.show.figures.slimmer.line_looks import LOOKS
+from llama_edu.show.figures.slimmer.line_looks import LOOKS, TWO_COLUMNS
 
 #: What the report of 2023 was taken to say.
 _TWELFTH = 1 / 12
@@ -65,7 +65,8 @@ def neuron_pages_figure(found: NeuronsAndPages) -> AltFigure:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(plain_label(found.subject), fontsize=10, loc="left")
-    figure.legend(frameon=False, fontsize=9, ncols=2, loc="outside lower center")
+    ncols = 2 if max(len(layout_words(layout)) for layout in layouts) <= TWO_COLUMNS else 1
+    figure.legend(frameon=False, fontsize=9, ncols=ncols, loc="outside lower center")
     return AltFigure(figure, _alt(found, layouts, floor))
 
 

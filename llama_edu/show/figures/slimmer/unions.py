@@ -11,10 +11,7 @@ from llama_edu.experiments.neurons import Neurons
 from llama_edu.experiments.observe.layout_records import NeuronsAndPages, layout_words
 from llama_edu.show.figures.alt_figure import AltFigure, plain_label
 from llama_edu.show.figures.ink import FAINT, INK, new_figure
-from llama_edu.show.figures.slimmer.line_looks import LOOKS
-
-#: The longest name that leaves room for a second column in the legend.
-_TWO_COLUMNS = 52
+from llama_edu.show.figures.slimmer.line_looks import LOOKS, TWO_COLUMNS
 
 #: Name of a line -> number of neighboring tokens -> the share that they need together, 0 to 1.
 Lines = Mapping[str, Mapping[int, float]]
@@ -71,7 +68,7 @@ def union_figure(
     lines = {name: of for name, of in lines.items() if of}
     if not 1 <= len(lines) <= len(LOOKS):
         raise RequestError(f"union_figure: {len(lines)} lines, expected 1 to {len(LOOKS)}")
-    ncols = 2 if max(map(len, lines)) <= _TWO_COLUMNS else 1
+    ncols = 2 if max(map(len, lines)) <= TWO_COLUMNS else 1
     figure = new_figure("union_figure", 8, 4.1 + 0.2 * -(-len(lines) // ncols))
     axes: Any = figure.add_subplot()
     for (name, of), look in zip(lines.items(), LOOKS, strict=False):
