@@ -313,12 +313,15 @@ def fuzz(folder: Path, name: str, n_cases: int) -> None:
         sample = all_samples[index]
         outcomes[check_opens_safely_or_is_refused(folders[index], name, sample, edits, cut)] += 1
 
+    for place, sample in zip(folders, all_samples, strict=True):
+        assert check_opens_safely_or_is_refused(place, name, sample, [], 0) == "opened"
     start = time.perf_counter()
     try_one()
     elapsed_s = time.perf_counter() - start
     print(f"{name}: {dict(outcomes)} in {elapsed_s:.0f} s")
-    # with only one of them the mutations would be too tame or too wild to find anything
-    assert outcomes["opened"] and outcomes["refused"]
+    # with only one of them the mutations would be too tame or too wild to find anything; of a
+    # hundred, all may be refused by chance
+    assert outcomes["refused"] and (outcomes["opened"] or n_cases < 1000)
 
 
 @pytest.mark.parametrize("name", FORMATS)
