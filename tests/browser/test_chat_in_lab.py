@@ -39,6 +39,7 @@ def test_two_turns_a_stop_and_another_answer(run_cells, width, dark):
     shoot(page, panel, f"{label}-answering")
     button(panel, "Stop").click()
     wait_until(lambda: is_done(panel))
+    page.wait_for_timeout(500)  # the last token may still be on its way to the page
     kept = answers.inner_text()
     assert panel.locator(".llama-edu-turn-user pre").inner_text() == HOSTILE
 

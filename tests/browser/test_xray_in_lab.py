@@ -161,6 +161,7 @@ def test_a_click_on_a_cell_shows_its_page_and_one_on_a_word_its_token(run_cells,
         (1, 3, 1), (40, 21, 42), (79, 21, 81), (5, 80, 265), (6, 80, 266), (5, 80, 265),
         (0, 150, 756),
     ):  # fmt: skip
+        page.wait_for_timeout(500)  # a reader clicks when the picture rests
         image.scroll_into_view_if_needed()
         box = image.bounding_box()
         scale = box["width"] / size_of(panel)[0]

@@ -87,6 +87,7 @@ def test_seeded_bugs_are_all_found_on_grouped_queries(run_cli, model):
     assert code == 0 and len(json.loads(out)["bugs"]) == len(BUGS)
 
 
+@pytest.mark.slow
 def test_a_model_with_equal_heads_cannot_show_a_wrong_mapping():
     bugs = {bug.name: bug for bug in seeded_bugs().bugs}
     kv = bugs.pop("kv-head")

@@ -201,6 +201,7 @@ def test_code_older_than_its_sources_is_removed_and_compiled_again(tmp_path):
     assert not left_over.exists()
 
 
+@pytest.mark.slow
 def test_processes_that_compile_at_once_leave_code_that_works(tmp_path):
     env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(PACKAGE.parent)}
     processes = [

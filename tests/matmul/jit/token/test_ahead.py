@@ -72,6 +72,7 @@ def test_without_a_second_process_this_one_compiles(tmp_path, before):
     assert lines == ["0 [] True 0 1", "{}"]
 
 
+@pytest.mark.slow
 def test_a_second_process_that_fails_or_hangs_is_no_error(tmp_path):
     few = "; team._order = lambda e: (team.steps.norm_at,)"
     fails = TWO_CORES + "; ahead._PROGRAM = 'raise SystemExit(3)'" + few
