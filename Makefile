@@ -29,7 +29,7 @@ LAB_AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 APT_GET := DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=1 -o Acquire::http::Timeout=20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lab smollm smollm-if-possible test test-unit test-notebooks test-slow test-peers test-browser test-random test-lowest chromium bench check format notebooks site clean
+.PHONY: help install demo lab smollm smollm-if-possible test test-unit test-most test-notebooks test-notebooks-and-second test-slow test-peers test-browser test-random test-lowest chromium bench check format notebooks site clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -125,22 +125,35 @@ lab: $(VENV)/.notebooks $(if $(ENGINES),$(VENV)/.engines) ## open the notebooks 
 	  $(BIN)/jupyter lab --ServerApp.root_dir="$(LAB_ROOT)" $(LAB_AS_ROOT) $(LAB_ARGS) \
 	  notebooks/00_start_here.ipynb
 
-# both at once: each needs one core, and together they take as long as the longer one
+# The notebooks and the tests of one folder on one core take as long as all other tests on another.
+SECOND := tests/matmul
+
 test: ## the unit tests and the notebooks
-	@$(MAKE) --no-print-directory -j2 test-unit test-notebooks
+	@$(MAKE) --no-print-directory -j2 test-most test-notebooks-and-second
 
 test-unit: $(VENV)/.test smollm-if-possible
 	@$(PYTEST) -q -m "not slow and not browser"
 
+test-most: $(VENV)/.test smollm-if-possible
+	@$(PYTEST) -q -m "not slow and not browser" --ignore=$(SECOND)
+
 # nbval kills its kernels, which leave their temporary folders behind: give them a folder of their own,
 # which is their home as well: the reader's may be read-only, or have settings of IPython in it
+define RUN_NOTEBOOKS
+without=; $(BIN)/llama-edu models smollm2 --check >/dev/null 2>&1 \
+  || { without=--ignore=$(NEEDS_SMOLLM2); \
+  echo "::::  LEFT OUT: $(NEEDS_SMOLLM2); its model is not installed (make smollm)  ::::"; }; \
+  folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && TMPDIR="$$folder" HOME="$$folder" $(PYTEST) -q \
+  --nbval --nbval-current-env --nbval-sanitize-with=notebooks/sanitize.cfg \
+  --nbval-cell-timeout=120 -p no:cacheprovider $$without notebooks
+endef
+
 test-notebooks: $(VENV)/.test smollm-if-possible
-	@without=; $(BIN)/llama-edu models smollm2 --check >/dev/null 2>&1 \
-	  || { without=--ignore=$(NEEDS_SMOLLM2); \
-	  echo "::::  LEFT OUT: $(NEEDS_SMOLLM2); its model is not installed (make smollm)  ::::"; }; \
-	  folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && TMPDIR="$$folder" HOME="$$folder" $(PYTEST) -q \
-	  --nbval --nbval-current-env --nbval-sanitize-with=notebooks/sanitize.cfg \
-	  --nbval-cell-timeout=120 -p no:cacheprovider $$without notebooks
+	@$(RUN_NOTEBOOKS)
+
+test-notebooks-and-second: $(VENV)/.test smollm-if-possible
+	@failed=; ( $(RUN_NOTEBOOKS) ) || failed=1; \
+	  $(PYTEST) -q -m "not slow and not browser" $(SECOND) || failed=1; test -z "$$failed"
 
 # repeat an order with: make test-random PYTEST_ARGS=--randomly-seed=N
 test-random: $(VENV)/.test smollm-if-possible ## the unit tests in random order

@@ -7,38 +7,20 @@ import sys
 from contextlib import contextmanager
 from functools import partial
 
-import numpy as np
 import pytest
-from helpers.small_models import (
-    llama2c_v0,
-    random_weights,
-    small_config,
-    small_vocabulary,
-    tokenizer_bin,
-)
+from helpers.two_files import write_two_files
 from helpers.work import killed_at
 
-from llama_edu.convert import convert
 from llama_edu.workers import pool
-
-TEXT = "the fox told the fox that the sea was far, and the owl sat in the tree. " * 3
 
 
 @pytest.fixture
 def files(in_folder, rng):
-    """a.gguf, b.gguf and t.txt in the current folder."""
-    config = small_config()
-    weights = random_weights(config, rng)
-    (in_folder / "tokenizer.bin").write_bytes(tokenizer_bin(small_vocabulary()))
-    (in_folder / "t.txt").write_text(TEXT)
-    for name in "ab":
-        (in_folder / f"{name}.bin").write_bytes(llama2c_v0(config, weights))
-        convert(f"{name}.bin", f"{name}.gguf", to="gguf", tokenizer="tokenizer.bin")
-        weights["output"] += rng.normal(0, 0.05, weights["output"].shape).astype(np.float32)
-    return in_folder
+    """a.gguf, b.gguf and text.txt in the current folder."""
+    return write_two_files(in_folder, rng)
 
 
-OWN = ("--text-file", "t.txt", "--context", 9, "--kernels", "numpy")
+OWN = ("--text-file", "text.txt", "--context", 9, "--kernels", "numpy")
 
 
 def test_a_text_is_scored_with_an_error(run_cli, files):
@@ -125,7 +107,7 @@ def test_ctrl_c_prints_what_was_done(run_cli, files, changed_pool):
         (["perplexity", "a.gguf", *OWN, "--workers", 10_000], "workers is 10,000, expected 1 to"),
         (["perplexity", "a.gguf", "--text-file", "empty.txt"], "the text has 0 tokens"),
         (["perplexity", "a.gguf", "--text-file", "latin.txt"], "byte 1 is 0xe9, which is not"),
-        (["perplexity", "a.gguf", "--text-file", "t.txt", "--windows", "llama.cpp", "--context",
+        (["perplexity", "a.gguf", "--text-file", "text.txt", "--windows", "llama.cpp", "--context",
           "50", "--stride", "3"], "no stride with them"),
         (["compare", "a.gguf", "b.gguf", "a.gguf"], "3 files, expected two"),
         (["compare", "a.gguf", "b.gguf", "--workers", 2], "--workers: needs a text to score"),

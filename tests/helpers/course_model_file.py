@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.every_source import N_PIECES, bpe_pieces, gguf_name
+from helpers.every_source import N_PIECES, add_sizes, bpe_pieces, gguf_name
 from helpers.small_models import random_weights, small_config
 
 #: Sizes that all differ; rows are whole blocks of 32. No format of 2023 can hold it.
@@ -22,14 +22,7 @@ def write_course_model(path: Path, rng: np.random.Generator) -> Path:
 
     config = small_config(**SIZES)
     w = library.GGUFWriter(path, "llama")
-    w.add_context_length(config.max_seq_len)
-    w.add_embedding_length(config.dim)
-    w.add_block_count(config.n_layers)
-    w.add_feed_forward_length(config.hidden_dim)
-    w.add_head_count(config.n_heads)
-    w.add_head_count_kv(config.n_kv_heads)
-    w.add_layer_norm_rms_eps(config.norm_eps)
-    w.add_rope_freq_base(config.rope_theta)
+    add_sizes(w, config)
     texts, merges, kinds = bpe_pieces()
     w.add_tokenizer_model("gpt2")
     w.add_tokenizer_pre("smollm")

@@ -76,6 +76,18 @@ def bpe_pieces() -> tuple[list[str], list[str], list[int]]:
 # --- GGUF ---------------------------------------------------------------------------------------
 
 
+def add_sizes(writer, config) -> None:
+    """The sizes of a model, to gguf-py's writer."""
+    writer.add_context_length(config.max_seq_len)
+    writer.add_embedding_length(config.dim)
+    writer.add_block_count(config.n_layers)
+    writer.add_feed_forward_length(config.hidden_dim)
+    writer.add_head_count(config.n_heads)
+    writer.add_head_count_kv(config.n_kv_heads)
+    writer.add_layer_norm_rms_eps(config.norm_eps)
+    writer.add_rope_freq_base(config.rope_theta)
+
+
 def gguf(folder: Path, rng, draw: Draw, *, bpe: bool = False) -> Path:
     """A file by gguf-py, with every type of value and keys that no LLaMA needs."""
     import gguf as library
@@ -85,14 +97,7 @@ def gguf(folder: Path, rng, draw: Draw, *, bpe: bool = False) -> Path:
         config = _config(draw, dim=256, hidden_dim=64, n_heads=2, n_kv_heads=1, n_layers=1)
     path = folder / "source.gguf"
     w = library.GGUFWriter(path, "llama")
-    w.add_context_length(config.max_seq_len)
-    w.add_embedding_length(config.dim)
-    w.add_block_count(config.n_layers)
-    w.add_feed_forward_length(config.hidden_dim)
-    w.add_head_count(config.n_heads)
-    w.add_head_count_kv(config.n_kv_heads)
-    w.add_layer_norm_rms_eps(config.norm_eps)
-    w.add_rope_freq_base(config.rope_theta)
+    add_sizes(w, config)
     w.add_key_length(config.head_dim)
     if draw([False, True]):
         w.add_rope_scaling_type(library.RopeScalingType.LINEAR)

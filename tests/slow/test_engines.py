@@ -17,15 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.small_models import (
-    llama2c_v0,
-    random_weights,
-    small_config,
-    small_vocabulary,
-    tokenizer_bin,
-)
+from helpers.two_files import TEXT, write_two_files
 
-from llama_edu.convert import convert
 from llama_edu.quality import judge
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="kills, /proc")]
@@ -38,7 +31,6 @@ PROGRAMS = {
     for name in [block.split("\n")[0].removeprefix("# ")]
 }
 ENGINES = ("concurrent", "ipyparallel", "dask", "joblib", "mpi4py")
-TEXT = "the fox told the fox that the sea was far, and the owl sat in the tree. " * 3
 
 #: In the place of judge: seven pieces, of which number 3 ends the process that computes it.
 KILLED = """
@@ -67,17 +59,7 @@ def judge(*files, text, map):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """a.gguf and b.gguf, whose weights differ a little."""
-    folder = tmp_path_factory.mktemp("engines")
-    config, rng = small_config(), np.random.default_rng(5)
-    weights = random_weights(config, rng)
-    (folder / "tokenizer.bin").write_bytes(tokenizer_bin(small_vocabulary()))
-    for name in ("a", "b"):
-        (folder / f"{name}.bin").write_bytes(llama2c_v0(config, weights))
-        convert(folder / f"{name}.bin", folder / f"{name}.gguf", to="gguf",
-                tokenizer=folder / "tokenizer.bin")  # fmt: skip
-        for array in weights.values():
-            array += rng.normal(0, 0.05, array.shape).astype(np.float32)
-    return folder
+    return write_two_files(tmp_path_factory.mktemp("engines"), np.random.default_rng(5))
 
 
 def needs(engine):

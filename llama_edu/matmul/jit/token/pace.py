@@ -2,8 +2,7 @@
 
 On a machine where other programs run, threads that work together wait for the one that the system
 does not let run. That shows as long waits; one thread alone is then tried, and the quicker way
-kept.
-Later the other way is tried again, each time after a longer while.
+kept. Later the other way is tried again, each time after a longer while.
 """
 
 from __future__ import annotations
